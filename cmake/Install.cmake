@@ -1,0 +1,19 @@
+# make install, and find_package(Evenkeel) afterwards.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(TARGETS evenkeel EXPORT EvenkeelTargets)
+if(NOT BUILD_SHARED_LIBS)
+  install(TARGETS ek_warnings EXPORT EvenkeelTargets)  # a static library names its private dependencies
+endif()
+install(FILES evenkeel.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel)
+foreach(layer core kernels nn)
+  install(DIRECTORY ${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel FILES_MATCHING PATTERN "*.h"
+          PATTERN "kernels/cpu" EXCLUDE)
+endforeach()
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Evenkeel)
+install(EXPORT EvenkeelTargets NAMESPACE Evenkeel:: DESTINATION ${config_dir})
+configure_package_config_file(cmake/EvenkeelConfig.cmake.in EvenkeelConfig.cmake INSTALL_DESTINATION ${config_dir})
+write_basic_package_version_file(EvenkeelConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/EvenkeelConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/EvenkeelConfigVersion.cmake
+        DESTINATION ${config_dir})

@@ -1,0 +1,76 @@
+// Reverse-mode automatic differentiation: what an op records, and the engine that walks it.
+//
+// An op computes its output and then calls record(): the output remembers the inputs and a closure that maps
+// the gradient of the output to the gradients of the inputs. Closures and kernels overwrite; only the engine
+// accumulates.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace evenkeel {
+
+/// While one is alive, ops on this thread record nothing.
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool before_;
+};
+/// False under NoGrad.
+bool grad_enabled();
+
+namespace autograd {
+
+/// Maps dy, the dense gradient of the output, to one gradient per input; undefined where none is needed.
+using BackwardFn = std::function<std::vector<Tensor>(const Tensor& dy)>;
+
+/// One recorded op.
+struct Node {
+  const char* op;
+  std::vector<std::shared_ptr<Variable>> inputs;  // null where no gradient is wanted
+  BackwardFn backward;                            // emptied when the graph is freed
+  bool freed = false;
+};
+
+/// What autograd keeps for a tensor that requires a gradient: a leaf's gradient, or the op that made it.
+struct Variable {
+  Tensor grad;
+  std::shared_ptr<Node> node;  // null for a leaf
+
+  Variable() = default;
+  ~Variable();  // takes long chains apart without recursion
+};
+
+/// True if the result of an op on these inputs must be recorded.
+bool recording(std::initializer_list<const Tensor*> inputs);
+
+/// Makes `output` the result of `op` on `inputs`. Does nothing unless recording(inputs). An empty `backward`
+/// marks an op that has none: using its result is fine, calling backward through it throws.
+void record(const char* op, Tensor& output, std::initializer_list<const Tensor*> inputs, BackwardFn backward);
+
+/// A tensor kept for backward: no history, and get() throws Error if its memory was changed since.
+class Saved {
+ public:
+  Saved(const Tensor& x);  // NOLINT: implicit, so that closures capture with [x = Saved(x)]
+  const Tensor& get() const;
+  const Tensor& operator*() const { return get(); }
+
+ private:
+  Tensor tensor_;
+  std::uint64_t version_ = 0;
+};
+
+/// The engine behind Tensor::backward: visits recorded ops in reverse topological order, without recursion,
+/// and frees them. Throws Error if the graph was freed before.
+void backward(const Tensor& root, const Tensor& gradient);
+
+}  // namespace autograd
+}  // namespace evenkeel

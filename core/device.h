@@ -1,0 +1,63 @@
+// Where a tensor lives.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "kernels/common.h"
+
+namespace evenkeel {
+
+/// A CPU, or CUDA device `index`. A value: cheap to copy and compare.
+struct Device {
+  enum class Type { cpu, cuda };
+
+  Type type = Type::cpu;
+  int index = 0;
+
+  static constexpr Device cpu() { return {}; }
+  static constexpr Device cuda(int index = 0) { return {Type::cuda, index}; }
+  /// The first CUDA device if there is one, else the CPU.
+  static Device best();
+  /// Reads "auto", "cpu", "cuda" or "cuda:N". Throws Error on anything else.
+  static Device parse(std::string_view text);
+
+  constexpr bool is_cpu() const { return type == Type::cpu; }
+  constexpr bool is_cuda() const { return type == Type::cuda; }
+  /// Throws DeviceError, with the reason, unless tensors can be placed here.
+  void require_available() const;
+  std::string str() const;
+
+  friend constexpr bool operator==(Device, Device) = default;
+};
+
+/// What became of the search for CUDA devices: their number and, where it is zero, why.
+struct CudaDevices {
+  int count = 0;
+  std::string reason;
+};
+CudaDevices cuda_devices();
+
+/// The stream that ops of CUDA device `index` are enqueued on. Defined in CUDA builds only.
+Stream current_stream(int index);
+
+/// The number of CPU threads that ops use: OMP_NUM_THREADS at the start. Results do not depend on it.
+int num_threads();
+void set_num_threads(int n);
+
+}  // namespace evenkeel
+
+/// The one place where an op chooses its backend: calls cpu::function(args), or cuda::function(args, stream)
+/// in a build that has it. `device` is the Device of the op's tensors, which core/tensor.h has checked to be
+/// the same.
+#define EK_DISPATCH(device_, function, ...)                                                 \
+  do {                                                                                      \
+    const ::evenkeel::Device ek_device = (device_);                                         \
+    if (ek_device.is_cpu()) {                                                               \
+      ::evenkeel::cpu::function(__VA_ARGS__);                                               \
+    } else if constexpr (::evenkeel::kCudaEnabled) {                                        \
+      ::evenkeel::cuda::function(__VA_ARGS__, ::evenkeel::current_stream(ek_device.index)); \
+    } else {                                                                                \
+      ek_device.require_available();                                                        \
+    }                                                                                       \
+  } while (false)

@@ -1,0 +1,33 @@
+// Checks the gradient of any function of tensors against central differences.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace evenkeel {
+
+struct GradcheckOptions {
+  double eps = 1e-6;   ///< step of the central difference
+  double atol = 1e-6;  ///< an element passes if |analytic - numerical| <= atol + rtol * |numerical|
+  double rtol = 1e-4;
+  std::uint64_t seed = 1;  ///< of the random weights dy
+  int max_elements = 0;    ///< check at most this many random elements of each input; 0: all
+};
+
+struct GradcheckResult {
+  bool ok = true;
+  double worst = 0;     ///< largest |analytic - numerical| seen
+  std::string message;  ///< where the first failure is, and both values
+  explicit operator bool() const { return ok; }
+};
+
+/// Compares the gradient of sum(fn(inputs) * dy), dy random, with (f(x+eps) - f(x-eps)) / 2eps for every
+/// element of every input that requires a gradient. Inputs must be f64 leaves. fn must be deterministic. NaN
+/// never passes.
+GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)>& fn,
+                          const std::vector<Tensor>& inputs, GradcheckOptions options = {});
+
+}  // namespace evenkeel

@@ -1,0 +1,152 @@
+// Tensor: a strided view of a Storage, with what autograd knows about it.
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <memory>
+#include <vector>
+
+#include "core/device.h"
+#include "core/dtype.h"
+#include "core/shape.h"
+#include "core/storage.h"
+
+namespace evenkeel {
+
+namespace autograd {
+struct Variable;
+}
+
+/// Where and as what a factory makes its tensor.
+struct TensorOptions {
+  DType dtype = DType::f32;
+  Device device = Device::cpu();
+};
+
+/// An n-dimensional array. A handle: copies are shallow and share data and gradient; clone() is deep.
+/// Wrong shapes, dtypes and devices throw Error with one sentence that names the op and the shapes.
+class Tensor {
+ public:
+  /// A tensor that is not there; defined() is false.
+  Tensor() = default;
+  /// A view of `storage`. `offset` and `strides` count elements.
+  Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype);
+
+  bool defined() const { return impl_ != nullptr; }
+  const Shape& shape() const { return impl_->shape; }
+  const Shape& strides() const { return impl_->strides; }
+  int rank() const { return shape().rank(); }
+  /// The size of an axis; negative axes count from the end.
+  std::int64_t size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
+  std::int64_t numel() const { return shape().numel(); }
+  DType dtype() const { return impl_->dtype; }
+  Device device() const { return storage().device(); }
+  TensorOptions options() const { return {dtype(), device()}; }
+  const Storage& storage() const { return impl_->storage; }
+  std::int64_t offset() const { return impl_->offset; }
+  bool is_contiguous() const;
+
+  /// The first element. Throws Error unless T is the dtype. Device memory for a CUDA tensor.
+  template <typename T>
+  const T* data() const {
+    return static_cast<const T*>(raw_data(kDTypeOf<T>));
+  }
+  /// Likewise, to write through; counts as a change in place.
+  template <typename T>
+  T* mutable_data() {
+    storage().bump_version();
+    return const_cast<T*>(data<T>());
+  }
+  /// The only element, converted to double. Waits for the device. Throws Error unless numel() is 1.
+  double item() const;
+  /// All elements in row-major order, converted to T. Waits for the device.
+  template <typename T>
+  std::vector<T> to_vector() const;
+
+  // Views: they share memory, and gradients flow through them.
+
+  /// The same elements in another shape; one size may be -1. Copies only if the strides do not allow a view.
+  Tensor reshape(Shape shape) const;
+  Tensor transpose(int axis0, int axis1) const;
+  Tensor permute(const std::vector<int>& axes) const;
+  /// Elements start, start+step, ... below end of one axis. Negative bounds count from the end.
+  Tensor slice(int axis, std::int64_t start, std::int64_t end, std::int64_t step = 1) const;
+  /// A view with axes of size 1 repeated (stride 0) to `shape`.
+  Tensor broadcast_to(const Shape& shape) const;
+
+  // Copies; gradients flow through them.
+
+  /// Itself if dense and row-major, else a copy that is.
+  Tensor contiguous() const;
+  Tensor clone() const;
+  Tensor to(Device device) const;
+  Tensor to(DType dtype) const;
+
+  // Changes in place: not recorded, so refused on tensors that require a gradient unless under NoGrad.
+
+  Tensor& fill_(double value);
+  Tensor& zero_() { return fill_(0); }
+  /// Converts and broadcasts `source` into this tensor.
+  Tensor& copy_(const Tensor& source);
+  /// this += alpha * other, which broadcasts.
+  Tensor& add_(const Tensor& other, double alpha = 1);
+  /// Makes every handle of this tensor refer to the data of `other`; autograd state and handles stay.
+  void set_data(const Tensor& other);
+
+  // Autograd
+
+  bool requires_grad() const { return variable() != nullptr; }
+  /// Makes this a leaf that collects a gradient (or stops it). Throws Error on integers and on results of
+  /// ops.
+  Tensor& requires_grad_(bool value = true);
+  /// The gradient collected so far; undefined if there is none.
+  Tensor grad() const;
+  void zero_grad();
+  /// Adds d(this)/d(leaf) to the grad of every leaf. `gradient` may be left out for one element, where it
+  /// is 1.
+  void backward(const Tensor& gradient = {}) const;
+  /// The same data, without history.
+  Tensor detach() const;
+
+  const std::shared_ptr<autograd::Variable>& variable() const { return impl_->variable; }
+  void set_variable(std::shared_ptr<autograd::Variable> variable) { impl_->variable = std::move(variable); }
+
+ private:
+  struct Impl {
+    Storage storage;
+    std::int64_t offset;
+    Shape shape, strides;
+    DType dtype;
+    std::shared_ptr<autograd::Variable> variable;  // null: no gradient wanted
+  };
+  const void* raw_data(DType expected) const;
+  Tensor view(const Shape& shape, const Shape& strides, std::int64_t offset) const;
+  void check_in_place(const char* op) const;
+
+  std::shared_ptr<Impl> impl_;
+};
+
+// Factories
+
+/// Uninitialised memory.
+Tensor empty(const Shape& shape, TensorOptions options = {});
+Tensor full(const Shape& shape, double value, TensorOptions options = {});
+Tensor zeros(const Shape& shape, TensorOptions options = {});
+Tensor ones(const Shape& shape, TensorOptions options = {});
+/// start, start+1, ... below end.
+Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options = {DType::i64});
+Tensor empty_like(const Tensor& x);
+Tensor zeros_like(const Tensor& x);
+/// Copies values on the host to a tensor of dtype T. Throws Error unless their number fits the shape.
+template <typename T>
+Tensor from_vector(const std::vector<T>& values, const Shape& shape, Device device = Device::cpu());
+/// A 1-D f32 tensor of the values.
+Tensor tensor(const std::vector<float>& values);
+
+/// Prints as PyTorch does: nested brackets, long axes shortened, dtype and device where not the default.
+std::ostream& operator<<(std::ostream& out, const Tensor& x);
+
+/// Throws Error, naming `op`, unless the tensors share device and dtype; undefined ones are skipped.
+void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors);
+
+}  // namespace evenkeel

@@ -1,0 +1,53 @@
+// What every kernel header shares. Kernels know raw pointers, sizes and a stream, and nothing of Tensor.
+//
+// The laws of this folder:
+//  - one header per op, with an args struct and the declarations of cpu::f and cuda::f;
+//  - members of args come in the order outputs, saved, inputs, parameters, sizes;
+//  - arrays are dense and row-major unless strides are given, strides count elements;
+//  - a backward kernel overwrites its outputs; only the autograd engine accumulates;
+//  - a null pointer for an optional output means "not wanted", for an optional input "not there";
+//  - the bits of a result depend on neither the number of threads nor the order in which blocks run.
+#pragma once
+
+#include <cstdint>
+
+#ifdef __CUDACC__
+#  define EK_HOST_DEVICE __host__ __device__
+#else
+#  define EK_HOST_DEVICE
+#endif
+
+/// Declares cpu::name(args) and cuda::name(args, stream), templates over the element type.
+#define EK_DECLARE_KERNEL(name, Args)            \
+  namespace cpu {                                \
+  template <typename T>                          \
+  void name(const Args<T>& args);                \
+  }                                              \
+  namespace cuda {                               \
+  template <typename T>                          \
+  void name(const Args<T>& args, Stream stream); \
+  }
+
+struct CUstream_st;
+
+namespace evenkeel {
+
+/// A CUDA stream, without CUDA's headers.
+using Stream = CUstream_st*;
+
+#ifdef EVENKEEL_WITH_CUDA
+inline constexpr bool kCudaEnabled = true;
+#else
+inline constexpr bool kCudaEnabled = false;
+#endif
+
+/// The most axes that a tensor can have.
+inline constexpr int kMaxRank = 8;
+
+/// Sizes or strides of up to kMaxRank axes, outermost first.
+struct Extents {
+  int rank = 0;
+  std::int64_t at[kMaxRank] = {};
+};
+
+}  // namespace evenkeel

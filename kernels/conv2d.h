@@ -1,0 +1,49 @@
+// 2-D convolution (cross-correlation, as in PyTorch) and its gradients.
+#pragma once
+
+#include "kernels/common.h"
+
+namespace evenkeel {
+
+/// x is [N, C, H, W], weight [K, C/groups, R, S], y [N, K, P, Q] with
+/// P = (H + 2 pad_h - dilation_h (R-1) - 1) / stride_h + 1, and Q likewise.
+struct Conv2dSizes {
+  std::int64_t N, C, H, W;
+  std::int64_t K, R, S;
+  std::int64_t P, Q;
+  std::int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+};
+
+/// y[n,k,p,q] = bias[k] + sum over c,r,s of weight[k,c,r,s] * x[n, c, p*stride + r*dilation - pad, ...].
+template <typename T>
+struct Conv2dForwardArgs {
+  T* y;
+  const T* x;
+  const T* weight;
+  const T* bias;  // or null
+  Conv2dSizes sizes;
+};
+EK_DECLARE_KERNEL(conv2d_forward, Conv2dForwardArgs)
+
+/// dx[n,c,h,w] = sum over the y[n,k,p,q] that x[n,c,h,w] entered of weight[k,c,r,s] * dy[n,k,p,q].
+template <typename T>
+struct Conv2dBackwardInputArgs {
+  T* dx;
+  const T* dy;
+  const T* weight;
+  Conv2dSizes sizes;
+};
+EK_DECLARE_KERNEL(conv2d_backward_input, Conv2dBackwardInputArgs)
+
+/// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n, c, ...]; dbias[k] = sum over n,p,q of dy[n,k,p,q].
+template <typename T>
+struct Conv2dBackwardWeightArgs {
+  T* dweight;
+  T* dbias;  // or null
+  const T* dy;
+  const T* x;
+  Conv2dSizes sizes;
+};
+EK_DECLARE_KERNEL(conv2d_backward_weight, Conv2dBackwardWeightArgs)
+
+}  // namespace evenkeel

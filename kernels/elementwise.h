@@ -1,0 +1,61 @@
+// y = f(a, b) with broadcasting, y = f(x), and strided copies that convert.
+#pragma once
+
+#include "kernels/common.h"
+
+namespace evenkeel {
+
+/// y[i] = f(a[i], b[i]) for every index i of `shape`; y is dense, strides of 0 repeat an input.
+template <typename T>
+struct BinaryArgs {
+  T* y;
+  const T* a;
+  const T* b;
+  Extents shape, a_strides, b_strides;
+};
+EK_DECLARE_KERNEL(add, BinaryArgs)
+EK_DECLARE_KERNEL(sub, BinaryArgs)
+EK_DECLARE_KERNEL(mul, BinaryArgs)
+EK_DECLARE_KERNEL(div, BinaryArgs)
+EK_DECLARE_KERNEL(equal, BinaryArgs)  // 1 or 0
+
+/// y[i] = f(x[i]), both dense, n elements.
+template <typename T>
+struct UnaryArgs {
+  T* y;
+  const T* x;
+  std::int64_t n;
+};
+EK_DECLARE_KERNEL(exp, UnaryArgs)
+EK_DECLARE_KERNEL(log, UnaryArgs)
+EK_DECLARE_KERNEL(sqrt, UnaryArgs)
+EK_DECLARE_KERNEL(abs, UnaryArgs)
+EK_DECLARE_KERNEL(sign, UnaryArgs)
+
+/// y[i] = To(x[i]) for every index i of `shape`.
+template <typename To, typename From>
+struct CopyArgs {
+  To* y;
+  const From* x;
+  Extents shape, y_strides, x_strides;
+};
+namespace cpu {
+template <typename To, typename From>
+void copy(const CopyArgs<To, From>& args);
+}
+namespace cuda {
+template <typename To, typename From>
+void copy(const CopyArgs<To, From>& args, Stream stream);
+}
+
+/// y[i] += alpha * x[i], both dense, n elements.
+template <typename T>
+struct AxpyArgs {
+  T* y;
+  const T* x;
+  double alpha;
+  std::int64_t n;
+};
+EK_DECLARE_KERNEL(axpy, AxpyArgs)
+
+}  // namespace evenkeel

@@ -1,0 +1,41 @@
+// Group normalization (Wu and He, 2018): x [N, C, S], statistics over the C/G channels and S pixels of each
+// group. Instance normalization is G = C.
+#pragma once
+
+#include "kernels/common.h"
+
+namespace evenkeel {
+
+/// y[n,c,s] = gamma[c] (x - mean[n,g]) rstd[n,g] + beta[c], g the group of c, rstd = 1 / sqrt(biased var +
+/// eps).
+template <typename T>
+struct GroupNormForwardArgs {
+  T* y;
+  T* mean;  // [N, G], saved for backward
+  T* rstd;  // [N, G], saved for backward
+  const T* x;
+  const T* gamma;  // [C] or null: 1
+  const T* beta;   // [C] or null: 0
+  std::int64_t N, C, S, G;
+  double eps;
+};
+EK_DECLARE_KERNEL(group_norm_forward, GroupNormForwardArgs)
+
+/// With xhat = (x - mean) rstd, g = gamma dy and means over a group:
+/// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
+/// of dy.
+template <typename T>
+struct GroupNormBackwardArgs {
+  T* dx;      // or null
+  T* dgamma;  // [C] or null
+  T* dbeta;   // [C] or null
+  const T* dy;
+  const T* x;
+  const T* mean;
+  const T* rstd;
+  const T* gamma;  // or null: 1
+  std::int64_t N, C, S, G;
+};
+EK_DECLARE_KERNEL(group_norm_backward, GroupNormBackwardArgs)
+
+}  // namespace evenkeel

@@ -1,0 +1,39 @@
+// Layer normalization (Ba, Kiros and Hinton, 2016) of the rows of x [M, D].
+#pragma once
+
+#include "kernels/common.h"
+
+namespace evenkeel {
+
+/// y[m,d] = gamma[d] (x[m,d] - mean[m]) rstd[m] + beta[d], rstd = 1 / sqrt(biased var + eps).
+template <typename T>
+struct LayerNormForwardArgs {
+  T* y;
+  T* mean;  // [M], saved for backward
+  T* rstd;  // [M], saved for backward
+  const T* x;
+  const T* gamma;  // [D] or null: 1
+  const T* beta;   // [D] or null: 0
+  std::int64_t M, D;
+  double eps;
+};
+EK_DECLARE_KERNEL(layer_norm_forward, LayerNormForwardArgs)
+
+/// With xhat = (x - mean) rstd, g = gamma dy and means over a row:
+/// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[d] = sum over m of dy xhat; dbeta[d] = sum over m of
+/// dy.
+template <typename T>
+struct LayerNormBackwardArgs {
+  T* dx;      // or null
+  T* dgamma;  // [D] or null
+  T* dbeta;   // [D] or null
+  const T* dy;
+  const T* x;
+  const T* mean;
+  const T* rstd;
+  const T* gamma;  // or null: 1
+  std::int64_t M, D;
+};
+EK_DECLARE_KERNEL(layer_norm_backward, LayerNormBackwardArgs)
+
+}  // namespace evenkeel

@@ -1,0 +1,39 @@
+// Layer normalization over the channels at each pixel of x [N, C, S], as ConvNeXt's LayerNorm2d.
+#pragma once
+
+#include "kernels/common.h"
+
+namespace evenkeel {
+
+/// y[n,c,s] = gamma[c] (x[n,c,s] - mean[n,s]) rstd[n,s] + beta[c], statistics over c, biased variance.
+template <typename T>
+struct LayerNorm2dForwardArgs {
+  T* y;
+  T* mean;  // [N, S], saved for backward
+  T* rstd;  // [N, S], saved for backward
+  const T* x;
+  const T* gamma;  // [C] or null: 1
+  const T* beta;   // [C] or null: 0
+  std::int64_t N, C, S;
+  double eps;
+};
+EK_DECLARE_KERNEL(layer_norm2d_forward, LayerNorm2dForwardArgs)
+
+/// With xhat = (x - mean) rstd, g = gamma dy and means over c:
+/// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
+/// of dy.
+template <typename T>
+struct LayerNorm2dBackwardArgs {
+  T* dx;      // or null
+  T* dgamma;  // [C] or null
+  T* dbeta;   // [C] or null
+  const T* dy;
+  const T* x;
+  const T* mean;
+  const T* rstd;
+  const T* gamma;  // or null: 1
+  std::int64_t N, C, S;
+};
+EK_DECLARE_KERNEL(layer_norm2d_backward, LayerNorm2dBackwardArgs)
+
+}  // namespace evenkeel

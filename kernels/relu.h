@@ -1,0 +1,27 @@
+// Rectified linear unit.
+#pragma once
+
+#include "kernels/common.h"
+
+namespace evenkeel {
+
+/// y = max(x, 0); NaN stays NaN.
+template <typename T>
+struct ReluForwardArgs {
+  T* y;
+  const T* x;
+  std::int64_t n;
+};
+EK_DECLARE_KERNEL(relu_forward, ReluForwardArgs)
+
+/// dx = dy where y > 0, else 0.
+template <typename T>
+struct ReluBackwardArgs {
+  T* dx;
+  const T* dy;
+  const T* y;
+  std::int64_t n;
+};
+EK_DECLARE_KERNEL(relu_backward, ReluBackwardArgs)
+
+}  // namespace evenkeel

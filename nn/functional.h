@@ -1,0 +1,80 @@
+// The neural-network ops: each checks its arguments, allocates, calls its kernel and records its backward.
+// Shapes, defaults and formulas are PyTorch's; f32 and f64.
+#pragma once
+
+#include "core/ops.h"
+#include "core/random.h"
+#include "core/tensor.h"
+
+namespace evenkeel {
+
+/// A height and a width; one number means both.
+struct Size2d {
+  std::int64_t h = 0, w = 0;
+  constexpr Size2d(std::int64_t both) : h(both), w(both) {}  // NOLINT: implicit on purpose
+  constexpr Size2d(std::int64_t h, std::int64_t w) : h(h), w(w) {}
+  friend constexpr bool operator==(Size2d, Size2d) = default;
+};
+
+struct ConvOptions {
+  Size2d stride = 1, padding = 0, dilation = 1;
+  std::int64_t groups = 1;
+};
+/// x [N, C, H, W], weight [K, C/groups, R, S], bias [K] or undefined -> [N, K, P, Q]. See kernels/conv2d.h.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, ConvOptions options = {});
+
+/// x [..., in], weight [out, in], bias [out] or undefined -> x weight^T + bias, [..., out].
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+/// x [N, C, ...] (2 to 8 axes), normalised over all axes but C. gamma, beta: [C] or undefined. running_mean
+/// and running_var: [C], updated in place when training (may then be undefined), used when not. Throws Error
+/// when training on one value per channel.
+Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, const Tensor& gamma,
+                  const Tensor& beta, bool training, double momentum = 0.1, double eps = 1e-5);
+
+/// x [N, C, ...], normalised over groups of C/groups channels and all later axes. gamma, beta: [C] or
+/// undefined.
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma = {}, const Tensor& beta = {},
+                  double eps = 1e-5);
+
+/// Normalised over the last axes, whose sizes `normalized_shape` repeats; gamma, beta: of that shape, or
+/// undefined.
+Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma = {},
+                  const Tensor& beta = {}, double eps = 1e-5);
+
+/// x [N, C, ...], normalised over C at each pixel (ConvNeXt's LayerNorm2d). gamma, beta: [C] or undefined.
+Tensor layer_norm2d(const Tensor& x, const Tensor& gamma = {}, const Tensor& beta = {}, double eps = 1e-5);
+
+/// max(x, 0).
+Tensor relu(const Tensor& x);
+
+struct PoolOptions {
+  Size2d stride = 0;  ///< 0: the kernel's size
+  Size2d padding = 0;
+};
+/// x [N, C, H, W] or [C, H, W]; the largest value of each window. Padding never wins.
+Tensor max_pool2d(const Tensor& x, Size2d kernel, PoolOptions options = {});
+/// Likewise the average; padding counts as zeros (count_include_pad=True).
+Tensor avg_pool2d(const Tensor& x, Size2d kernel, PoolOptions options = {});
+/// x [N, C, H, W] -> [N, C, 1, 1], the mean of each plane.
+Tensor global_avg_pool2d(const Tensor& x);
+
+/// Zeroes each element with probability p and scales the rest by 1/(1-p); the mask is a function of `key`.
+Tensor dropout(const Tensor& x, double p, RandomKey key);
+
+/// log(softmax(x)) along `axis`.
+Tensor log_softmax(const Tensor& x, int axis = -1);
+
+enum class Reduction { none, mean, sum };
+/// log_probs [N, classes], target i64 [N] -> -log_probs[n, target[n]], reduced.
+Tensor nll_loss(const Tensor& log_probs, const Tensor& target, Reduction reduction = Reduction::mean);
+/// nll_loss(log_softmax(logits)).
+Tensor cross_entropy(const Tensor& logits, const Tensor& target, Reduction reduction = Reduction::mean);
+
+/// images u8 [count, H, W], index i64 [N], angles f32 [N] in radians or undefined -> f32 [N, 1, H, W]: the
+/// images that `index` names, rotated, (pixel/255 - mean)/std. See kernels/rotate.h. Not differentiable:
+/// images are data.
+Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor& angles, double mean,
+                        double std);
+
+}  // namespace evenkeel

@@ -1,0 +1,156 @@
+// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator()).
+#pragma once
+
+#include "nn/functional.h"
+#include "nn/module.h"
+
+namespace evenkeel::nn {
+
+struct Conv2dOptions {
+  Size2d stride = 1, padding = 0, dilation = 1;
+  std::int64_t groups = 1;
+  bool bias = true;
+};
+
+/// weight [out, in/groups, kH, kW] and bias [out], both U(-b, b) with b = 1/sqrt(fan_in).
+class Conv2d : public Module {
+ public:
+  Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kernel, Conv2dOptions options = {});
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  Tensor weight_, bias_;
+  ConvOptions options_;
+};
+
+/// weight [out, in] and bias [out], both U(-b, b) with b = 1/sqrt(in).
+class Linear : public Module {
+ public:
+  Linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  Tensor weight_, bias_;
+};
+
+struct BatchNormOptions {
+  double eps = 1e-5;
+  double momentum = 0.1;
+  bool affine = true;
+  bool track_running_stats = true;
+};
+
+/// Batch norm over all axes but the second. weight 1, bias 0, running_mean 0, running_var 1,
+/// num_batches_tracked 0.
+class BatchNorm2d : public Module {
+ public:
+  explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {});
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;
+  BatchNormOptions options_;
+};
+
+struct NormOptions {
+  double eps = 1e-5;
+  bool affine = true;
+};
+
+/// Throws Error unless groups divides channels.
+class GroupNorm : public Module {
+ public:
+  GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions options = {});
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  Tensor weight_, bias_;
+  std::int64_t groups_;
+  double eps_;
+};
+
+/// Layer norm over the last axes, of shape `normalized_shape`.
+class LayerNorm : public Module {
+ public:
+  explicit LayerNorm(Shape normalized_shape, NormOptions options = {});
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  Tensor weight_, bias_;
+  Shape normalized_shape_;
+  double eps_;
+};
+
+/// Layer norm over the channels at each pixel.
+class LayerNorm2d : public Module {
+ public:
+  explicit LayerNorm2d(std::int64_t channels, NormOptions options = {});
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  Tensor weight_, bias_;
+  double eps_;
+};
+
+class ReLU : public Module {
+ public:
+  Tensor forward(const Tensor& x) override { return relu(x); }
+};
+
+class Identity : public Module {
+ public:
+  Tensor forward(const Tensor& x) override { return x; }
+};
+
+class MaxPool2d : public Module {
+ public:
+  explicit MaxPool2d(Size2d kernel, PoolOptions options = {}) : kernel_(kernel), options_(options) {}
+  Tensor forward(const Tensor& x) override { return max_pool2d(x, kernel_, options_); }
+
+ private:
+  Size2d kernel_;
+  PoolOptions options_;
+};
+
+class AvgPool2d : public Module {
+ public:
+  explicit AvgPool2d(Size2d kernel, PoolOptions options = {}) : kernel_(kernel), options_(options) {}
+  Tensor forward(const Tensor& x) override { return avg_pool2d(x, kernel_, options_); }
+
+ private:
+  Size2d kernel_;
+  PoolOptions options_;
+};
+
+/// [N, C, H, W] -> [N, C]: the mean of each plane.
+class GlobalAvgPool2d : public Module {
+ public:
+  Tensor forward(const Tensor& x) override;
+};
+
+/// [N, ...] -> [N, the rest].
+class Flatten : public Module {
+ public:
+  Tensor forward(const Tensor& x) override;
+};
+
+/// Active in training mode only. Throws Error unless 0 <= p < 1.
+class Dropout : public Module {
+ public:
+  explicit Dropout(double p = 0.5);
+  Tensor forward(const Tensor& x) override;
+
+ private:
+  double p_;
+};
+
+class LogSoftmax : public Module {
+ public:
+  explicit LogSoftmax(int axis = -1) : axis_(axis) {}
+  Tensor forward(const Tensor& x) override { return log_softmax(x, axis_); }
+
+ private:
+  int axis_;
+};
+
+}  // namespace evenkeel::nn

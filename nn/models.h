@@ -1,0 +1,25 @@
+// The network of the study.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "nn/module.h"
+
+namespace evenkeel::models {
+
+/// bn: batch norm. gn: group norm. ln: layer norm over (C,H,W), affine per element. ln_row: layer norm over
+/// each row W, no affine. ln_c: layer norm over C at each pixel. in: instance norm. none: no normalization.
+enum class Norm { bn, gn, ln, ln_row, ln_c, in, none };
+
+/// Reads "bn", "gn", "ln", "ln-row", "ln-c", "in" or "none". Throws Error, listing them, on anything else.
+Norm parse_norm(std::string_view name);
+std::string_view name_of(Norm norm);
+const std::vector<std::string_view>& norm_names();
+
+/// Nine convolutions without biases for 1x28x28 images and 10 classes, 9,160 convolution weights; the output
+/// is log-softmax [N, 10]. `groups` is for gn; throws Error unless it divides the channels of every
+/// normalised layer (4, 8, 16, 10). The names of its tensors are those of the same nn.Sequential in PyTorch.
+nn::Sequential mnist_net(Norm norm, std::int64_t groups = 2);
+
+}  // namespace evenkeel::models

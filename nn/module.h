@@ -1,0 +1,79 @@
+// Module: a function with parameters, buffers and children, named as in PyTorch.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace evenkeel {
+
+/// Names and tensors in the order in which they were registered: "0.weight", "1.running_mean", ...
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+namespace nn {
+
+class Module {
+ public:
+  virtual ~Module() = default;
+  virtual Tensor forward(const Tensor& x) = 0;
+  Tensor operator()(const Tensor& x) { return forward(x); }
+
+  /// The learnable tensors of this module and its children, and their names.
+  std::vector<Tensor> parameters() const;
+  NamedTensors named_parameters() const;
+  /// Parameters and buffers: what a file of weights holds. The tensors share memory with the module.
+  NamedTensors state_dict() const;
+  /// Copies values in. Throws Error, before anything is changed, on a missing or surplus name or a wrong
+  /// shape.
+  void load_state_dict(const NamedTensors& state);
+
+  /// Switches dropout and batch norm, here and in all children.
+  void train(bool on = true);
+  void eval() { train(false); }
+  bool training() const { return training_; }
+  /// Moves or converts parameters and floating-point buffers in place: optimizers keep their handles.
+  void to(Device device);
+  void to(DType dtype);
+  void zero_grad();
+
+ protected:
+  /// Makes `value` a leaf that requires a gradient; the member and the registry share it.
+  Tensor register_parameter(std::string name, Tensor value);
+  Tensor register_buffer(std::string name, Tensor value);
+  void register_module(std::string name, std::shared_ptr<Module> child);
+  const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
+
+ private:
+  void collect(const std::string& prefix, bool with_buffers, NamedTensors& out) const;
+
+  NamedTensors parameters_, buffers_;
+  std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
+  bool training_ = true;
+};
+
+/// Runs modules one after another; children are named "0", "1", ...
+class Sequential : public Module {
+ public:
+  Sequential() = default;
+  /// Takes modules by value: Sequential{Conv2d(1, 8, 3), ReLU()}.
+  template <typename First, typename... Rest>
+  requires std::is_base_of_v<Module, std::decay_t<First>>
+  explicit Sequential(First first, Rest... rest) {
+    push_back(std::move(first));
+    (push_back(std::move(rest)), ...);
+  }
+  template <typename M>
+  void push_back(M module) {
+    register_module(std::to_string(children().size()), std::make_shared<M>(std::move(module)));
+  }
+  std::size_t size() const { return children().size(); }
+  Module& operator[](std::size_t i) { return *children()[i].second; }
+  Tensor forward(const Tensor& x) override;
+};
+
+}  // namespace nn
+}  // namespace evenkeel

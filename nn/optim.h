@@ -1,0 +1,52 @@
+// Optimizers and learning-rate schedules, with PyTorch's rules.
+#pragma once
+
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace evenkeel::optim {
+
+/// How an L1 penalty acts: by its subgradient sign(p), or by the proximal (soft-threshold) step, which
+/// reaches zeros.
+enum class L1Mode { subgradient, proximal };
+
+struct SgdOptions {
+  double lr = 1e-3;
+  double momentum = 0;
+  double weight_decay = 0;
+  bool nesterov = false;
+  double l1 = 0;  ///< adds l1 * sum |p| over all parameters to the objective
+  L1Mode l1_mode = L1Mode::subgradient;
+};
+
+/// Stochastic gradient descent; the rule is in kernels/sgd.h. Parameters without a gradient are left alone.
+class SGD {
+ public:
+  /// Throws Error on negative options, or Nesterov without momentum.
+  SGD(std::vector<Tensor> parameters, SgdOptions options);
+  void step();
+  void zero_grad();
+  double lr() const { return options_.lr; }
+  void set_lr(double lr) { options_.lr = lr; }
+  const SgdOptions& options() const { return options_; }
+
+ private:
+  std::vector<Tensor> parameters_;
+  std::vector<Tensor> velocity_;  // made at the first step that needs it
+  SgdOptions options_;
+};
+
+/// Multiplies the learning rate by gamma every step_size epochs; call step() once after each epoch.
+class StepLR {
+ public:
+  StepLR(SGD& optimizer, int step_size, double gamma = 0.1);
+  void step();
+
+ private:
+  SGD& optimizer_;
+  double base_lr_, gamma_;
+  int step_size_, epoch_ = 0;
+};
+
+}  // namespace evenkeel::optim
