@@ -34,13 +34,28 @@ template <typename T>
 inline constexpr DType kDTypeOf = DTypeOf<T>::value;
 
 constexpr std::string_view name_of(DType dtype) {
-  constexpr std::string_view names[] = {"f32", "f64", "i64", "u8"};
-  return names[static_cast<int>(dtype)];
+  switch (dtype) {
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::i64:
+      return "i64";
+    case DType::u8:
+      return "u8";
+  }
+  return "?";
 }
 
 constexpr std::int64_t size_of(DType dtype) {
-  constexpr std::int64_t sizes[] = {4, 8, 8, 1};
-  return sizes[static_cast<int>(dtype)];
+  switch (dtype) {
+    case DType::f32:
+      return 4;
+    case DType::u8:
+      return 1;
+    default:
+      return 8;
+  }
 }
 
 constexpr bool is_floating(DType dtype) { return dtype == DType::f32 || dtype == DType::f64; }

@@ -45,6 +45,8 @@ class Tensor {
   const Storage& storage() const { return impl_->storage; }
   std::int64_t offset() const { return impl_->offset; }
   bool is_contiguous() const;
+  /// True if no other handle and no view shares the memory, so that a change in place shows nowhere else.
+  bool exclusive() const { return impl_.use_count() == 1 && !storage().shared(); }
 
   /// The first element. Throws Error unless T is the dtype. Device memory for a CUDA tensor.
   template <typename T>

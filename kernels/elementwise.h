@@ -48,6 +48,15 @@ template <typename To, typename From>
 void copy(const CopyArgs<To, From>& args, Stream stream);
 }
 
+/// y[i] = value for every index i of `shape`.
+template <typename T>
+struct FillArgs {
+  T* y;
+  double value;
+  Extents shape, strides;
+};
+EK_DECLARE_KERNEL(fill, FillArgs)
+
 /// y[i] += alpha * x[i], both dense, n elements.
 template <typename T>
 struct AxpyArgs {

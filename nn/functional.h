@@ -12,7 +12,7 @@ namespace evenkeel {
 struct Size2d {
   std::int64_t h = 0, w = 0;
   constexpr Size2d(std::int64_t both) : h(both), w(both) {}  // NOLINT: implicit on purpose
-  constexpr Size2d(std::int64_t h, std::int64_t w) : h(h), w(w) {}
+  constexpr Size2d(std::int64_t height, std::int64_t width) : h(height), w(width) {}
   friend constexpr bool operator==(Size2d, Size2d) = default;
 };
 
@@ -66,7 +66,8 @@ Tensor dropout(const Tensor& x, double p, RandomKey key);
 Tensor log_softmax(const Tensor& x, int axis = -1);
 
 enum class Reduction { none, mean, sum };
-/// log_probs [N, classes], target i64 [N] -> -log_probs[n, target[n]], reduced.
+/// log_probs [N, classes], target i64 [N] -> -log_probs[n, target[n]], reduced. A target outside [0, classes)
+/// throws Error on the CPU and gives NaN on a GPU, which must not wait for it.
 Tensor nll_loss(const Tensor& log_probs, const Tensor& target, Reduction reduction = Reduction::mean);
 /// nll_loss(log_softmax(logits)).
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, Reduction reduction = Reduction::mean);

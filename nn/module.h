@@ -1,7 +1,6 @@
 // Module: a function with parameters, buffers and children, named as in PyTorch.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -43,6 +42,8 @@ class Module {
  protected:
   /// Makes `value` a leaf that requires a gradient; the member and the registry share it.
   Tensor register_parameter(std::string name, Tensor value);
+  /// The affine parameters of a normalization: weight 1 and bias 0.
+  std::pair<Tensor, Tensor> register_affine(const Shape& shape);
   Tensor register_buffer(std::string name, Tensor value);
   void register_module(std::string name, std::shared_ptr<Module> child);
   const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }

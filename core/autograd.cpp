@@ -1,0 +1,147 @@
+#include "core/autograd.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace evenkeel {
+namespace {
+
+thread_local bool t_grad_enabled = true;
+
+}  // namespace
+
+NoGrad::NoGrad() : before_(t_grad_enabled) { t_grad_enabled = false; }
+NoGrad::~NoGrad() { t_grad_enabled = before_; }
+bool grad_enabled() { return t_grad_enabled; }
+
+namespace autograd {
+
+Variable::~Variable() {
+  // Destroying a chain of variables through their nodes would recurse once per op: keep the pending ones in a
+  // list.
+  std::vector<std::shared_ptr<Node>> pending;
+  if (node) pending.push_back(std::move(node));
+  while (!pending.empty()) {
+    const std::shared_ptr<Node> last = std::move(pending.back());
+    pending.pop_back();
+    if (last.use_count() > 1) continue;
+    for (auto& input : last->inputs) {
+      if (input && input.use_count() == 1 && input->node) pending.push_back(std::move(input->node));
+    }
+  }
+}
+
+bool recording(std::initializer_list<const Tensor*> inputs) {
+  return t_grad_enabled && std::any_of(inputs.begin(), inputs.end(),
+                                       [](const Tensor* x) { return x->defined() && x->requires_grad(); });
+}
+
+void record(const char* op, Tensor& output, std::initializer_list<const Tensor*> inputs,
+            BackwardFn backward) {
+  if (!recording(inputs)) return;
+  auto node = std::make_shared<Node>();
+  node->op = op;
+  node->backward = std::move(backward);
+  for (const Tensor* x : inputs) node->inputs.push_back(x->defined() ? x->variable() : nullptr);
+  auto variable = std::make_shared<Variable>();
+  variable->node = std::move(node);
+  output.set_variable(std::move(variable));
+}
+
+Saved::Saved(const Tensor& x) {
+  if (!x.defined()) return;
+  tensor_ = x.detach();
+  version_ = x.storage().version();
+}
+
+const Tensor& Saved::get() const {
+  EK_CHECK(!tensor_.defined() || tensor_.storage().version() == version_,
+           "backward: a tensor of shape {} that an op saved was changed in place afterwards; change a "
+           "clone() instead",
+           tensor_.shape().str());
+  return tensor_;
+}
+
+namespace {
+
+/// All variables that the root was computed from, each after everything that was computed from it.
+/// Depth-first, with an explicit stack.
+std::vector<Variable*> topological_order(Variable* root) {
+  std::vector<Variable*> order;
+  std::unordered_set<Variable*> seen{root};
+  std::vector<std::pair<Variable*, std::size_t>> stack{{root, 0}};
+  while (!stack.empty()) {
+    auto& [variable, next] = stack.back();
+    const Node* node = variable->node.get();
+    if (node == nullptr || next == node->inputs.size()) {
+      order.push_back(variable);
+      stack.pop_back();
+      continue;
+    }
+    Variable* input = node->inputs[next++].get();
+    if (input != nullptr && seen.insert(input).second) stack.emplace_back(input, 0);
+  }
+  std::reverse(order.begin(), order.end());
+  return order;
+}
+
+/// sum += gradient, without touching memory that another tensor shares.
+void accumulate(Tensor& sum, Tensor gradient) {
+  if (!sum.defined()) {
+    sum = std::move(gradient);
+  } else if (!sum.exclusive() || !sum.is_contiguous()) {
+    Tensor fresh = sum.clone();
+    sum = std::move(fresh.add_(gradient));
+  } else {
+    sum.add_(gradient);
+  }
+}
+
+/// Runs one node's closure on the gradient of its output and hands the results to its inputs.
+void propagate(Node& node, const Tensor& dy, std::unordered_map<Variable*, Tensor>& gradients) {
+  EK_CHECK(!node.freed,
+           "backward: the graph through {} was freed by an earlier backward; compute the output again",
+           node.op);
+  EK_CHECK(node.backward != nullptr,
+           "backward: {} has no backward; detach() its result if no gradient is wanted", node.op);
+  std::vector<Tensor> results = node.backward(dy.contiguous());
+  node.backward = nullptr;
+  node.freed = true;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    if (!node.inputs[i]) continue;
+    EK_CHECK(i < results.size() && results[i].defined(), "backward: {} gave no gradient for input {}",
+             node.op, i);
+    accumulate(gradients[node.inputs[i].get()], std::move(results[i]));
+  }
+}
+
+}  // namespace
+
+void backward(const Tensor& root, const Tensor& gradient) {
+  EK_CHECK(root.defined() && root.requires_grad(), "backward: the tensor does not require a gradient");
+  EK_CHECK(
+      gradient.defined() || root.numel() == 1,
+      "backward: a tensor of shape {} needs the gradient to start from; only one element may leave it out",
+      root.shape().str());
+  EK_CHECK(!gradient.defined() || gradient.shape() == root.shape(),
+           "backward: gradient has shape {}, the tensor {}", gradient.shape().str(), root.shape().str());
+  const NoGrad guard;
+  std::unordered_map<Variable*, Tensor> gradients;
+  gradients[root.variable().get()] = gradient.defined() ? gradient : ones(root.shape(), root.options());
+  for (Variable* variable : topological_order(root.variable().get())) {
+    auto found = gradients.extract(variable);
+    if (found.empty()) continue;
+    Tensor dy = std::move(found.mapped());
+    if (variable->node) {
+      propagate(*variable->node, dy, gradients);
+    } else if (variable->grad.defined()) {
+      accumulate(variable->grad, std::move(dy));
+    } else {
+      variable->grad = dy.exclusive() && dy.is_contiguous() ? std::move(dy) : dy.clone();
+    }
+  }
+}
+
+}  // namespace autograd
+}  // namespace evenkeel

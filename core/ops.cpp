@@ -1,0 +1,256 @@
+#include "core/ops.h"
+
+#include "core/autograd.h"
+#include "kernels/elementwise.h"
+#include "kernels/matmul.h"
+#include "kernels/reduce.h"
+
+namespace evenkeel {
+namespace {
+
+using autograd::record;
+using autograd::Saved;
+
+template <typename T>
+BinaryArgs<T> binary_args(Tensor& y, const Tensor& a, const Tensor& b) {
+  return {y.mutable_data<T>(), a.data<T>(),           b.data<T>(),
+          y.shape().extents(), a.strides().extents(), b.strides().extents()};
+}
+
+/// The output of an element-wise op, and both inputs as views of its shape.
+struct Broadcast {
+  Tensor y, a, b;
+  Broadcast(const char* op, const Tensor& left, const Tensor& right) {
+    check_same_kind(op, {&left, &right});
+    const Shape shape = broadcast_shapes(op, left.shape(), right.shape());
+    a = left.detach().broadcast_to(shape);
+    b = right.detach().broadcast_to(shape);
+    y = empty(shape, left.options());
+  }
+};
+
+/// The gradient of one operand: `make()` summed over the axes that were repeated, or nothing where none is
+/// wanted.
+template <typename F>
+Tensor gradient_if(bool wanted, const Shape& shape, F make) {
+  return wanted ? sum_to(make(), shape) : Tensor();
+}
+
+}  // namespace
+
+Tensor scalar_like(double value, const Tensor& like) { return full({}, value, like.options()); }
+
+Tensor add(const Tensor& a, const Tensor& b) {
+  Broadcast out("add", a, b);
+  dispatch_floating(a.dtype(),
+                    [&]<typename T>() { EK_DISPATCH(a.device(), add, binary_args<T>(out.y, out.a, out.b)); });
+  record("add", out.y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+    return std::vector{sum_to(dy, sa), sum_to(dy, sb)};
+  });
+  return out.y;
+}
+
+Tensor sub(const Tensor& a, const Tensor& b) {
+  Broadcast out("sub", a, b);
+  dispatch_floating(a.dtype(),
+                    [&]<typename T>() { EK_DISPATCH(a.device(), sub, binary_args<T>(out.y, out.a, out.b)); });
+  record("sub", out.y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+    return std::vector{sum_to(dy, sa), sum_to(-dy, sb)};
+  });
+  return out.y;
+}
+
+Tensor mul(const Tensor& a, const Tensor& b) {
+  Broadcast out("mul", a, b);
+  dispatch_floating(a.dtype(),
+                    [&]<typename T>() { EK_DISPATCH(a.device(), mul, binary_args<T>(out.y, out.a, out.b)); });
+  record(
+      "mul", out.y, {&a, &b},
+      [a = Saved(a), b = Saved(b), need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
+        return std::vector{gradient_if(need_a, a.get().shape(), [&] { return dy * *b; }),
+                           gradient_if(need_b, b.get().shape(), [&] { return dy * *a; })};
+      });
+  return out.y;
+}
+
+Tensor div(const Tensor& a, const Tensor& b) {
+  Broadcast out("div", a, b);
+  dispatch_floating(a.dtype(),
+                    [&]<typename T>() { EK_DISPATCH(a.device(), div, binary_args<T>(out.y, out.a, out.b)); });
+  record("div", out.y, {&a, &b},
+         [y = Saved(out.y), b = Saved(b), sa = a.shape(), need_a = a.requires_grad(),
+          need_b = b.requires_grad()](const Tensor& dy) {
+           return std::vector{gradient_if(need_a, sa, [&] { return dy / *b; }),
+                              gradient_if(need_b, b.get().shape(), [&] { return -(dy * *y / *b); })};
+         });
+  return out.y;
+}
+
+Tensor equal(const Tensor& a, const Tensor& b) {
+  Broadcast out("equal", a, b);
+  dispatch_floating(
+      a.dtype(), [&]<typename T>() { EK_DISPATCH(a.device(), equal, binary_args<T>(out.y, out.a, out.b)); });
+  record("equal", out.y, {&a, &b}, nullptr);
+  return out.y;
+}
+
+// --- y = f(x)
+// ------------------------------------------------------------------------------------------------------
+
+/// Defines `Tensor name(const Tensor& x)`: runs the kernel of that name on dense x; `gradient` is dx from dy,
+/// x and y.
+#define EK_UNARY_OP(name, gradient)                                                             \
+  Tensor name(const Tensor& input) {                                                            \
+    const Tensor dense = input.detach().contiguous();                                           \
+    Tensor output = empty(dense.shape(), dense.options());                                      \
+    dispatch_floating(dense.dtype(), [&]<typename T>() {                                        \
+      const UnaryArgs<T> args{output.mutable_data<T>(), dense.data<T>(), dense.numel()};        \
+      EK_DISPATCH(dense.device(), name, args);                                                  \
+    });                                                                                         \
+    record(#name, output, {&input}, [sx = Saved(dense), sy = Saved(output)](const Tensor& dy) { \
+      [[maybe_unused]] const Tensor &x = *sx, &y = *sy;                                         \
+      return std::vector<Tensor>{gradient};                                                     \
+    });                                                                                         \
+    return output;                                                                              \
+  }
+
+EK_UNARY_OP(exp, dy* y)
+EK_UNARY_OP(log, dy / x)
+EK_UNARY_OP(sqrt, dy / (y * 2.0))
+EK_UNARY_OP(abs, dy* sign(x))
+EK_UNARY_OP(sign, zeros_like(dy))
+#undef EK_UNARY_OP
+
+// --- reductions
+// ----------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// A reduction's axes, sorted into those that are kept and those that are reduced.
+struct ReducedAxes {
+  Extents kept, kept_strides, reduced, reduced_strides;
+  Shape shape;             // of the result
+  Shape keepdim_shape;     // likewise, with the reduced axes as 1
+  std::int64_t count = 1;  // elements reduced to one
+
+  ReducedAxes(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+    std::vector<bool> is_reduced(x.rank(), axes.empty());
+    for (int axis : axes) {
+      const int a = normalize_axis(op, axis, x.rank());
+      EK_CHECK(!is_reduced[a], "{}: axis {} is named twice", op, axis);
+      is_reduced[a] = true;
+    }
+    for (int d = 0; d < x.rank(); ++d) {
+      const std::int64_t n = x.shape()[d];
+      Extents& sizes = is_reduced[d] ? reduced : kept;
+      Extents& strides = is_reduced[d] ? reduced_strides : kept_strides;
+      sizes.at[sizes.rank++] = n;
+      strides.at[strides.rank++] = x.strides()[d];
+      if (is_reduced[d]) count *= n;
+      keepdim_shape.push_back(is_reduced[d] ? 1 : n);
+      if (keepdim || !is_reduced[d]) shape.push_back(is_reduced[d] ? 1 : n);
+    }
+  }
+};
+
+template <typename T>
+ReduceArgs<T> reduce_args(Tensor& y, const Tensor& x, const ReducedAxes& r) {
+  return {y.mutable_data<T>(), x.data<T>(), r.kept, r.kept_strides, r.reduced, r.reduced_strides};
+}
+
+}  // namespace
+
+Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  const ReducedAxes r("sum", x, axes, keepdim);
+  Tensor y = empty(r.shape, x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() { EK_DISPATCH(x.device(), sum, reduce_args<T>(y, x, r)); });
+  record("sum", y, {&x}, [shape = x.shape(), kept = r.keepdim_shape](const Tensor& dy) {
+    return std::vector{dy.reshape(kept).broadcast_to(shape)};
+  });
+  return y;
+}
+
+Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  const ReducedAxes r("mean", x, axes, keepdim);
+  EK_CHECK(r.count > 0, "mean: there is nothing to average in shape {}", x.shape().str());
+  return sum(x, axes, keepdim) * (1.0 / static_cast<double>(r.count));
+}
+
+Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  const ReducedAxes r("max", x, axes, keepdim);
+  EK_CHECK(r.count > 0, "max: there is no largest of zero elements in shape {}", x.shape().str());
+  Tensor y = empty(r.shape, x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() { EK_DISPATCH(x.device(), max, reduce_args<T>(y, x, r)); });
+  record("max", y, {&x}, [x = Saved(x), y = Saved(y), axes, kept = r.keepdim_shape](const Tensor& dy) {
+    const Tensor is_max = equal(*x, y.get().reshape(kept));
+    return std::vector{dy.reshape(kept) * is_max / sum(is_max, axes, true)};
+  });
+  return y;
+}
+
+Tensor argmax(const Tensor& x, int axis) {
+  const ReducedAxes r("argmax", x, {axis}, false);
+  EK_CHECK(r.count > 0, "argmax: there is no largest of zero elements in shape {}", x.shape().str());
+  Tensor index = empty(r.shape, {DType::i64, x.device()});
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const ArgmaxArgs<T> args{index.mutable_data<std::int64_t>(),
+                             x.data<T>(),
+                             r.kept,
+                             r.kept_strides,
+                             r.reduced,
+                             r.reduced_strides};
+    EK_DISPATCH(x.device(), argmax, args);
+  });
+  return index;
+}
+
+Tensor sum_to(const Tensor& x, const Shape& shape) {
+  if (x.shape() == shape) return x;
+  const int extra = x.rank() - shape.rank();
+  std::vector<int> axes;
+  for (int d = 0; d < x.rank(); ++d) {
+    if (d < extra || (shape[d - extra] == 1 && x.shape()[d] != 1)) axes.push_back(d);
+  }
+  return (axes.empty() ? x : sum(x, axes, true)).reshape(shape);
+}
+
+// --- matrix product
+// --------------------------------------------------------------------------------------------------
+
+Tensor matmul(const Tensor& a, const Tensor& b) {
+  check_same_kind("matmul", {&a, &b});
+  const int rank = a.rank();
+  EK_CHECK((rank == 2 || rank == 3) && b.rank() == rank && a.size(-1) == b.size(-2) &&
+               (rank == 2 || a.size(0) == b.size(0)),
+           "matmul: shapes {} and {} are neither [M,K]x[K,N] nor [B,M,K]x[B,K,N]", a.shape().str(),
+           b.shape().str());
+  const bool batched = rank == 3;
+  const std::int64_t batch = batched ? a.size(0) : 1, M = a.size(-2), K = a.size(-1), N = b.size(-1);
+  Tensor c = empty(batched ? Shape{batch, M, N} : Shape{M, N}, a.options());
+  const Shape &sa = a.strides(), &sb = b.strides();
+  dispatch_floating(a.dtype(), [&]<typename T>() {
+    const MatmulArgs<T> args{c.mutable_data<T>(),
+                             a.data<T>(),
+                             b.data<T>(),
+                             batched ? sa[0] : 0,
+                             sa[rank - 2],
+                             sa[rank - 1],
+                             batched ? sb[0] : 0,
+                             sb[rank - 2],
+                             sb[rank - 1],
+                             batch,
+                             M,
+                             N,
+                             K};
+    EK_DISPATCH(a.device(), matmul, args);
+  });
+  record(
+      "matmul", c, {&a, &b},
+      [a = Saved(a), b = Saved(b), need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dc) {
+        return std::vector{need_a ? matmul(dc, b.get().transpose(-1, -2)) : Tensor(),
+                           need_b ? matmul(a.get().transpose(-1, -2), dc) : Tensor()};
+      });
+  return c;
+}
+
+}  // namespace evenkeel

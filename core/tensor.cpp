@@ -1,0 +1,341 @@
+#include "core/tensor.h"
+
+#include <cmath>
+
+#include "core/autograd.h"
+#include "core/ops.h"
+#include "kernels/elementwise.h"
+
+namespace evenkeel {
+namespace {
+
+/// y = x, converting; both already have the same shape. The kernel behind every copy.
+void copy_elements(const Tensor& y, const Tensor& x) {
+  dispatch_any(y.dtype(), [&]<typename To>() {
+    dispatch_any(x.dtype(), [&]<typename From>() {
+      Tensor target = y;
+      const CopyArgs<To, From> args{target.mutable_data<To>(), x.data<From>(), y.shape().extents(),
+                                    y.strides().extents(), x.strides().extents()};
+      EK_DISPATCH(y.device(), copy, args);
+    });
+  });
+}
+
+/// Strides that show the elements of a tensor in another shape without moving them, or no axes if there are
+/// none. Each run of old axes that is dense in memory can be cut into new axes.
+bool strides_for_view(const Shape& old_shape, const Shape& old_strides, const Shape& shape, Shape& strides) {
+  Extents sizes = old_shape.extents(), steps = old_strides.extents();
+  strides = Shape(shape.rank(), 1);
+  int old_axis = sizes.rank - 1, new_axis = shape.rank() - 1;
+  while (old_axis >= 0 && new_axis >= 0) {
+    std::int64_t run = sizes.at[old_axis];
+    const std::int64_t step = steps.at[old_axis];
+    while (old_axis > 0 && (sizes.at[old_axis - 1] == 1 || steps.at[old_axis - 1] == run * step)) {
+      run *= sizes.at[--old_axis];
+    }
+    std::int64_t covered = 1;
+    while (new_axis >= 0 && covered * shape[new_axis] <= run) {
+      strides[new_axis] = covered * step;
+      covered *= shape[new_axis--];
+    }
+    if (covered != run) return false;
+    --old_axis;
+  }
+  return true;
+}
+
+}  // namespace
+
+Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype)
+    : impl_(std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, nullptr})) {}
+
+bool Tensor::is_contiguous() const {
+  std::int64_t expected = 1;
+  for (int d = rank() - 1; d >= 0; --d) {
+    if (shape()[d] != 1 && strides()[d] != expected) return false;
+    expected *= shape()[d];
+  }
+  return true;
+}
+
+const void* Tensor::raw_data(DType expected) const {
+  EK_CHECK(dtype() == expected, "data: a {} tensor was read as {}", name_of(dtype()), name_of(expected));
+  return storage().data() + offset() * size_of(dtype());
+}
+
+double Tensor::item() const {
+  EK_CHECK(numel() == 1, "item: the tensor has {} elements, shape {}; it needs exactly one", numel(),
+           shape().str());
+  return to_vector<double>()[0];
+}
+
+template <typename T>
+std::vector<T> Tensor::to_vector() const {
+  const NoGrad guard;
+  const Tensor host = to(Device::cpu()).to(kDTypeOf<T>).contiguous();
+  return {host.data<T>(), host.data<T>() + numel()};
+}
+
+// --- views
+// ---------------------------------------------------------------------------------------------------------
+
+Tensor Tensor::view(const Shape& shape, const Shape& strides, std::int64_t offset) const {
+  return {storage(), offset, shape, strides, dtype()};
+}
+
+Tensor Tensor::reshape(Shape shape) const {
+  std::int64_t known = 1;
+  int inferred = -1;
+  for (int d = 0; d < shape.rank(); ++d) {
+    EK_CHECK(shape[d] >= 0 || (shape[d] == -1 && inferred < 0),
+             "reshape: {} is no shape; only one size may be -1", shape.str());
+    if (shape[d] == -1) {
+      inferred = d;
+    } else {
+      known *= shape[d];
+    }
+  }
+  if (inferred >= 0 && known > 0) shape[inferred] = numel() / known;
+  EK_CHECK(shape.numel() == numel(), "reshape: {} elements of shape {} do not fit {}", numel(),
+           this->shape().str(), shape.str());
+  Shape new_strides = contiguous_strides(shape);
+  if (!is_contiguous() && !strides_for_view(this->shape(), strides(), shape, new_strides)) {
+    return contiguous().reshape(shape);
+  }
+  Tensor y = view(shape, new_strides, offset());
+  autograd::record("reshape", y, {this},
+                   [old = this->shape()](const Tensor& dy) { return std::vector{dy.reshape(old)}; });
+  return y;
+}
+
+Tensor Tensor::permute(const std::vector<int>& axes) const {
+  EK_CHECK(static_cast<int>(axes.size()) == rank(), "permute: {} axes given for shape {}", axes.size(),
+           shape().str());
+  Shape new_shape(rank(), -1), new_strides(rank(), 0);
+  std::vector<int> inverse(axes.size());
+  std::vector<bool> used(axes.size());
+  for (int d = 0; d < rank(); ++d) {
+    const int axis = normalize_axis("permute", axes[d], rank());
+    EK_CHECK(!used[axis], "permute: axis {} is named twice", axis);
+    used[axis] = true;
+    new_shape[d] = shape()[axis];
+    new_strides[d] = strides()[axis];
+    inverse[axis] = d;
+  }
+  Tensor y = view(new_shape, new_strides, offset());
+  autograd::record("permute", y, {this},
+                   [inverse](const Tensor& dy) { return std::vector{dy.permute(inverse)}; });
+  return y;
+}
+
+Tensor Tensor::transpose(int axis0, int axis1) const {
+  std::vector<int> axes(rank());
+  for (int d = 0; d < rank(); ++d) axes[d] = d;
+  std::swap(axes[normalize_axis("transpose", axis0, rank())],
+            axes[normalize_axis("transpose", axis1, rank())]);
+  return permute(axes);
+}
+
+Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t end, std::int64_t step) const {
+  axis = normalize_axis("slice", axis, rank());
+  const std::int64_t n = shape()[axis];
+  const std::int64_t first = start < 0 ? start + n : start, last = end < 0 ? end + n : end;
+  EK_CHECK(step >= 1, "slice: step {} given, at least 1 is needed", step);
+  EK_CHECK(0 <= first && first <= last && last <= n,
+           "slice: [{}, {}) is out of range for axis {} of shape {}", start, end, axis, shape().str());
+  Shape new_shape = shape(), new_strides = strides();
+  new_shape[axis] = (last - first + step - 1) / step;
+  new_strides[axis] *= step;
+  Tensor y = view(new_shape, new_strides, offset() + first * strides()[axis]);
+  autograd::record("slice", y, {this},
+                   [old = shape(), options = options(), axis, first, last, step](const Tensor& dy) {
+                     Tensor dx = zeros(old, options);
+                     dx.slice(axis, first, last, step).copy_(dy);
+                     return std::vector{dx};
+                   });
+  return y;
+}
+
+Tensor Tensor::broadcast_to(const Shape& target) const {
+  EK_CHECK(broadcast_shapes("broadcast_to", shape(), target) == target,
+           "broadcast_to: shape {} does not broadcast to {}", shape().str(), target.str());
+  const int extra = target.rank() - rank();
+  Shape new_strides(target.rank(), 0);
+  for (int d = 0; d < rank(); ++d) {
+    if (shape()[d] != 1) new_strides[d + extra] = strides()[d];
+  }
+  Tensor y = view(target, new_strides, offset());
+  autograd::record("broadcast_to", y, {this},
+                   [old = shape()](const Tensor& dy) { return std::vector{sum_to(dy, old)}; });
+  return y;
+}
+
+// --- copies
+// --------------------------------------------------------------------------------------------------------
+
+Tensor Tensor::contiguous() const { return is_contiguous() ? *this : clone(); }
+
+Tensor Tensor::clone() const {
+  Tensor y = empty_like(*this);
+  copy_elements(y, *this);
+  autograd::record("clone", y, {this}, [](const Tensor& dy) { return std::vector{dy}; });
+  return y;
+}
+
+Tensor Tensor::to(Device device) const {
+  if (device == this->device()) return *this;
+  device.require_available();
+  fail<DeviceError>("to: cannot copy from {} to {}", this->device().str(), device.str());
+}
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == this->dtype()) return *this;
+  Tensor y = empty(shape(), {dtype, device()});
+  copy_elements(y, *this);
+  if (is_floating(dtype)) {
+    autograd::record("to", y, {this},
+                     [from = this->dtype()](const Tensor& dy) { return std::vector{dy.to(from)}; });
+  }
+  return y;
+}
+
+// --- changes in place
+// ----------------------------------------------------------------------------------------------
+
+void Tensor::check_in_place(const char* op) const {
+  EK_CHECK(!(requires_grad() && grad_enabled()),
+           "{}: changes in place are not recorded; do it under NoGrad, or on detach()", op);
+}
+
+Tensor& Tensor::fill_(double value) {
+  check_in_place("fill_");
+  dispatch_any(dtype(), [&]<typename T>() {
+    const FillArgs<T> args{mutable_data<T>(), value, shape().extents(), strides().extents()};
+    EK_DISPATCH(device(), fill, args);
+  });
+  return *this;
+}
+
+Tensor& Tensor::copy_(const Tensor& source) {
+  check_in_place("copy_");
+  const Tensor broadcast = source.detach().to(device()).broadcast_to(shape());
+  // Overlapping memory is read in full before any of it is written.
+  copy_elements(*this, broadcast.storage() == storage() ? broadcast.clone() : broadcast);
+  return *this;
+}
+
+Tensor& Tensor::add_(const Tensor& other, double alpha) {
+  check_in_place("add_");
+  check_same_kind("add_", {this, &other});
+  const NoGrad guard;
+  const Tensor x = other.broadcast_to(shape()).contiguous();
+  if (!is_contiguous()) return copy_(*this + x * alpha);
+  dispatch_any(dtype(), [&]<typename T>() {
+    const AxpyArgs<T> args{mutable_data<T>(), x.data<T>(), alpha, numel()};
+    EK_DISPATCH(device(), axpy, args);
+  });
+  return *this;
+}
+
+void Tensor::set_data(const Tensor& other) {
+  impl_->storage = other.storage();
+  impl_->offset = other.offset();
+  impl_->shape = other.shape();
+  impl_->strides = other.strides();
+  impl_->dtype = other.dtype();
+}
+
+// --- autograd
+// ------------------------------------------------------------------------------------------------------
+
+Tensor& Tensor::requires_grad_(bool value) {
+  EK_CHECK(is_floating(dtype()), "requires_grad_: only floating-point tensors have gradients, this one is {}",
+           name_of(dtype()));
+  EK_CHECK(!requires_grad() || !variable()->node,
+           "requires_grad_: this is the result of {}, not a leaf; use detach()", variable()->node->op);
+  if (value && !requires_grad()) impl_->variable = std::make_shared<autograd::Variable>();
+  if (!value) impl_->variable = nullptr;
+  return *this;
+}
+
+Tensor Tensor::grad() const { return requires_grad() ? variable()->grad : Tensor(); }
+
+void Tensor::zero_grad() {
+  if (requires_grad()) variable()->grad = {};
+}
+
+void Tensor::backward(const Tensor& gradient) const { autograd::backward(*this, gradient); }
+
+Tensor Tensor::detach() const { return view(shape(), strides(), offset()); }
+
+// --- factories
+// -----------------------------------------------------------------------------------------------------
+
+Tensor empty(const Shape& shape, TensorOptions options) {
+  std::int64_t n = 1;
+  for (std::int64_t size : shape) {
+    EK_CHECK(size >= 0, "{} is no shape: sizes are at least 0", shape.str());
+    EK_CHECK(!__builtin_mul_overflow(n, size, &n) && n <= INT64_MAX / 8, "shape {} has too many elements",
+             shape.str());
+  }
+  return {Storage(n * size_of(options.dtype), options.device), 0, shape, contiguous_strides(shape),
+          options.dtype};
+}
+
+Tensor full(const Shape& shape, double value, TensorOptions options) {
+  Tensor y = empty(shape, options);
+  y.fill_(value);
+  return y;
+}
+
+Tensor zeros(const Shape& shape, TensorOptions options) { return full(shape, 0, options); }
+Tensor ones(const Shape& shape, TensorOptions options) { return full(shape, 1, options); }
+
+Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options) {
+  EK_CHECK(start <= end, "arange: start {} is past end {}", start, end);
+  std::vector<std::int64_t> values(end - start);
+  for (std::int64_t i = start; i < end; ++i) values[i - start] = i;
+  return from_vector(values, {end - start}).to(options.dtype).to(options.device);
+}
+
+Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.options()); }
+Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.options()); }
+
+template <typename T>
+Tensor from_vector(const std::vector<T>& values, const Shape& shape, Device device) {
+  EK_CHECK(static_cast<std::int64_t>(values.size()) == shape.numel(),
+           "from_vector: {} values do not fill shape {}", values.size(), shape.str());
+  Tensor y = empty(shape, {kDTypeOf<T>});
+  std::copy(values.begin(), values.end(), y.mutable_data<T>());
+  return y.to(device);
+}
+
+Tensor tensor(const std::vector<float>& values) {
+  return from_vector(values, {static_cast<std::int64_t>(values.size())});
+}
+
+void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors) {
+  const Tensor* first = nullptr;
+  for (const Tensor* x : tensors) {
+    if (!x->defined()) continue;
+    if (first == nullptr) first = x;
+    EK_CHECK(x->dtype() == first->dtype(),
+             "{}: tensors have different dtypes, {} and {}; convert one with to()", op,
+             name_of(first->dtype()), name_of(x->dtype()));
+    EK_CHECK(x->device() == first->device(),
+             "{}: tensors are on different devices, {} and {}; move one with to()", op, first->device().str(),
+             x->device().str());
+  }
+  EK_CHECK(first != nullptr && *tensors.begin() == first, "{}: the first tensor is undefined", op);
+}
+
+#define EK_INSTANTIATE(T)                               \
+  template std::vector<T> Tensor::to_vector<T>() const; \
+  template Tensor from_vector(const std::vector<T>&, const Shape&, Device);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+EK_INSTANTIATE(std::int64_t)
+EK_INSTANTIATE(std::uint8_t)
+#undef EK_INSTANTIATE
+
+}  // namespace evenkeel

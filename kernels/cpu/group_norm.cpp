@@ -1,0 +1,60 @@
+#include "kernels/group_norm.h"
+
+#include <vector>
+
+#include "kernels/cpu/norm_common.h"
+#include "kernels/cpu/parallel.h"
+
+namespace evenkeel::cpu {
+
+template <typename T>
+void group_norm_forward(const GroupNormForwardArgs<T>& a) {
+  const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
+  parallel_for(a.N * a.G, 5 * size, [&](std::int64_t i) {
+    const Moments m = plane_moments(a.x + i * size, size);
+    const double rstd = 1 / std::sqrt(m.m2 / m.count + a.eps);
+    a.mean[i] = static_cast<T>(m.mean);
+    a.rstd[i] = static_cast<T>(rstd);
+    for (std::int64_t k = 0; k < channels; ++k) {
+      const std::int64_t c = i % a.G * channels + k, at = i * size + k * a.S;
+      const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
+      const T shift = a.beta != nullptr ? a.beta[c] : T(0);
+      scale_plane(a.y + at, a.x + at, a.S, SplitMean<T>(m.mean), static_cast<T>(scale), shift);
+    }
+  });
+}
+
+template <typename T>
+void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
+  const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
+  std::vector<GradientSums> planes(a.N * a.C);
+  parallel_for(a.N * a.G, 6 * size, [&](std::int64_t i) {
+    const double rstd = a.rstd[i];
+    GradientSums group;  // of g = gamma dy
+    for (std::int64_t k = 0; k < channels; ++k) {
+      const std::int64_t c = i % a.G * channels + k, at = i * size + k * a.S;
+      const GradientSums plane = plane_gradient_sums(a.dy + at, a.x + at, a.S, a.mean[i], a.rstd[i]);
+      planes[i * channels + k] = plane;
+      const double gamma = a.gamma != nullptr ? a.gamma[c] : 1;
+      group.dy += gamma * plane.dy;
+      group.dy_xhat += gamma * plane.dy_xhat;
+    }
+    if (a.dx == nullptr) return;
+    const T along_xhat = static_cast<T>(rstd * rstd * group.dy_xhat / static_cast<double>(size));
+    const T offset = static_cast<T>(rstd * group.dy / static_cast<double>(size));
+    for (std::int64_t k = 0; k < channels; ++k) {
+      const std::int64_t c = i % a.G * channels + k, at = i * size + k * a.S;
+      const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
+      gradient_plane(a.dx + at, a.dy + at, a.x + at, a.S, a.mean[i], static_cast<T>(scale), along_xhat,
+                     offset);
+    }
+  });
+  sum_channel_gradients(a.dgamma, a.dbeta, planes.data(), a.N, a.C);
+}
+
+template void group_norm_forward(const GroupNormForwardArgs<float>&);
+template void group_norm_forward(const GroupNormForwardArgs<double>&);
+template void group_norm_backward(const GroupNormBackwardArgs<float>&);
+template void group_norm_backward(const GroupNormBackwardArgs<double>&);
+
+}  // namespace evenkeel::cpu

@@ -1,0 +1,109 @@
+// Blocks of images with one image in each lane of a vector: [C][H][W] of Vec. In it a convolution of any
+// channel count is plain element-wise code, without tails or horizontal sums.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+#include "kernels/cpu/simd.h"
+
+namespace evenkeel::cpu {
+
+/// Memory of a thread that is kept from call to call and grows as needed; its contents are not.
+template <typename T>
+class Scratch {
+ public:
+  Vec<T>* get(std::int64_t n) {
+    if (n > size_) {
+      size_ = n;
+      data_.reset(static_cast<T*>(std::aligned_alloc(64, static_cast<std::size_t>(n) * 64)));
+      if (!data_) std::abort();  // inside a parallel region nothing can be thrown
+    }
+    return reinterpret_cast<Vec<T>*>(data_.get());
+  }
+
+ private:
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+  std::int64_t size_ = 0;
+};
+
+/// Half a Vec, which AVX2 shuffles as well as AVX-512 does.
+template <typename T>
+using HalfVec = typename VecOf<T>::half;
+
+/// Transposes a square of HalfVecs in place: log2(n) rounds that swap blocks off the diagonal.
+template <typename T>
+EK_INLINE void transpose_square(HalfVec<T>* row) {
+  constexpr int n = kLanes<T> / 2;
+#pragma GCC unroll 3
+  for (int h = 1; h < n; h *= 2) {
+    typename VecOf<T>::half_index low, high;
+    for (int j = 0; j < n; ++j) {
+      low[j] = j & h ? n + j - h : j;
+      high[j] = j & h ? n + j : j + h;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i) {
+      if (i & h) continue;
+      const HalfVec<T> a = row[i], b = row[i + h];
+      row[i] = __builtin_shuffle(a, b, low);
+      row[i + h] = __builtin_shuffle(a, b, high);
+    }
+  }
+}
+
+/// lanes[i] holds element i of each of `count` images, which lie `stride` apart; the other lanes are 0.
+template <typename T>
+EK_SIMD void to_lanes(Vec<T>* lanes, const T* x, std::int64_t n, std::int64_t stride, std::int64_t count) {
+  constexpr int half = kLanes<T> / 2;
+  T* out = reinterpret_cast<T*>(lanes);
+  if (count < kLanes<T>) std::memset(lanes, 0, static_cast<std::size_t>(n) * sizeof(Vec<T>));
+  for (int first = 0; first < kLanes<T>; first += half) {  // lanes first .. first+half-1
+    std::int64_t i = 0;
+    for (; first + half <= count && i + half <= n; i += half) {
+      HalfVec<T> tile[half];
+      for (int k = 0; k < half; ++k) std::memcpy(&tile[k], x + (first + k) * stride + i, sizeof tile[k]);
+      transpose_square<T>(tile);
+      for (int k = 0; k < half; ++k) std::memcpy(out + (i + k) * kLanes<T> + first, &tile[k], sizeof tile[k]);
+    }
+    for (; i < n; ++i) {
+      for (int k = first; k < first + half && k < count; ++k) out[i * kLanes<T> + k] = x[k * stride + i];
+    }
+  }
+}
+
+/// The way back, for the first `count` lanes.
+template <typename T>
+EK_SIMD void from_lanes(T* y, const Vec<T>* lanes, std::int64_t n, std::int64_t stride, std::int64_t count) {
+  constexpr int half = kLanes<T> / 2;
+  const T* in = reinterpret_cast<const T*>(lanes);
+  for (int first = 0; first < kLanes<T>; first += half) {
+    std::int64_t i = 0;
+    for (; first + half <= count && i + half <= n; i += half) {
+      HalfVec<T> tile[half];
+      for (int k = 0; k < half; ++k) std::memcpy(&tile[k], in + (i + k) * kLanes<T> + first, sizeof tile[k]);
+      transpose_square<T>(tile);
+      for (int k = 0; k < half; ++k) std::memcpy(y + (first + k) * stride + i, &tile[k], sizeof tile[k]);
+    }
+    for (; i < n; ++i) {
+      for (int k = first; k < first + half && k < count; ++k) y[k * stride + i] = in[i * kLanes<T> + k];
+    }
+  }
+}
+
+/// The sum of a vector's lanes, pairwise.
+template <typename T>
+EK_INLINE T sum_of_lanes(const Vec<T>& v) {
+  T lane[kLanes<T>];
+  std::memcpy(lane, &v, sizeof v);
+  for (int width = kLanes<T> / 2; width > 0; width /= 2) {
+    for (int k = 0; k < width; ++k) lane[k] += lane[k + width];
+  }
+  return lane[0];
+}
+
+}  // namespace evenkeel::cpu

@@ -1,0 +1,122 @@
+#include "kernels/layer_norm2d.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/cpu/norm_common.h"
+#include "kernels/cpu/parallel.h"
+
+namespace evenkeel::cpu {
+namespace {
+
+constexpr std::int64_t kPixels =
+    64;  // a strip: so many neighbouring pixels are worked on at once, in all channels
+
+/// Where the strips of an image start and how many images and strips there are.
+struct Strips {
+  std::int64_t per_image, count;
+  Strips(std::int64_t N, std::int64_t S) : per_image((S + kPixels - 1) / kPixels), count(N * per_image) {}
+};
+
+template <typename T>
+EK_SIMD void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::int64_t s0,
+                             std::int64_t pixels) {
+  const T* x = a.x + n * a.C * a.S + s0;
+  T* y = a.y + n * a.C * a.S + s0;
+  double mean[kPixels] = {}, m2[kPixels] = {};
+  for (std::int64_t c = 0; c < a.C; ++c) {
+    for (std::int64_t s = 0; s < pixels; ++s) mean[s] += static_cast<double>(x[c * a.S + s]);
+  }
+  for (std::int64_t s = 0; s < pixels; ++s) mean[s] /= static_cast<double>(a.C);
+  for (std::int64_t c = 0; c < a.C; ++c) {
+    for (std::int64_t s = 0; s < pixels; ++s) {
+      const double d = static_cast<double>(x[c * a.S + s]) - mean[s];
+      m2[s] += d * d;
+    }
+  }
+  for (std::int64_t s = 0; s < pixels; ++s) {
+    m2[s] = 1 / std::sqrt(m2[s] / static_cast<double>(a.C) + a.eps);
+    a.mean[n * a.S + s0 + s] = static_cast<T>(mean[s]);
+    a.rstd[n * a.S + s0 + s] = static_cast<T>(m2[s]);
+  }
+  for (std::int64_t c = 0; c < a.C; ++c) {
+    const double gamma = a.gamma != nullptr ? a.gamma[c] : 1, beta = a.beta != nullptr ? a.beta[c] : 0;
+    for (std::int64_t s = 0; s < pixels; ++s) {
+      y[c * a.S + s] = static_cast<T>((static_cast<double>(x[c * a.S + s]) - mean[s]) * m2[s] * gamma + beta);
+    }
+  }
+}
+
+template <typename T>
+EK_SIMD void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, std::int64_t n, std::int64_t s0,
+                                  std::int64_t pixels) {
+  const std::int64_t at = n * a.C * a.S + s0;
+  const T *x = a.x + at, *dy = a.dy + at, *mean = a.mean + n * a.S + s0, *rstd = a.rstd + n * a.S + s0;
+  double sum_g[kPixels] = {}, sum_g_x[kPixels] = {};
+  for (std::int64_t c = 0; c < a.C; ++c) {
+    const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1);
+    for (std::int64_t s = 0; s < pixels; ++s) {
+      const T g = gamma * dy[c * a.S + s];
+      sum_g[s] += static_cast<double>(g);
+      sum_g_x[s] += static_cast<double>(g * (x[c * a.S + s] - mean[s]));
+    }
+  }
+  T offset[kPixels], along[kPixels];
+  for (std::int64_t s = 0; s < pixels; ++s) {
+    offset[s] = static_cast<T>(sum_g[s] / static_cast<double>(a.C));
+    along[s] = static_cast<T>(sum_g_x[s] / static_cast<double>(a.C)) * rstd[s] * rstd[s];
+  }
+  for (std::int64_t c = 0; c < a.C; ++c) {
+    const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1);
+    for (std::int64_t s = 0; s < pixels; ++s) {
+      a.dx[at + c * a.S + s] =
+          rstd[s] * (gamma * dy[c * a.S + s] - (x[c * a.S + s] - mean[s]) * along[s] - offset[s]);
+    }
+  }
+}
+
+/// Sums over one plane; mean and rstd are per pixel.
+template <typename T>
+EK_SIMD GradientSums pixelwise_gradient_sums(const T* dy, const T* x, const T* mean, const T* rstd,
+                                             std::int64_t S) {
+  return {
+      lane_sum(S, [=](std::int64_t s) { return static_cast<double>(dy[s]); }),
+      lane_sum(S, [=](std::int64_t s) { return static_cast<double>(dy[s] * ((x[s] - mean[s]) * rstd[s])); })};
+}
+
+}  // namespace
+
+template <typename T>
+void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
+  const Strips strips(a.N, a.S);
+  parallel_for(strips.count, 5 * a.C * kPixels, [&](std::int64_t i) {
+    const std::int64_t s0 = i % strips.per_image * kPixels;
+    normalize_strip(a, i / strips.per_image, s0, std::min(kPixels, a.S - s0));
+  });
+}
+
+template <typename T>
+void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
+  if (a.dx != nullptr) {
+    const Strips strips(a.N, a.S);
+    parallel_for(strips.count, 6 * a.C * kPixels, [&](std::int64_t i) {
+      const std::int64_t s0 = i % strips.per_image * kPixels;
+      strip_input_gradient(a, i / strips.per_image, s0, std::min(kPixels, a.S - s0));
+    });
+  }
+  if (a.dgamma == nullptr && a.dbeta == nullptr) return;
+  std::vector<GradientSums> planes(a.N * a.C);
+  parallel_for(a.N * a.C, 4 * a.S, [&](std::int64_t i) {
+    const std::int64_t n = i / a.C;
+    planes[i] =
+        pixelwise_gradient_sums(a.dy + i * a.S, a.x + i * a.S, a.mean + n * a.S, a.rstd + n * a.S, a.S);
+  });
+  sum_channel_gradients(a.dgamma, a.dbeta, planes.data(), a.N, a.C);
+}
+
+template void layer_norm2d_forward(const LayerNorm2dForwardArgs<float>&);
+template void layer_norm2d_forward(const LayerNorm2dForwardArgs<double>&);
+template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<float>&);
+template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<double>&);
+
+}  // namespace evenkeel::cpu

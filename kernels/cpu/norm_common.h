@@ -1,0 +1,95 @@
+// What the normalizations share on the CPU: statistics of a dense run of elements, and the sums that their
+// backward needs. All arithmetic on statistics is in f64, variance is centred and two-pass.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/cpu/simd.h"
+
+namespace evenkeel::cpu {
+
+/// Mean, and sum of squared distances from it, of `count` elements.
+struct Moments {
+  double count = 0, mean = 0, m2 = 0;
+
+  /// Adds the moments of other elements (Chan, Golub and LeVeque, 1979).
+  void merge(const Moments& other) {
+    const double total = count + other.count, delta = other.mean - mean;
+    mean += delta * other.count / total;
+    m2 += other.m2 + delta * delta * count * other.count / total;
+    count = total;
+  }
+};
+
+template <typename T>
+EK_INLINE Moments moments(const T* x, std::int64_t n) {
+  const double mean =
+      lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i]); }) / static_cast<double>(n);
+  const double m2 = lane_sum(n, [=](std::int64_t i) {
+    const double d = static_cast<double>(x[i]) - mean;
+    return d * d;
+  });
+  return {static_cast<double>(n), mean, m2};
+}
+
+/// A mean in two parts, so that x - mean keeps its digits in T where the mean is far larger than the
+/// deviation.
+template <typename T>
+struct SplitMean {
+  T high, low;
+  explicit SplitMean(double mean)
+      : high(static_cast<T>(mean)), low(static_cast<T>(mean - static_cast<double>(high))) {}
+  EK_INLINE T centre(T x) const { return (x - high) - low; }
+};
+
+/// sum(dy) and sum(dy * xhat) over a run, xhat = (x - mean) * rstd.
+struct GradientSums {
+  double dy = 0, dy_xhat = 0;
+};
+
+template <typename T>
+EK_INLINE GradientSums gradient_sums(const T* dy, const T* x, std::int64_t n, T mean, T rstd) {
+  return {lane_sum(n, [=](std::int64_t i) { return static_cast<double>(dy[i]); }),
+          lane_sum(n, [=](std::int64_t i) { return static_cast<double>(dy[i] * (x[i] - mean)); }) *
+              static_cast<double>(rstd)};
+}
+
+template <typename T>
+EK_SIMD Moments plane_moments(const T* x, std::int64_t n) {
+  return moments(x, n);
+}
+
+template <typename T>
+EK_SIMD GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean, T rstd) {
+  return gradient_sums(dy, x, n, mean, rstd);
+}
+
+/// y = (x - mean) * scale + shift.
+template <typename T>
+EK_SIMD void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T shift) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = mean.centre(x[i]) * scale + shift;
+}
+
+/// dx = scale * dy - (x - mean) * along_xhat - offset: the form of every normalization's input gradient.
+template <typename T>
+EK_SIMD void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, T mean, T scale, T along_xhat,
+                            T offset) {
+  for (std::int64_t i = 0; i < n; ++i) dx[i] = scale * dy[i] - (x[i] - mean) * along_xhat - offset;
+}
+
+/// dgamma[c] and dbeta[c] from the sums of each plane [N, C], added in the order of n. Null outputs are
+/// skipped.
+template <typename T>
+void sum_channel_gradients(T* dgamma, T* dbeta, const GradientSums* planes, std::int64_t N, std::int64_t C) {
+  for (std::int64_t c = 0; c < C; ++c) {
+    GradientSums total;
+    for (std::int64_t n = 0; n < N; ++n) {
+      total.dy += planes[n * C + c].dy;
+      total.dy_xhat += planes[n * C + c].dy_xhat;
+    }
+    if (dgamma != nullptr) dgamma[c] = static_cast<T>(total.dy_xhat);
+    if (dbeta != nullptr) dbeta[c] = static_cast<T>(total.dy);
+  }
+}
+
+}  // namespace evenkeel::cpu

@@ -1,0 +1,108 @@
+#include "kernels/pool2d.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/cpu/parallel.h"
+
+namespace evenkeel::cpu {
+namespace {
+
+/// The part of a pooling window that lies inside the plane: rows [h0, h1), columns [w0, w1).
+struct Window {
+  std::int64_t h0, h1, w0, w1;
+  Window(const Pool2dSizes& s, std::int64_t p, std::int64_t q)
+      : h0(std::max<std::int64_t>(p * s.stride_h - s.pad_h, 0)),
+        h1(std::min(p * s.stride_h - s.pad_h + s.R, s.H)),
+        w0(std::max<std::int64_t>(q * s.stride_w - s.pad_w, 0)),
+        w1(std::min(q * s.stride_w - s.pad_w + s.S, s.W)) {}
+};
+
+/// Calls f(plane) on all threads.
+template <typename F>
+void for_each_plane(const Pool2dSizes& s, F f) {
+  parallel_for(s.planes, s.P * s.Q * s.R * s.S, f);
+}
+
+/// Calls f(output offset in the plane, window) for every output pixel.
+template <typename F>
+void for_each_window(const Pool2dSizes& s, F f) {
+  for (std::int64_t p = 0; p < s.P; ++p) {
+    for (std::int64_t q = 0; q < s.Q; ++q) f(p * s.Q + q, Window(s, p, q));
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
+  for_each_plane(a.sizes, [&](std::int64_t plane) {
+    const T* x = a.x + plane * a.sizes.H * a.sizes.W;
+    T* y = a.y + plane * a.sizes.P * a.sizes.Q;
+    std::int64_t* index = a.index + plane * a.sizes.P * a.sizes.Q;
+    for_each_window(a.sizes, [&](std::int64_t out, const Window& w) {
+      std::int64_t best = w.h0 * a.sizes.W + w.w0;
+      for (std::int64_t h = w.h0; h < w.h1; ++h) {
+        for (std::int64_t i = h * a.sizes.W + w.w0; i < h * a.sizes.W + w.w1; ++i) {
+          if (x[i] > x[best] || (std::isnan(x[i]) && !std::isnan(x[best]))) best = i;
+        }
+      }
+      y[out] = x[best];
+      index[out] = best;
+    });
+  });
+}
+
+template <typename T>
+void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
+  const std::int64_t outputs = a.sizes.P * a.sizes.Q, inputs = a.sizes.H * a.sizes.W;
+  for_each_plane(a.sizes, [&](std::int64_t plane) {
+    T* dx = a.dx + plane * inputs;
+    std::fill_n(dx, inputs, T(0));
+    for (std::int64_t i = plane * outputs; i < (plane + 1) * outputs; ++i) dx[a.index[i]] += a.dy[i];
+  });
+}
+
+template <typename T>
+void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
+  const T scale = T(1) / static_cast<T>(a.sizes.R * a.sizes.S);
+  for_each_plane(a.sizes, [&](std::int64_t plane) {
+    const T* x = a.x + plane * a.sizes.H * a.sizes.W;
+    T* y = a.y + plane * a.sizes.P * a.sizes.Q;
+    for_each_window(a.sizes, [&](std::int64_t out, const Window& w) {
+      double total = 0;
+      for (std::int64_t h = w.h0; h < w.h1; ++h) {
+        for (std::int64_t i = h * a.sizes.W + w.w0; i < h * a.sizes.W + w.w1; ++i)
+          total += static_cast<double>(x[i]);
+      }
+      y[out] = static_cast<T>(total) * scale;
+    });
+  });
+}
+
+template <typename T>
+void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& a) {
+  const std::int64_t inputs = a.sizes.H * a.sizes.W;
+  const T scale = T(1) / static_cast<T>(a.sizes.R * a.sizes.S);
+  for_each_plane(a.sizes, [&](std::int64_t plane) {
+    T* dx = a.dx + plane * inputs;
+    const T* dy = a.dy + plane * a.sizes.P * a.sizes.Q;
+    std::fill_n(dx, inputs, T(0));
+    for_each_window(a.sizes, [&](std::int64_t out, const Window& w) {
+      for (std::int64_t h = w.h0; h < w.h1; ++h) {
+        for (std::int64_t i = h * a.sizes.W + w.w0; i < h * a.sizes.W + w.w1; ++i) dx[i] += dy[out] * scale;
+      }
+    });
+  });
+}
+
+#define EK_INSTANTIATE(T)                                             \
+  template void max_pool2d_forward(const MaxPool2dForwardArgs<T>&);   \
+  template void max_pool2d_backward(const MaxPool2dBackwardArgs<T>&); \
+  template void avg_pool2d_forward(const AvgPool2dForwardArgs<T>&);   \
+  template void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>&);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+#undef EK_INSTANTIATE
+
+}  // namespace evenkeel::cpu

@@ -1,0 +1,57 @@
+// Vector code of the CPU backend, written once: GCC compiles each EK_SIMD function for AVX-512, AVX2 and the
+// baseline, and the loader picks.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+// Only in functions that contain no lambda that is not inlined and no OpenMP region: those would not be
+// cloned. Under a sanitizer there are no clones, as its checks do not survive the loader's early resolution.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EVENKEEL_SANITIZED)
+#  define EK_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#  define EK_SIMD
+#endif
+#define EK_INLINE inline __attribute__((always_inline))
+
+namespace evenkeel::cpu {
+
+template <typename T>
+struct VecOf;
+template <>
+struct VecOf<float> {
+  typedef float whole __attribute__((vector_size(64), may_alias));
+  typedef float half __attribute__((vector_size(32), may_alias));
+  typedef std::int32_t half_index __attribute__((vector_size(32)));
+};
+template <>
+struct VecOf<double> {
+  typedef double whole __attribute__((vector_size(64), may_alias));
+  typedef double half __attribute__((vector_size(32), may_alias));
+  typedef std::int64_t half_index __attribute__((vector_size(32)));
+};
+
+/// 64 bytes of T: one AVX-512 register, two of AVX2, four of SSE or NEON.
+template <typename T>
+using Vec = typename VecOf<T>::whole;
+template <typename T>
+inline constexpr int kLanes = static_cast<int>(64 / sizeof(T));
+
+/// The sum of f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added pairwise at
+/// the end.
+template <typename F>
+EK_INLINE double lane_sum(std::int64_t n, F f) {
+  constexpr int kSums = 16;
+  double sums[kSums] = {};
+  std::int64_t i = 0;
+  for (; i + kSums <= n; i += kSums) {
+    for (int k = 0; k < kSums; ++k) sums[k] += f(i + k);
+  }
+  for (int k = 0; i < n; ++i, ++k) sums[k] += f(i);
+  for (int width = kSums / 2; width > 0; width /= 2) {
+    for (int k = 0; k < width; ++k) sums[k] += sums[k + width];
+  }
+  return sums[0];
+}
+
+}  // namespace evenkeel::cpu

@@ -1,0 +1,244 @@
+#include "nn/data.h"
+
+#include <openssl/evp.h>
+#include <zlib.h>
+
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <numbers>
+#include <string>
+#include <string_view>
+
+#include "nn/functional.h"
+
+namespace evenkeel::data {
+namespace {
+
+// --- IDX
+// ------------------------------------------------------------------------------------------------------
+
+/// SHA-256 of what it is fed.
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
+    EK_CHECK(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1,
+             "OpenSSL has no SHA-256");
+  }
+  void update(const void* bytes, std::size_t n) {
+    EK_CHECK(EVP_DigestUpdate(context_.get(), bytes, n) == 1, "OpenSSL's SHA-256 failed");
+  }
+  std::string hex() {
+    std::array<unsigned char, 32> digest{};
+    EK_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr) == 1, "OpenSSL's SHA-256 failed");
+    return fmt::format("{:02x}", fmt::join(digest, ""));
+  }
+
+ private:
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
+
+/// The content of a file, decompressed if it is gzipped. Whatever is wrong with it ends in bad().
+class Content {
+ public:
+  /// `advice`, what to do about a bad file, ends every message.
+  Content(std::string file, std::string advice)
+      : file_(std::move(file)), advice_(std::move(advice)), gz_(gzopen(file_.c_str(), "rb"), &gzclose) {
+    if (gz_ == nullptr) bad("cannot be opened: {}", std::strerror(errno));
+  }
+
+  template <typename... Args>
+  [[noreturn]] void bad(fmt::format_string<Args...> what, Args&&... args) const {
+    fail<DataError>("{} {}; {}", file_, fmt::format(what, std::forward<Args>(args)...), advice_);
+  }
+
+  /// Reads up to n bytes; fewer only at the end.
+  std::int64_t read(void* bytes, std::int64_t n) {
+    constexpr std::int64_t kMost = 1 << 30;  // zlib counts in int
+    auto* to = static_cast<unsigned char*>(bytes);
+    std::int64_t done = 0;
+    while (done < n) {
+      const int got = gzread(gz_.get(), to + done, static_cast<unsigned>(std::min(n - done, kMost)));
+      check();
+      if (got <= 0) break;
+      done += got;
+    }
+    sha256_.update(bytes, static_cast<std::size_t>(done));
+    return done;
+  }
+
+  /// The most bytes that the content can have: deflate shrinks at most 1032 times.
+  std::int64_t most_bytes() const {
+    std::error_code error;
+    const auto size = static_cast<std::int64_t>(std::filesystem::file_size(file_, error));
+    if (error) bad("cannot be measured: {}", error.message());
+    return gzdirect(gz_.get()) != 0 ? size : size * 1032;
+  }
+
+  std::string sha256() { return sha256_.hex(); }
+
+ private:
+  /// zlib reports a gzip stream that stops early only here.
+  void check() const {
+    int code = Z_OK;
+    const char* message = gzerror(gz_.get(), &code);
+    if (code == Z_ERRNO) bad("cannot be read: {}", std::strerror(errno));
+    if (code == Z_BUF_ERROR) bad("is cut short: its gzip stream has no end");
+    if (code != Z_OK) bad("is damaged: {}", message);
+  }
+
+  std::string file_, advice_;
+  std::unique_ptr<gzFile_s, decltype(&gzclose)> gz_;
+  Sha256 sha256_;
+};
+
+/// Reads an IDX header and checks it against the length of the content.
+Shape read_header(Content& content, int rank) {
+  std::array<unsigned char, 4 + 4 * kMaxRank> header{};
+  const std::int64_t bytes = 4 + 4 * rank;
+  if (content.read(header.data(), bytes) < bytes) content.bad("ends inside its header of {} bytes", bytes);
+  if (header[0] != 0 || header[1] != 0 || header[2] != 8) {
+    content.bad("is not an IDX file of unsigned bytes: it starts with {:02x}, not 00 00 08",
+                fmt::join(header.begin(), header.begin() + 3, " "));
+  }
+  if (header[3] != rank) content.bad("has rank {}, not {}", header[3], rank);
+  const std::int64_t most = content.most_bytes() - bytes;
+  Shape shape;
+  std::int64_t numel = 1;  // counting sizes of 0 as 1, so that strides cannot overflow either
+  bool fits = true, none = false;
+  for (int axis = 0; axis < rank; ++axis) {
+    std::int64_t size = 0;
+    for (int i = 0; i < 4; ++i) size = size << 8 | header[4 + 4 * axis + i];
+    shape.push_back(size);
+    none = none || size == 0;
+    fits = fits && !__builtin_mul_overflow(numel, std::max<std::int64_t>(size, 1), &numel);
+  }
+  if (!fits || (!none && numel > most)) content.bad("is too short for {} elements", fmt::join(shape, " x "));
+  return shape;
+}
+
+Tensor read_content(Content& content, int rank) {
+  EK_CHECK(0 <= rank && rank <= kMaxRank, "read_idx: rank {} given, 0 to {} are possible", rank, kMaxRank);
+  const Shape shape = read_header(content, rank);
+  Tensor y = empty(shape, {DType::u8});
+  const std::int64_t got = content.read(y.mutable_data<std::uint8_t>(), y.numel());
+  if (got < y.numel()) content.bad("ends after {} of its {} elements", got, y.numel());
+  unsigned char surplus = 0;
+  if (content.read(&surplus, 1) != 0) content.bad("goes on after its {} elements", y.numel());
+  return y;
+}
+
+// --- MNIST
+// ----------------------------------------------------------------------------------------------------
+
+struct MnistFile {
+  const char* name;
+  int rank;
+  const char* sha256;  // of the decompressed content
+};
+constexpr MnistFile kTrainImages = {"train-images-idx3-ubyte", 3,
+                                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"};
+constexpr MnistFile kTrainLabels = {"train-labels-idx1-ubyte", 1,
+                                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"};
+constexpr MnistFile kTestImages = {"t10k-images-idx3-ubyte", 3,
+                                   "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"};
+constexpr MnistFile kTestLabels = {"t10k-labels-idx1-ubyte", 1,
+                                   "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"};
+constexpr double kMnistMean = 0.1307, kMnistStd = 0.3081;  // of the training pixels / 255
+
+Tensor read_mnist(const std::filesystem::path& dir, const MnistFile& file) {
+  const std::string advice = fmt::format("get it with scripts/get_mnist.sh {}", dir.string());
+  for (const auto& folder : {dir, dir / "MNIST" / "raw"}) {
+    for (const char* suffix : {".gz", ""}) {
+      const std::filesystem::path path = folder / (std::string(file.name) + suffix);
+      if (!std::filesystem::exists(path)) continue;
+      Content content(path.string(), advice);
+      Tensor y = read_content(content, file.rank);
+      const std::string sha256 = content.sha256();
+      if (sha256 != file.sha256)
+        content.bad("is not MNIST's: its SHA-256 is {}, not {}", sha256, file.sha256);
+      return y;
+    }
+  }
+  fail<DataError>("{} is not in {}, plain or .gz; {}", file.name, dir.string(), advice);
+}
+
+}  // namespace
+
+Tensor read_idx(const std::filesystem::path& file, int rank) {
+  Content content(file.string(), "give an undamaged IDX file");
+  return read_content(content, rank);
+}
+
+Dataset mnist(const std::filesystem::path& dir, Split split) {
+  const bool train = split == Split::train;
+  return {read_mnist(dir, train ? kTrainImages : kTestImages),
+          read_mnist(dir, train ? kTrainLabels : kTestLabels), kMnistMean, kMnistStd};
+}
+
+// --- data sets and batches
+// --------------------------------------------------------------------------------------
+
+namespace {
+
+/// x[index], both 1-D, on the CPU.
+template <typename T>
+Tensor gather(const Tensor& x, const Tensor& index) {
+  const Tensor from = x.to(Device::cpu()).contiguous();
+  std::vector<T> y;
+  for (const std::int64_t i : index.to_vector<std::int64_t>()) y.push_back(from.data<T>()[i]);
+  return from_vector(y, {index.numel()});
+}
+
+}  // namespace
+
+Dataset::Dataset(Tensor images, const Tensor& labels, double mean, double std, std::int64_t classes)
+    : images_(std::move(images)), labels_(labels.to(DType::i64)), mean_(mean), std_(std) {
+  EK_CHECK(images_.dtype() == DType::u8 && images_.rank() == 3,
+           "Dataset: images are u8 [count, H, W], not {} {}", name_of(images_.dtype()),
+           images_.shape().str());
+  EK_CHECK(labels_.shape() == Shape{images_.size(0)}, "Dataset: {} images need labels of shape [{}], not {}",
+           images_.size(0), images_.size(0), labels_.shape().str());
+  EK_CHECK(std_ > 0, "Dataset: a standard deviation of {} was given, it must be positive", std_);
+  std::int64_t image = 0;
+  for (const std::int64_t label : labels_.to_vector<std::int64_t>()) {
+    if (label < 0 || label >= classes) {
+      fail<DataError>("Dataset: the label of image {} is {}, not one of the {} classes", image, label,
+                      classes);
+    }
+    ++image;
+  }
+}
+
+Batches::Batches(const Dataset& dataset, BatchOptions options) : dataset_(&dataset), options_(options) {
+  EK_CHECK(options.size >= 1, "Batches: {} images a batch were asked for, at least 1 is needed",
+           options.size);
+  EK_CHECK(options.rotate >= 0 && std::isfinite(options.rotate),
+           "Batches: a rotation of {} degrees was asked for, 0 or more are possible", options.rotate);
+  options.device.require_available();
+  const std::int64_t n = dataset.size();
+  order_ = options.shuffle
+               ? from_vector(permutation(n, {options.seed, RandomPurpose::shuffle, options.epoch}), {n})
+               : arange(0, n);
+  if (options.rotate > 0) {
+    const double most = options.rotate * std::numbers::pi / 180;
+    angles_ = uniform({n}, -most, most, {options.seed, RandomPurpose::rotate, options.epoch});
+  }
+}
+
+std::int64_t Batches::count() const { return (dataset_->size() + options_.size - 1) / options_.size; }
+
+Batch Batches::get(std::int64_t i) const {
+  EK_CHECK(0 <= i && i < count(), "Batches: batch {} was asked for, there are {}", i, count());
+  const Tensor& images = dataset_->images();
+  const std::int64_t start = i * options_.size;
+  const Tensor index = order_.slice(0, start, std::min(start + options_.size, dataset_->size()));
+  const Tensor angles = angles_.defined() ? gather<float>(angles_, index).to(images.device()) : Tensor();
+  return {rotate_normalize(images, index.to(images.device()), angles, dataset_->mean(), dataset_->std())
+              .to(options_.device),
+          gather<std::int64_t>(dataset_->labels(), index).to(options_.device)};
+}
+
+}  // namespace evenkeel::data
