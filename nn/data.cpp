@@ -120,7 +120,6 @@ Shape read_header(Content& content, int rank) {
 }
 
 Tensor read_content(Content& content, int rank) {
-  EK_CHECK(0 <= rank && rank <= kMaxRank, "read_idx: rank {} given, 0 to {} are possible", rank, kMaxRank);
   const Shape shape = read_header(content, rank);
   Tensor y = empty(shape, {DType::u8});
   const std::int64_t got = content.read(y.mutable_data<std::uint8_t>(), y.numel());
@@ -168,6 +167,7 @@ Tensor read_mnist(const std::filesystem::path& dir, const MnistFile& file) {
 }  // namespace
 
 Tensor read_idx(const std::filesystem::path& file, int rank) {
+  EK_CHECK(0 <= rank && rank <= kMaxRank, "read_idx: rank {} given, 0 to {} are possible", rank, kMaxRank);
   Content content(file.string(), "give an undamaged IDX file");
   return read_content(content, rank);
 }

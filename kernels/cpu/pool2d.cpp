@@ -1,9 +1,9 @@
 #include "kernels/pool2d.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/simd.h"
 
 namespace evenkeel::cpu {
 namespace {
@@ -32,24 +32,63 @@ void for_each_window(const Pool2dSizes& s, F f) {
   }
 }
 
+/// Takes the values x[0], x[STRIDE], ... with indices first, first+STRIDE, ... into n running maxima. No
+/// branches: random data would mispredict them. Larger values win, and the first NaN.
+template <int STRIDE, typename T>
+EK_INLINE void take_maxima(T* __restrict largest, std::int64_t* __restrict index, const T* __restrict x,
+                           std::int64_t first, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T value = x[i * STRIDE];
+    const bool wins = !(value <= largest[i]) & (largest[i] == largest[i]);
+    largest[i] = wins ? value : largest[i];
+    index[i] = wins ? first + i * STRIDE : index[i];
+  }
+}
+
+/// One row of the output, a tap of the window at a time: neighbouring outputs in neighbouring lanes.
+template <typename T>
+EK_SIMD void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSizes& s, std::int64_t p) {
+  for (std::int64_t q = 0; q < s.Q; ++q) {
+    const Window window(s, p, q);
+    index[q] = window.h0 * s.W + window.w0;
+    y[q] = x[index[q]];
+  }
+  const Window rows(s, p, 0);
+  for (std::int64_t h = rows.h0; h < rows.h1; ++h) {
+    for (std::int64_t tap = 0; tap < s.S; ++tap) {
+      // The outputs q whose column q * stride - pad + tap lies in the plane.
+      const std::int64_t begin = std::max<std::int64_t>(0, (s.pad_w - tap + s.stride_w - 1) / s.stride_w);
+      const std::int64_t room = s.W - 1 + s.pad_w - tap;
+      const std::int64_t end = room < 0 ? 0 : std::min(s.Q, room / s.stride_w + 1);
+      const std::int64_t first = h * s.W + begin * s.stride_w - s.pad_w + tap;
+      switch (s.stride_w) {
+        case 1:
+          take_maxima<1>(y + begin, index + begin, x + first, first, end - begin);
+          break;
+        case 2:
+          take_maxima<2>(y + begin, index + begin, x + first, first, end - begin);
+          break;
+        default:
+          for (std::int64_t q = begin; q < end; ++q) {
+            const std::int64_t at = first + (q - begin) * s.stride_w;
+            take_maxima<1>(y + q, index + q, x + at, at, 1);
+          }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 template <typename T>
 void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
-  for_each_plane(a.sizes, [&](std::int64_t plane) {
-    const T* x = a.x + plane * a.sizes.H * a.sizes.W;
-    T* y = a.y + plane * a.sizes.P * a.sizes.Q;
-    std::int64_t* index = a.index + plane * a.sizes.P * a.sizes.Q;
-    for_each_window(a.sizes, [&](std::int64_t out, const Window& w) {
-      std::int64_t best = w.h0 * a.sizes.W + w.w0;
-      for (std::int64_t h = w.h0; h < w.h1; ++h) {
-        for (std::int64_t i = h * a.sizes.W + w.w0; i < h * a.sizes.W + w.w1; ++i) {
-          if (x[i] > x[best] || (std::isnan(x[i]) && !std::isnan(x[best]))) best = i;
-        }
-      }
-      y[out] = x[best];
-      index[out] = best;
-    });
+  const Pool2dSizes& s = a.sizes;
+  for_each_plane(s, [&](std::int64_t plane) {
+    const T* x = a.x + plane * s.H * s.W;
+    for (std::int64_t p = 0; p < s.P; ++p) {
+      const std::int64_t at = (plane * s.P + p) * s.Q;
+      max_pool_row(a.y + at, a.index + at, x, s, p);
+    }
   });
 }
 

@@ -1,0 +1,72 @@
+#include "kernels/dropout.h"
+#include "kernels/relu.h"
+#include "kernels/softmax.h"
+#include "nn/functional/common.h"
+
+namespace evenkeel {
+
+using namespace functional;
+
+Tensor relu(const Tensor& input) {
+  const Tensor x = dense(input);
+  Tensor y = empty(x.shape(), x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const ReluForwardArgs<T> args{y.mutable_data<T>(), x.data<T>(), x.numel()};
+    EK_DISPATCH(x.device(), relu_forward, args);
+  });
+  record("relu", y, {&input}, [y = Saved(y)](const Tensor& dy) {
+    Tensor dx = empty(dy.shape(), dy.options());
+    dispatch_floating(dy.dtype(), [&]<typename T>() {
+      const ReluBackwardArgs<T> args{dx.mutable_data<T>(), dy.data<T>(), y.get().data<T>(), dy.numel()};
+      EK_DISPATCH(dy.device(), relu_backward, args);
+    });
+    return std::vector{dx};
+  });
+  return y;
+}
+
+namespace {
+
+/// y = x masked and scaled: forward, and on dy backward.
+Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
+  Tensor y = empty(x.shape(), x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const DropoutArgs<T> args{y.mutable_data<T>(), x.data<T>(), key, p, x.numel()};
+    EK_DISPATCH(x.device(), dropout, args);
+  });
+  return y;
+}
+
+}  // namespace
+
+Tensor dropout(const Tensor& x, double p, RandomKey key) {
+  EK_CHECK(p >= 0 && p < 1, "dropout: p is {}, it must be at least 0 and below 1", p);
+  EK_CHECK(key.stream >> 32 == 0, "dropout: stream {} is past 2^32", key.stream);
+  Tensor y = apply_dropout(dense(x), p, key);
+  record("dropout", y, {&x}, [p, key](const Tensor& dy) { return std::vector{apply_dropout(dy, p, key)}; });
+  return y;
+}
+
+Tensor log_softmax(const Tensor& input, int axis) {
+  axis = normalize_axis("log_softmax", axis, input.rank());
+  const int last = input.rank() - 1;
+  if (axis != last) return log_softmax(input.transpose(axis, last)).transpose(axis, last);
+  const Tensor x = dense(input);
+  const std::int64_t D = x.size(-1), M = D > 0 ? x.numel() / D : 0;
+  Tensor y = empty(x.shape(), x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const LogSoftmaxForwardArgs<T> args{y.mutable_data<T>(), x.data<T>(), M, D};
+    EK_DISPATCH(x.device(), log_softmax_forward, args);
+  });
+  record("log_softmax", y, {&input}, [y = Saved(y), M, D](const Tensor& dy) {
+    Tensor dx = empty(dy.shape(), dy.options());
+    dispatch_floating(dy.dtype(), [&]<typename T>() {
+      const LogSoftmaxBackwardArgs<T> args{dx.mutable_data<T>(), dy.data<T>(), y.get().data<T>(), M, D};
+      EK_DISPATCH(dy.device(), log_softmax_backward, args);
+    });
+    return std::vector{dx};
+  });
+  return y;
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,101 @@
+#include "kernels/conv2d.h"
+#include "nn/functional/common.h"
+
+namespace evenkeel {
+
+using namespace functional;
+
+namespace {
+
+Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
+  check_same_kind("conv2d", {&x, &weight, &bias});
+  EK_CHECK(x.rank() == 4 && weight.rank() == 4, "conv2d: x has shape {} and weight {}, both need 4 axes",
+           x.shape().str(), weight.shape().str());
+  EK_CHECK(o.stride.h >= 1 && o.stride.w >= 1 && o.dilation.h >= 1 && o.dilation.w >= 1 && o.padding.h >= 0 &&
+               o.padding.w >= 0 && o.groups >= 1,
+           "conv2d: stride ({}, {}), dilation ({}, {}) and groups {} must be at least 1, padding ({}, {}) at "
+           "least 0",
+           o.stride.h, o.stride.w, o.dilation.h, o.dilation.w, o.groups, o.padding.h, o.padding.w);
+  EK_CHECK(weight.size(0) % o.groups == 0 && x.size(1) == weight.size(1) * o.groups,
+           "conv2d: x of shape {} and weight of shape {} do not fit {} groups", x.shape().str(),
+           weight.shape().str(), o.groups);
+  EK_CHECK(!bias.defined() || bias.shape() == Shape{weight.size(0)},
+           "conv2d: bias of shape {} does not fit weight {}", bias.shape().str(), weight.shape().str());
+  Conv2dSizes s{.N = x.size(0),
+                .C = x.size(1),
+                .H = x.size(2),
+                .W = x.size(3),
+                .K = weight.size(0),
+                .R = weight.size(2),
+                .S = weight.size(3),
+                .P = 0,
+                .Q = 0,
+                .stride_h = o.stride.h,
+                .stride_w = o.stride.w,
+                .pad_h = o.padding.h,
+                .pad_w = o.padding.w,
+                .dilation_h = o.dilation.h,
+                .dilation_w = o.dilation.w,
+                .groups = o.groups};
+  const std::int64_t room_h = s.H + 2 * s.pad_h - s.dilation_h * (s.R - 1) - 1;
+  const std::int64_t room_w = s.W + 2 * s.pad_w - s.dilation_w * (s.S - 1) - 1;
+  EK_CHECK(room_h >= 0 && room_w >= 0 && s.R >= 1 && s.S >= 1,
+           "conv2d: the kernel of weight {} is larger than the padded input {}", weight.shape().str(),
+           x.shape().str());
+  s.P = room_h / s.stride_h + 1;
+  s.Q = room_w / s.stride_w + 1;
+  return s;
+}
+
+std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
+                                    const Conv2dSizes& sizes, bool want_x, bool want_weight, bool want_bias) {
+  Tensor dx = empty_if(want_x, x.shape(), x.options());
+  Tensor dweight = empty_if(want_weight || want_bias, weight.shape(), x.options());
+  Tensor dbias = empty_if(want_bias, {sizes.K}, x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    if (want_x) {
+      const Conv2dBackwardInputArgs<T> args{dx.mutable_data<T>(), dy.data<T>(), weight.data<T>(), sizes};
+      EK_DISPATCH(x.device(), conv2d_backward_input, args);
+    }
+    if (want_weight || want_bias) {
+      const Conv2dBackwardWeightArgs<T> args{dweight.mutable_data<T>(), mutable_data_or_null<T>(dbias),
+                                             dy.data<T>(), x.data<T>(), sizes};
+      EK_DISPATCH(x.device(), conv2d_backward_weight, args);
+    }
+  });
+  return {dx, dweight, dbias};
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, ConvOptions options) {
+  const Conv2dSizes sizes = conv2d_sizes(input, weight, bias, options);
+  const Tensor x = dense(input), w = dense(weight), b = dense(bias);
+  Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const Conv2dForwardArgs<T> args{y.mutable_data<T>(), x.data<T>(), w.data<T>(), data_or_null<T>(b), sizes};
+    EK_DISPATCH(x.device(), conv2d_forward, args);
+  });
+  record("conv2d", y, {&input, &weight, &bias},
+         [x = Saved(x), w = Saved(w), sizes, want_x = wants_grad(input), want_w = wants_grad(weight),
+          want_b = wants_grad(bias)](const Tensor& dy) {
+           return conv2d_backward(dy, *x, *w, sizes, want_x, want_w, want_b);
+         });
+  return y;
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  check_same_kind("linear", {&x, &weight, &bias});
+  EK_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1),
+           "linear: x of shape {} does not fit weight of shape {} = [out, in]", x.shape().str(),
+           weight.shape().str());
+  EK_CHECK(!bias.defined() || bias.shape() == Shape{weight.size(0)},
+           "linear: bias of shape {} does not fit weight {}", bias.shape().str(), weight.shape().str());
+  Shape shape = x.shape();
+  shape[x.rank() - 1] = weight.size(0);
+  const Tensor rows = x.reshape({x.numel() / std::max<std::int64_t>(x.size(-1), 1), x.size(-1)});
+  const Tensor y = matmul(rows, weight.transpose(0, 1));
+  return (bias.defined() ? y + bias : y).reshape(shape);
+}
+
+}  // namespace evenkeel

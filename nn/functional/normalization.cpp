@@ -1,0 +1,185 @@
+#include "kernels/batch_norm.h"
+#include "kernels/group_norm.h"
+#include "kernels/layer_norm.h"
+#include "kernels/layer_norm2d.h"
+#include "nn/functional/common.h"
+
+namespace evenkeel {
+
+using namespace functional;
+
+namespace {
+
+/// The product of the sizes of axes first, first+1, ...
+std::int64_t size_from(const Shape& shape, int first) {
+  std::int64_t n = 1;
+  for (int d = first; d < shape.rank(); ++d) n *= shape[d];
+  return n;
+}
+
+/// x [N, C, ...], and affine parameters that are undefined or [C].
+void check_channels(const char* op, const Tensor& x, const Tensor& gamma, const Tensor& beta) {
+  check_same_kind(op, {&x, &gamma, &beta});
+  EK_CHECK(x.rank() >= 2, "{}: x has shape {}, it needs a batch and a channel axis", op, x.shape().str());
+  for (const Tensor* p : {&gamma, &beta}) {
+    EK_CHECK(!p->defined() || p->shape() == Shape{x.size(1)},
+             "{}: a parameter of shape {} does not fit x of shape {}", op, p->shape().str(), x.shape().str());
+  }
+}
+
+/// The gradients of a normalization: dx, dgamma and dbeta, each only where wanted.
+struct NormGradients {
+  Tensor dx, dgamma, dbeta;
+  NormGradients(const Tensor& x, const Shape& parameter, bool want_x, bool want_gamma, bool want_beta)
+      : dx(empty_if(want_x, x.shape(), x.options())),
+        dgamma(empty_if(want_gamma, parameter, x.options())),
+        dbeta(empty_if(want_beta, parameter, x.options())) {}
+  std::vector<Tensor> list() const { return {dx, dgamma, dbeta}; }
+};
+
+}  // namespace
+
+Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, const Tensor& gamma,
+                  const Tensor& beta, bool training, double momentum, double eps) {
+  check_channels("batch_norm", input, gamma, beta);
+  check_channels("batch_norm", input, running_mean, running_var);
+  const std::int64_t N = input.size(0), C = input.size(1), S = size_from(input.shape(), 2);
+  EK_CHECK(running_mean.defined() == running_var.defined() && (training || running_mean.defined()),
+           "batch_norm: running_mean and running_var come together, and evaluation needs them");
+  EK_CHECK(!training || N * S > 1,
+           "batch_norm: training needs more than one value per channel, x has shape {}", input.shape().str());
+  const Tensor x = dense(input), g = dense(gamma), b = dense(beta);
+  Tensor y = empty(x.shape(), x.options()), mean = empty({C}, x.options()), rstd = empty({C}, x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const BatchNormForwardArgs<T> args{y.mutable_data<T>(),
+                                       mean.mutable_data<T>(),
+                                       rstd.mutable_data<T>(),
+                                       mutable_data_or_null<T>(running_mean),
+                                       mutable_data_or_null<T>(running_var),
+                                       x.data<T>(),
+                                       data_or_null<T>(g),
+                                       data_or_null<T>(b),
+                                       N,
+                                       C,
+                                       S,
+                                       eps,
+                                       momentum,
+                                       training};
+    EK_DISPATCH(x.device(), batch_norm_forward, args);
+  });
+  record("batch_norm", y, {&input, &gamma, &beta},
+         [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), N, C, S, training,
+          want_x = wants_grad(input), want_gamma = wants_grad(gamma),
+          want_beta = wants_grad(beta)](const Tensor& dy) {
+           NormGradients out(*x, {C}, want_x, want_gamma, want_beta);
+           dispatch_floating(dy.dtype(), [&]<typename T>() {
+             const BatchNormBackwardArgs<T> args{mutable_data_or_null<T>(out.dx),
+                                                 mutable_data_or_null<T>(out.dgamma),
+                                                 mutable_data_or_null<T>(out.dbeta),
+                                                 dy.data<T>(),
+                                                 x.get().data<T>(),
+                                                 mean.get().data<T>(),
+                                                 rstd.get().data<T>(),
+                                                 data_or_null<T>(*g),
+                                                 N,
+                                                 C,
+                                                 S,
+                                                 training};
+             EK_DISPATCH(dy.device(), batch_norm_backward, args);
+           });
+           return out.list();
+         });
+  return y;
+}
+
+namespace {
+
+/// Group, layer and channel-wise layer norm differ only in kernel and sizes: their args structs have the same
+/// members before `sizes...`. `stats` is the shape of mean and rstd, `parameter` that of gamma and beta.
+template <typename Forward, typename Backward>
+Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, const Tensor& beta,
+                      const Shape& stats, const Shape& parameter, Forward forward, Backward backward) {
+  const Tensor x = dense(input), g = dense(gamma), b = dense(beta);
+  Tensor y = empty(x.shape(), x.options()), mean = empty(stats, x.options()),
+         rstd = empty(stats, x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    forward(x.device(), y.mutable_data<T>(), mean.mutable_data<T>(), rstd.mutable_data<T>(), x.data<T>(),
+            data_or_null<T>(g), data_or_null<T>(b));
+  });
+  record(op, y, {&input, &gamma, &beta},
+         [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), parameter, backward,
+          want_x = wants_grad(input), want_gamma = wants_grad(gamma),
+          want_beta = wants_grad(beta)](const Tensor& dy) {
+           NormGradients out(*x, parameter, want_x, want_gamma, want_beta);
+           dispatch_floating(dy.dtype(), [&]<typename T>() {
+             backward(dy.device(), mutable_data_or_null<T>(out.dx), mutable_data_or_null<T>(out.dgamma),
+                      mutable_data_or_null<T>(out.dbeta), dy.data<T>(), x.get().data<T>(),
+                      mean.get().data<T>(), rstd.get().data<T>(), data_or_null<T>(*g));
+           });
+           return out.list();
+         });
+  return y;
+}
+
+}  // namespace
+
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta, double eps) {
+  check_channels("group_norm", x, gamma, beta);
+  const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
+  EK_CHECK(groups >= 1 && C % groups == 0, "group_norm: {} groups do not divide the {} channels of x {}",
+           groups, C, x.shape().str());
+  return per_image_norm(
+      "group_norm", x, gamma, beta, {N, groups}, {C},
+      [=]<typename T>(Device device, T* y, T* mean, T* rstd, const T* in, const T* g, const T* b) {
+        const GroupNormForwardArgs<T> args{y, mean, rstd, in, g, b, N, C, S, groups, eps};
+        EK_DISPATCH(device, group_norm_forward, args);
+      },
+      [=]<typename T>(Device device, T* dx, T* dgamma, T* dbeta, const T* dy, const T* in, const T* mean,
+                      const T* rstd, const T* g) {
+        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, in, mean, rstd, g, N, C, S, groups};
+        EK_DISPATCH(device, group_norm_backward, args);
+      });
+}
+
+Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
+                  double eps) {
+  check_same_kind("layer_norm", {&x, &gamma, &beta});
+  const int kept = x.rank() - normalized_shape.rank();
+  EK_CHECK(kept >= 0 && normalized_shape.rank() >= 1 &&
+               std::equal(normalized_shape.begin(), normalized_shape.end(), x.shape().begin() + kept),
+           "layer_norm: x of shape {} does not end in {}", x.shape().str(), normalized_shape.str());
+  for (const Tensor* p : {&gamma, &beta}) {
+    EK_CHECK(!p->defined() || p->shape() == normalized_shape,
+             "layer_norm: a parameter of shape {} does not fit {}", p->shape().str(), normalized_shape.str());
+  }
+  const std::int64_t D = normalized_shape.numel(), M = D > 0 ? x.numel() / D : 0;
+  return per_image_norm(
+      "layer_norm", x, gamma, beta, {M}, normalized_shape,
+      [=]<typename T>(Device device, T* y, T* mean, T* rstd, const T* in, const T* g, const T* b) {
+        const LayerNormForwardArgs<T> args{y, mean, rstd, in, g, b, M, D, eps};
+        EK_DISPATCH(device, layer_norm_forward, args);
+      },
+      [=]<typename T>(Device device, T* dx, T* dgamma, T* dbeta, const T* dy, const T* in, const T* mean,
+                      const T* rstd, const T* g) {
+        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, in, mean, rstd, g, M, D};
+        EK_DISPATCH(device, layer_norm_backward, args);
+      });
+}
+
+Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {
+  check_channels("layer_norm2d", x, gamma, beta);
+  const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
+  return per_image_norm(
+      "layer_norm2d", x, gamma, beta, {N, S}, {C},
+      [=]<typename T>(Device device, T* y, T* mean, T* rstd, const T* in, const T* g, const T* b) {
+        const LayerNorm2dForwardArgs<T> args{y, mean, rstd, in, g, b, N, C, S, eps};
+        EK_DISPATCH(device, layer_norm2d_forward, args);
+      },
+      [=]<typename T>(Device device, T* dx, T* dgamma, T* dbeta, const T* dy, const T* in, const T* mean,
+                      const T* rstd, const T* g) {
+        const LayerNorm2dBackwardArgs<T> args{dx, dgamma, dbeta, dy, in, mean, rstd, g, N, C, S};
+        EK_DISPATCH(device, layer_norm2d_backward, args);
+      });
+}
+
+}  // namespace evenkeel

