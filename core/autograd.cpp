@@ -27,7 +27,10 @@ Variable::~Variable() {
     pending.pop_back();
     if (last.use_count() > 1) continue;
     for (auto& input : last->inputs) {
-      if (input && input.use_count() == 1 && input->node) pending.push_back(std::move(input->node));
+      const std::shared_ptr<Variable> variable =
+          std::move(input);  // one at a time: an input may be there twice
+      if (variable && variable.use_count() == 1 && variable->node)
+        pending.push_back(std::move(variable->node));
     }
   }
 }
@@ -126,6 +129,7 @@ void backward(const Tensor& root, const Tensor& gradient) {
       root.shape().str());
   EK_CHECK(!gradient.defined() || gradient.shape() == root.shape(),
            "backward: gradient has shape {}, the tensor {}", gradient.shape().str(), root.shape().str());
+  if (gradient.defined()) check_same_kind("backward", {&root, &gradient});
   const NoGrad guard;
   std::unordered_map<Variable*, Tensor> gradients;
   gradients[root.variable().get()] = gradient.defined() ? gradient : ones(root.shape(), root.options());

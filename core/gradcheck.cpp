@@ -55,7 +55,8 @@ GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)
       const double numerical = (above - below) / (2 * options.eps);
       const double error = std::abs(analytic[i] - numerical);
       if (error > result.worst) result.worst = error;
-      if (result.ok && !(error <= options.atol + options.rtol * std::abs(numerical))) {
+      const bool close = error <= options.atol + options.rtol * std::abs(numerical);
+      if (result.ok && !(close && std::isfinite(numerical))) {
         result.ok = false;
         result.message = fmt::format("input {} of shape {}, element {}: analytic {:.10g}, numerical {:.10g}",
                                      k, x.shape().str(), i, analytic[i], numerical);

@@ -22,6 +22,7 @@ void manual_seed(std::uint64_t seed) { default_generator() = Generator(seed); }
 
 Tensor uniform(const Shape& shape, double low, double high, RandomKey key, TensorOptions options) {
   check_stream(key);
+  EK_CHECK(low <= high, "uniform: low {} is above high {}", low, high);
   Tensor y = empty(shape, options);
   dispatch_floating(options.dtype, [&]<typename T>() {
     const RandomArgs<T> args{y.mutable_data<T>(), key, low, high, y.numel()};

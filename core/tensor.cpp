@@ -95,7 +95,9 @@ Tensor Tensor::reshape(Shape shape) const {
       known *= shape[d];
     }
   }
-  if (inferred >= 0 && known > 0) shape[inferred] = numel() / known;
+  EK_CHECK(inferred < 0 || known > 0, "reshape: -1 stands for any size in {}, as another size is 0",
+           shape.str());
+  if (inferred >= 0) shape[inferred] = numel() / known;
   EK_CHECK(shape.numel() == numel(), "reshape: {} elements of shape {} do not fit {}", numel(),
            this->shape().str(), shape.str());
   Shape new_strides = contiguous_strides(shape);
@@ -228,7 +230,8 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
   check_in_place("add_");
   check_same_kind("add_", {this, &other});
   const NoGrad guard;
-  const Tensor x = other.broadcast_to(shape()).contiguous();
+  const Tensor broadcast = other.detach().broadcast_to(shape());
+  const Tensor x = broadcast.storage() == storage() ? broadcast.clone() : broadcast.contiguous();
   if (!is_contiguous()) return copy_(*this + x * alpha);
   dispatch_any(dtype(), [&]<typename T>() {
     const AxpyArgs<T> args{mutable_data<T>(), x.data<T>(), alpha, numel()};
@@ -314,19 +317,21 @@ Tensor tensor(const std::vector<float>& values) {
   return from_vector(values, {static_cast<std::int64_t>(values.size())});
 }
 
-void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors) {
-  const Tensor* first = nullptr;
-  for (const Tensor* x : tensors) {
-    if (!x->defined()) continue;
-    if (first == nullptr) first = x;
-    EK_CHECK(x->dtype() == first->dtype(),
-             "{}: tensors have different dtypes, {} and {}; convert one with to()", op,
-             name_of(first->dtype()), name_of(x->dtype()));
-    EK_CHECK(x->device() == first->device(),
-             "{}: tensors are on different devices, {} and {}; move one with to()", op, first->device().str(),
-             x->device().str());
+void check_same_kind(const char* op, std::initializer_list<const Tensor*> required,
+                     std::initializer_list<const Tensor*> optional) {
+  for (const Tensor* x : required) EK_CHECK(x->defined(), "{}: a tensor is undefined", op);
+  const Tensor& first = **required.begin();
+  for (const auto& list : {required, optional}) {
+    for (const Tensor* x : list) {
+      if (!x->defined()) continue;
+      EK_CHECK(x->dtype() == first.dtype(),
+               "{}: tensors have different dtypes, {} and {}; convert one with to()", op,
+               name_of(first.dtype()), name_of(x->dtype()));
+      EK_CHECK(x->device() == first.device(),
+               "{}: tensors are on different devices, {} and {}; move one with to()", op,
+               first.device().str(), x->device().str());
+    }
   }
-  EK_CHECK(first != nullptr && *tensors.begin() == first, "{}: the first tensor is undefined", op);
 }
 
 #define EK_INSTANTIATE(T)                               \

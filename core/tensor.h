@@ -148,7 +148,9 @@ Tensor tensor(const std::vector<float>& values);
 /// Prints as PyTorch does: nested brackets, long axes shortened, dtype and device where not the default.
 std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
-/// Throws Error, naming `op`, unless the tensors share device and dtype; undefined ones are skipped.
-void check_same_kind(const char* op, std::initializer_list<const Tensor*> tensors);
+/// Throws Error, naming `op`, unless all `required` tensors are defined and share device and dtype with each
+/// other and with those of the `optional` ones that are defined.
+void check_same_kind(const char* op, std::initializer_list<const Tensor*> required,
+                     std::initializer_list<const Tensor*> optional = {});
 
 }  // namespace evenkeel

@@ -6,7 +6,7 @@
 
 namespace evenkeel {
 
-/// y[i] = a + (b - a) * u_i for uniform, a + b * z_i for normal; u_i, z_i are number i of `key`.
+/// y[i] = a + (b - a) * u_i, below b, for uniform; a + b * z_i for normal; u_i, z_i are number i of `key`.
 template <typename T>
 struct RandomArgs {
   T* y;

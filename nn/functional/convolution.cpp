@@ -8,7 +8,7 @@ using namespace functional;
 namespace {
 
 Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
-  check_same_kind("conv2d", {&x, &weight, &bias});
+  check_same_kind("conv2d", {&x, &weight}, {&bias});
   EK_CHECK(x.rank() == 4 && weight.rank() == 4, "conv2d: x has shape {} and weight {}, both need 4 axes",
            x.shape().str(), weight.shape().str());
   EK_CHECK(o.stride.h >= 1 && o.stride.w >= 1 && o.dilation.h >= 1 && o.dilation.w >= 1 && o.padding.h >= 0 &&
@@ -85,7 +85,7 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, Con
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  check_same_kind("linear", {&x, &weight, &bias});
+  check_same_kind("linear", {&x, &weight}, {&bias});
   EK_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.size(-1) == weight.size(1),
            "linear: x of shape {} does not fit weight of shape {} = [out, in]", x.shape().str(),
            weight.shape().str());

@@ -19,7 +19,7 @@ std::int64_t size_from(const Shape& shape, int first) {
 
 /// x [N, C, ...], and affine parameters that are undefined or [C].
 void check_channels(const char* op, const Tensor& x, const Tensor& gamma, const Tensor& beta) {
-  check_same_kind(op, {&x, &gamma, &beta});
+  check_same_kind(op, {&x}, {&gamma, &beta});
   EK_CHECK(x.rank() >= 2, "{}: x has shape {}, it needs a batch and a channel axis", op, x.shape().str());
   for (const Tensor* p : {&gamma, &beta}) {
     EK_CHECK(!p->defined() || p->shape() == Shape{x.size(1)},
@@ -143,7 +143,7 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
 
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
                   double eps) {
-  check_same_kind("layer_norm", {&x, &gamma, &beta});
+  check_same_kind("layer_norm", {&x}, {&gamma, &beta});
   const int kept = x.rank() - normalized_shape.rank();
   EK_CHECK(kept >= 0 && normalized_shape.rank() >= 1 &&
                std::equal(normalized_shape.begin(), normalized_shape.end(), x.shape().begin() + kept),
