@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Evenkeel is built with and is not here yet (Debian and Ubuntu):   scripts/setup.sh
 #
-# As root by apt-get, otherwise through sudo, otherwise prints the command; without apt, names what is missing.
+# As root by apt-get, else through sudo, else prints the command; without apt-get, names what is missing.
 # Exit codes: 0 everything is there, 1 something still has to be installed.
 set -euo pipefail
 

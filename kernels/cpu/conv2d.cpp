@@ -78,8 +78,6 @@ EK_INLINE void correlate_channels(Vec<T>* y, const Vec<T>* x, const T* w, const 
   for (std::int64_t p = 0; p < g.P; ++p) {
     if (g.Q % 5 == 0) {
       correlate_row<BK, 5>(y, x, w, bias, g, k, p);
-    } else if (g.Q % 3 == 0 && g.Q % 4 != 0) {
-      correlate_row<BK, 3>(y, x, w, bias, g, k, p);
     } else {
       correlate_row<BK, 4>(y, x, w, bias, g, k, p);
     }

@@ -23,7 +23,7 @@ EK_SIMD void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n,
                              std::int64_t pixels) {
   const T* x = a.x + n * a.C * a.S + s0;
   T* y = a.y + n * a.C * a.S + s0;
-  double mean[kPixels] = {}, m2[kPixels] = {};
+  double mean[kPixels] = {}, rest[kPixels] = {}, m2[kPixels] = {};
   for (std::int64_t c = 0; c < a.C; ++c) {
     for (std::int64_t s = 0; s < pixels; ++s) mean[s] += static_cast<double>(x[c * a.S + s]);
   }
@@ -31,11 +31,14 @@ EK_SIMD void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n,
   for (std::int64_t c = 0; c < a.C; ++c) {
     for (std::int64_t s = 0; s < pixels; ++s) {
       const double d = static_cast<double>(x[c * a.S + s]) - mean[s];
+      rest[s] += d;
       m2[s] += d * d;
     }
   }
   for (std::int64_t s = 0; s < pixels; ++s) {
-    m2[s] = 1 / std::sqrt(m2[s] / static_cast<double>(a.C) + a.eps);
+    rest[s] /= static_cast<double>(a.C);  // the rounding error of the mean, as in moments()
+    mean[s] += rest[s];
+    m2[s] = 1 / std::sqrt(m2[s] / static_cast<double>(a.C) - rest[s] * rest[s] + a.eps);
     a.mean[n * a.S + s0 + s] = static_cast<T>(mean[s]);
     a.rstd[n * a.S + s0 + s] = static_cast<T>(m2[s]);
   }

@@ -21,15 +21,18 @@ struct Moments {
   }
 };
 
+/// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983): the sum of the deviations, which is the
+/// rounding error of the first pass, takes that error out of mean and variance.
 template <typename T>
 EK_INLINE Moments moments(const T* x, std::int64_t n) {
-  const double mean =
-      lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i]); }) / static_cast<double>(n);
+  const double count = static_cast<double>(n);
+  const double mean = lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i]); }) / count;
+  const double rest = lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i]) - mean; });
   const double m2 = lane_sum(n, [=](std::int64_t i) {
     const double d = static_cast<double>(x[i]) - mean;
     return d * d;
   });
-  return {static_cast<double>(n), mean, m2};
+  return {count, mean + rest / count, m2 - rest * rest / count};
 }
 
 /// A mean in two parts, so that x - mean keeps its digits in T where the mean is far larger than the

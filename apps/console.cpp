@@ -1,0 +1,87 @@
+#include "console.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+namespace evenkeel::app {
+namespace {
+
+constexpr std::string_view kClearLine = "\r\x1b[K";
+
+std::string_view environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+bool can_redraw(int file) {
+  const std::string_view term = environment("TERM");
+  return isatty(file) != 0 && !term.empty() && term != "dumb";
+}
+
+int terminal_columns() {
+  winsize size = {};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+}  // namespace
+
+std::string duration(double seconds) {
+  const auto s = static_cast<std::int64_t>(seconds + 0.5);
+  if (s < 60) return fmt::format("{} s", s);
+  if (s < 3600) return fmt::format("{}:{:02} min", s / 60, s % 60);
+  return fmt::format("{}:{:02} h", s / 3600, s % 3600 / 60);
+}
+
+void print_line(const std::string& line) {
+  fmt::print("{}\n", line);
+  std::fflush(stdout);
+}
+
+EpochProgress::EpochProgress(EpochSize size, bool quiet)
+    : size_(size),
+      bar_(!quiet && can_redraw(STDERR_FILENO)),
+      lines_(!quiet && !(bar_ && isatty(STDOUT_FILENO) != 0)) {}
+
+EpochProgress::~EpochProgress() {
+  if (bar_) fmt::print(stderr, "{}", kClearLine);
+}
+
+void EpochProgress::step(std::int64_t steps_done) {
+  if (!bar_ || clock_.seconds() < next_draw_) return;
+  draw(steps_done);
+  next_draw_ = clock_.seconds() + 0.1;
+}
+
+void EpochProgress::loss(std::int64_t step, double loss) {
+  loss_ = fmt::format("  loss {:.4f}", loss);
+  if (!lines_) return;
+  const std::int64_t seen = step * size_.batch_size;
+  print_line(fmt::format("Train Epoch: {} [{}/{} ({:.0f}%)]\tLoss: {:.6f}", size_.epoch, seen, size_.images,
+                         100.0 * static_cast<double>(seen) / static_cast<double>(size_.images), loss));
+}
+
+void EpochProgress::draw(std::int64_t steps_done) const {
+  const double done = static_cast<double>(steps_done) / static_cast<double>(size_.steps);
+  const double elapsed = clock_.seconds();
+  const std::string before = fmt::format("Epoch {}/{} ", size_.epoch, size_.epochs);
+  const std::string after = fmt::format(" {:3.0f}%  {:.0f} images/s  {} left{}", 100 * done,
+                                        static_cast<double>(steps_done * size_.batch_size) / elapsed,
+                                        duration(elapsed / done - elapsed), loss_);
+  // Shorter than the line, which would otherwise wrap and scroll.
+  const int room = terminal_columns() - 1 - static_cast<int>(before.size() + after.size());
+  const int width = std::clamp(room, 0, 40);
+  const int full = static_cast<int>(done * width);
+  const bool color = environment("NO_COLOR").empty();
+  const std::string bar = fmt::format("{}{:#>{}}{}{:.>{}}", color ? "\x1b[32m" : "", "", full,
+                                      color ? "\x1b[0m" : "", "", width - full);
+  fmt::print(stderr, "{}{}", kClearLine,
+             room < 0 ? (before + after).substr(0, terminal_columns() - 1) : before + bar + after);
+}
+
+}  // namespace evenkeel::app

@@ -1,0 +1,29 @@
+// The figures of a run, epoch by epoch: metrics.csv and metrics.jsonl.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace evenkeel::app {
+
+/// One epoch on one split.
+struct Metrics {
+  int epoch = 0;
+  std::string split;  ///< "train" (running averages of the epoch's batches) or "test"
+  double loss = 0;
+  double accuracy = 0;  ///< a fraction
+  double lr = 0;
+  double seconds = 0;
+  double images_per_s = 0;
+  double l1 = 0;        ///< sum |p| over all parameters after the epoch
+  double sparsity = 0;  ///< fraction of the parameters that are exactly 0
+};
+
+std::string metrics_csv(const std::vector<Metrics>& rows);
+/// One JSON object a line.
+std::string metrics_jsonl(const std::vector<Metrics>& rows);
+/// Reads metrics.jsonl. Throws Error if that fails.
+std::vector<Metrics> read_metrics(const std::filesystem::path& jsonl);
+
+}  // namespace evenkeel::app

@@ -1,0 +1,44 @@
+// What a program has at its edges: exit codes, errors of its own, signals.
+#pragma once
+
+#include <functional>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace evenkeel::app {
+
+/// After SIGINT or SIGTERM the exit code is 128 + the signal's number.
+enum ExitCode : int {
+  kOk = 0,
+  kFailure = 1,
+  kUsage = 2,
+  kDataMissing = 3,    // or failing its checksum
+  kDeviceMissing = 4,  // asked for and not there
+  kNonFiniteLoss = 5,
+};
+
+/// Options that cannot be used.
+struct UsageError : Error {
+  using Error::Error;
+};
+
+/// A loss that is NaN or infinite.
+struct NonFiniteError : Error {
+  using Error::Error;
+};
+
+/// A SIGINT or SIGTERM that was acted upon.
+struct Interrupted : Error {
+  Interrupted(int number, std::string_view where);
+  int signal;
+};
+
+/// Runs `body` and returns the exit code. An error becomes one line on stderr, "NAME: what is wrong: what to
+/// do". From here on SIGINT and SIGTERM only leave a note, a second one of either kills.
+int run_program(const char* name, const std::function<void()>& body);
+
+/// Throws Interrupted if there was a signal. Called between steps, where nothing is half done.
+void stop_if_signalled(std::string_view where);
+
+}  // namespace evenkeel::app

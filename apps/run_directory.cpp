@@ -1,0 +1,118 @@
+#include "run_directory.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <vector>
+
+#include "program.h"
+
+namespace fs = std::filesystem;
+
+namespace evenkeel::app {
+namespace {
+
+constexpr std::array<std::string_view, 9> kFiles = {
+    "config.json",       "metrics.csv",        "metrics.jsonl",
+    "model.safetensors", "logits.safetensors", "predictions.csv",
+    "misclassified.png", "confusion.csv",      "DONE"};
+
+/// The files of a run in `directory`, among them what a killed writer left beside them ("metrics.csv.tmp").
+std::vector<fs::path> files_of_run(const fs::path& directory) {
+  std::vector<fs::path> found;
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const auto belongs = [&](std::string_view file) {
+      return name.starts_with(file) && (name.size() == file.size() || name[file.size()] == '.');
+    };
+    if (std::any_of(kFiles.begin(), kFiles.end(), belongs)) found.push_back(entry.path());
+  }
+  return found;
+}
+
+bool remove_quietly(const fs::path& path) {
+  std::error_code ignored;
+  return fs::remove(path, ignored);
+}
+
+std::optional<nlohmann::json> read_config(const fs::path& directory) {
+  std::ifstream in(directory / "config.json");
+  nlohmann::json config = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object() || !config.contains("evenkeel") || !config.contains("recipe")) return std::nullopt;
+  return config;
+}
+
+[[noreturn]] void fail_to_write(const fs::path& file, int error) {
+  fail("cannot write {} ({}): choose another --out or make room", file.string(), std::strerror(error));
+}
+
+}  // namespace
+
+void write_file_atomically(const fs::path& file, std::string_view bytes) {
+  const std::string beside = file.string() + ".tmp";
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> out(std::fopen(beside.c_str(), "wb"), &std::fclose);
+  if (!out) fail_to_write(file, errno);
+  bool good = std::fwrite(bytes.data(), 1, bytes.size(), out.get()) == bytes.size();
+  good = std::fclose(out.release()) == 0 && good;
+  good = good && std::rename(beside.c_str(), file.c_str()) == 0;
+  if (good) return;
+  const int error = errno;
+  std::remove(beside.c_str());
+  fail_to_write(file, error);
+}
+
+std::optional<nlohmann::json> finished_config(const fs::path& directory) {
+  std::error_code ignored;
+  if (!fs::exists(directory / "DONE", ignored)) return std::nullopt;
+  auto config = read_config(directory);
+  EK_CHECK(config, "{} has DONE but no config.json of a run: remove it or choose another --out",
+           directory.string());
+  return config;
+}
+
+void check_usable(const fs::path& directory) {
+  if (finished_config(directory)) {
+    fail<UsageError>("{} holds a finished run: remove it or choose another --out", directory.string());
+  }
+  const std::vector<fs::path> files = files_of_run(directory);
+  if (!files.empty() && !read_config(directory)) {
+    fail<UsageError>("{} is not of a run and would be overwritten: choose another --out", files[0].string());
+  }
+}
+
+RunDirectory::RunDirectory(const fs::path& directory, const nlohmann::json& config)
+    : directory_(fs::absolute(directory / "").lexically_normal().parent_path()), shown_(directory) {
+  check_usable(shown_);
+  std::error_code error;
+  for (fs::path p = directory_; p.has_relative_path() && !fs::exists(p, error); p = p.parent_path()) {
+    first_created_ = p;
+  }
+  fs::create_directories(directory_, error);
+  if (error) fail_to_write(shown_, error.value());
+  write_file_atomically(file("config.json"), config.dump(2) + "\n");
+  for (const fs::path& left : files_of_run(directory_)) {
+    if (left.filename() != "config.json") remove_quietly(left);
+  }
+}
+
+RunDirectory::~RunDirectory() {
+  if (has_results_) return;
+  for (const fs::path& left : files_of_run(directory_)) remove_quietly(left);
+  if (first_created_.empty()) return;
+  fs::path p = directory_;
+  while (remove_quietly(p) && p != first_created_) p = p.parent_path();
+}
+
+void RunDirectory::write(std::string_view name, std::string_view bytes) {
+  write_file_atomically(file(name), bytes);
+  has_results_ = true;
+}
+
+void RunDirectory::finish() { write("DONE", "done\n"); }
+
+}  // namespace evenkeel::app

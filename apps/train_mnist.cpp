@@ -1,0 +1,28 @@
+// Trains the network of the study on MNIST with one normalization.
+//
+//     train_mnist --data data/mnist --norm bn --l1 1e-5
+//
+// The files of MNIST are those of data/mnist/, plain or .gz. Results go to runs/bn-l1-seed1/: the figures of
+// each epoch, the weights, the predictions for the 10,000 test images, and a picture of those that are wrong.
+// To expect: after one epoch about 98.3 % of the test images right, after 20 epochs 99.4 %, with batch, group
+// or layer norm alike. With --norm ln-row the loss stays at ln 10 = 2.302585: the mean over a plane whose
+// rows all have mean zero is zero, so the network says nothing.
+#include "console.h"
+#include "options.h"
+#include "program.h"
+#include "run_directory.h"
+#include "training.h"
+
+int main(int argc, char** argv) {
+  using namespace evenkeel;
+  return app::run_program("train_mnist", [&] {
+    const auto options = app::parse_train_options(argc, argv);
+    if (!options) return;  // --help
+    if (options->threads > 0) set_num_threads(options->threads);
+    app::check_usable(options->out);
+    const app::Mnist mnist = app::load_mnist(options->data);
+    const app::Evaluation test = app::train_run(*options, mnist);
+    app::print_line(fmt::format("Results: {} ({} of {} test images misclassified)", options->out.string(),
+                                test.misclassified().size(), test.images()));
+  });
+}

@@ -1,0 +1,21 @@
+// Training one network, from its options to its run directory.
+#pragma once
+
+#include "evaluation.h"
+#include "nn/data.h"
+#include "options.h"
+
+namespace evenkeel::app {
+
+struct Mnist {
+  data::Dataset train, test;
+};
+/// Throws DataError unless all four files are there and intact.
+Mnist load_mnist(const std::filesystem::path& directory);
+
+/// Trains, evaluates after every epoch and writes everything to options.out, metrics after every epoch and
+/// DONE last; says on stdout how it goes. Returns the evaluation of the final weights. Throws NonFiniteError,
+/// Interrupted, and UsageError if options.weights do not fit the network.
+Evaluation train_run(const RunOptions& options, const Mnist& mnist);
+
+}  // namespace evenkeel::app

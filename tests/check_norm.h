@@ -1,0 +1,34 @@
+// What the four normalizations are all checked for.
+#pragma once
+
+#include <functional>
+
+#include "compare.h"
+#include "reference/norms.h"
+
+namespace evenkeel::test {
+
+/// One normalization of one shape: the library's function, and what the textbook needs to compute the same.
+struct NormCase {
+  Shape x, parameter;  // the shapes of x, and of gamma and beta
+  reference::Partition partition;
+  std::function<Tensor(const Tensor& x, const Tensor& gamma, const Tensor& beta)> op;
+  std::string name;  // with the reason for the shape
+  double eps = 1e-5;
+};
+
+/// Output and every gradient against the reference, on every device and in both dtypes: ordinary inputs, mean
+/// 1000 +- 0.01 and constant planes; with both, either and none of gamma and beta.
+void check_norm_against_reference(const NormCase& c);
+/// gradcheck of x, gamma and beta.
+void check_norm_gradients(const NormCase& c);
+/// Views with other strides, as x and as dy, give the bits that dense tensors give.
+void check_norm_takes_views(const NormCase& c);
+/// Forward and backward give the same bits with one thread and with two.
+void check_norm_threads(const NormCase& c);
+/// Only the inputs that require a gradient get one, and it is the same as when all do.
+void check_norm_partial_gradients(const NormCase& c);
+
+reference::Sizes sizes_of(const Shape& shape);
+
+}  // namespace evenkeel::test

@@ -1,0 +1,137 @@
+// What every test uses: conversion between tensors and the reference's arrays, comparisons that fail on NaN,
+// random inputs, and loops over everything that an op must run on.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "catch.h"
+#include "core/gradcheck.h"
+#include "core/tensor.h"
+#include "reference/array.h"
+
+namespace evenkeel::test {
+
+using reference::Array;
+
+/// The values of x, exactly: f32 numbers are f64 numbers.
+Array to_array(const Tensor& x);
+Tensor to_tensor(const Array& values, TensorOptions options);
+
+/// The outcome of a comparison, for CHECK(close(...)): prints the first difference, and where it is.
+struct Comparison {
+  bool ok = true;
+  std::string message;
+  explicit operator bool() const { return ok; }
+};
+std::ostream& operator<<(std::ostream& out, const Comparison& comparison);
+
+/// What rounding may do to an op of a few thousand operations: an error relative to the largest value.
+inline double tolerance(DType dtype) { return dtype == DType::f32 ? 1e-5 : 1e-11; }
+/// The distance from 1 to the next number, halved.
+inline double unit_roundoff(DType dtype) { return dtype == DType::f32 ? 0x1p-24 : 0x1p-53; }
+
+/// Equal shapes, and |actual - expected| <= tolerance * scale everywhere; scale 0 stands for the largest
+/// |expected|. NaN in `actual` fails, and so does one in `expected`.
+Comparison close(const Tensor& actual, const Array& expected, double tolerance, double scale = 0);
+/// The same with the tolerance of the dtype.
+Comparison close(const Tensor& actual, const Array& expected);
+/// Equal shapes, dtypes and bits (NaN equals NaN).
+Comparison same_bits(const Tensor& a, const Tensor& b);
+
+/// The message of the Error that f() throws, or "" (and a failed check) if it throws none.
+template <typename F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  FAIL_CHECK("no Error was thrown");
+  return "";
+}
+/// True if the message holds every one of the words.
+Comparison mentions(const std::string& message, const std::vector<std::string>& words);
+
+/// The CPU, and each CUDA device if there is one.
+std::vector<Device> devices();
+
+/// Calls f(options) for each device with f32 and f64; failures inside say which.
+template <typename F>
+void for_each_kind(F&& f) {
+  for (Device device : devices()) {
+    for (DType dtype : {DType::f32, DType::f64}) {
+      INFO(name_of(dtype) << " on " << device.str());
+      f(TensorOptions{dtype, device});
+    }
+  }
+}
+/// Likewise in f64 only: for gradcheck.
+template <typename F>
+void for_each_device(F&& f) {
+  for (Device device : devices()) {
+    INFO("f64 on " << device.str());
+    f(TensorOptions{DType::f64, device});
+  }
+}
+
+/// Calls f() with one CPU thread and then with two, which must give the same bits in every tensor it returns.
+template <typename F>
+void check_independent_of_threads(F&& f) {
+  const int before = num_threads();
+  set_num_threads(1);
+  const std::vector<Tensor> one = f();
+  set_num_threads(2);
+  const std::vector<Tensor> two = f();
+  set_num_threads(before);
+  REQUIRE(one.size() == two.size());
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    INFO("tensor " << i);
+    CHECK(same_bits(one[i], two[i]));
+  }
+}
+
+/// Random inputs from std::mt19937_64 with a fixed seed: not from the library's own generator.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed = 1) : engine_(seed) {}
+  Tensor normal(const Shape& shape, TensorOptions options, double mean = 0, double std = 1);
+  Tensor uniform(const Shape& shape, TensorOptions options, double low = 0, double high = 1);
+  /// One value from N(0, 1) for each of the leading `axes` axes, repeated along the others: constant planes.
+  Tensor constant_planes(const Shape& shape, TensorOptions options, int axes);
+  /// Labels in [0, classes).
+  Tensor labels(std::int64_t n, std::int64_t classes, Device device);
+
+ private:
+  double next_uniform();
+  double next_normal();
+  std::mt19937_64 engine_;
+};
+
+/// A leaf with the values of x.
+Tensor leaf(const Tensor& x);
+/// The values of x, without history, in memory with gaps: every second element of a longer last axis.
+Tensor with_gaps(const Tensor& x);
+/// The values of x in memory in which the first and last axes are exchanged. Gradients flow through it.
+Tensor transposed_in_memory(const Tensor& x);
+
+}  // namespace evenkeel::test
+
+namespace Catch {
+template <>
+struct StringMaker<evenkeel::GradcheckResult> {
+  static std::string convert(const evenkeel::GradcheckResult& result) {
+    return result.ok ? "gradients agree" : result.message;
+  }
+};
+template <>
+struct StringMaker<evenkeel::Shape> {
+  static std::string convert(const evenkeel::Shape& shape) { return shape.str(); }
+};
+template <>
+struct StringMaker<evenkeel::DType> {
+  static std::string convert(evenkeel::DType dtype) { return std::string(name_of(dtype)); }
+};
+}  // namespace Catch

