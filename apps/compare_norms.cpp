@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
     if (!runs.empty()) app::train_all(runs, study->run.data);
 
     const auto networks = app::summarize(*study);
-    app::write_file_atomically(study->run.out / "summary.csv", app::summary_csv(networks));
+    app::write_text(study->run.out / "summary.csv", app::summary_csv(networks));
     app::print_line(app::summary_table(networks));
     app::print_line(fmt::format("Results: {}", (study->run.out / "summary.csv").string()));
   });

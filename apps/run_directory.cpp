@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <fstream>
-#include <memory>
 #include <vector>
 
+#include "core/files.h"
 #include "program.h"
 
 namespace fs = std::filesystem;
@@ -21,7 +18,7 @@ constexpr std::array<std::string_view, 9> kFiles = {
     "model.safetensors", "logits.safetensors", "predictions.csv",
     "misclassified.png", "confusion.csv",      "DONE"};
 
-/// The files of a run in `directory`, among them what a killed writer left beside them ("metrics.csv.tmp").
+/// The files of a run in `directory`, among them what a killed writer left beside them ("metrics.csv.123.tmp").
 std::vector<fs::path> files_of_run(const fs::path& directory) {
   std::vector<fs::path> found;
   std::error_code ignored;
@@ -47,23 +44,10 @@ std::optional<nlohmann::json> read_config(const fs::path& directory) {
   return config;
 }
 
-[[noreturn]] void fail_to_write(const fs::path& file, int error) {
-  fail("cannot write {} ({}): choose another --out or make room", file.string(), std::strerror(error));
-}
-
 }  // namespace
 
-void write_file_atomically(const fs::path& file, std::string_view bytes) {
-  const std::string beside = file.string() + ".tmp";
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> out(std::fopen(beside.c_str(), "wb"), &std::fclose);
-  if (!out) fail_to_write(file, errno);
-  bool good = std::fwrite(bytes.data(), 1, bytes.size(), out.get()) == bytes.size();
-  good = std::fclose(out.release()) == 0 && good;
-  good = good && std::rename(beside.c_str(), file.c_str()) == 0;
-  if (good) return;
-  const int error = errno;
-  std::remove(beside.c_str());
-  fail_to_write(file, error);
+void write_text(const fs::path& file, std::string_view bytes) {
+  write_file_atomically(file, [bytes](std::ostream& out) { out << bytes; });
 }
 
 std::optional<nlohmann::json> finished_config(const fs::path& directory) {
@@ -93,8 +77,8 @@ RunDirectory::RunDirectory(const fs::path& directory, const nlohmann::json& conf
     first_created_ = p;
   }
   fs::create_directories(directory_, error);
-  if (error) fail_to_write(shown_, error.value());
-  write_file_atomically(file("config.json"), config.dump(2) + "\n");
+  if (error) fail("cannot create {} ({}): choose another --out", shown_.string(), error.message());
+  write_text(file("config.json"), config.dump(2) + "\n");
   for (const fs::path& left : files_of_run(directory_)) {
     if (left.filename() != "config.json") remove_quietly(left);
   }
@@ -109,7 +93,7 @@ RunDirectory::~RunDirectory() {
 }
 
 void RunDirectory::write(std::string_view name, std::string_view bytes) {
-  write_file_atomically(file(name), bytes);
+  write_text(file(name), bytes);
   has_results_ = true;
 }
 

@@ -8,8 +8,8 @@
 
 namespace evenkeel::app {
 
-/// Writes beside `file` and renames: there is never half a file. Throws Error if that fails.
-void write_file_atomically(const std::filesystem::path& file, std::string_view bytes);
+/// write_file_atomically with the bytes at hand.
+void write_text(const std::filesystem::path& file, std::string_view bytes);
 
 /// The config.json of a finished run, one that has DONE; nothing if there is none. Throws Error if it cannot
 /// be read.

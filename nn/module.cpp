@@ -60,6 +60,7 @@ void Module::load_state_dict(const NamedTensors& state) {
   for (const auto& [name, tensor] : own) {
     const auto found = given.find(name);
     EK_CHECK(found != given.end(), "load_state_dict: '{}' is missing", name);
+    EK_CHECK(found->second.defined(), "load_state_dict: '{}' is undefined", name);
     EK_CHECK(found->second.shape() == tensor.shape(),
              "load_state_dict: '{}' has shape {}, the module needs {}", name, found->second.shape().str(),
              tensor.shape().str());

@@ -1,7 +1,5 @@
 #include "nn/safetensors.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -14,11 +12,13 @@
 #include <string_view>
 
 #include "core/autograd.h"
+#include "core/files.h"
 
 // A file is: the length of the header (8 bytes, little endian); the header, JSON, which may end in spaces;
 // the data.
-// {"__metadata__": {key: text, ...}, name: {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]},
-// ...} Offsets count from the end of the header. The tensors cover the data without holes.
+//   {"__metadata__": {key: text, ...},
+//    name: {"dtype": "F32", "shape": [...], "data_offsets": [begin, end]}, ...}
+// Offsets count from the end of the header. The tensors cover the data without holes.
 
 namespace evenkeel {
 namespace {
@@ -39,8 +39,7 @@ std::string in_quotes(std::string_view name) {
          (is_long ? "..." : "");
 }
 
-// --- reading
-// ------------------------------------------------------------------------------------------------------
+// --- reading -----------------------------------------------------------------------------------------------
 
 struct Entry {
   std::string name;
@@ -209,8 +208,7 @@ NamedTensors read(const std::filesystem::path& file) {
   return tensors;
 }
 
-// --- writing
-// ------------------------------------------------------------------------------------------------------
+// --- writing -----------------------------------------------------------------------------------------------
 
 /// Checks the names; copies to the CPU; puts wide elements first, so that every tensor is aligned in the
 /// file.
@@ -279,21 +277,7 @@ void save_safetensors(const std::filesystem::path& file, const NamedTensors& ten
   const NoGrad guard;
   const NamedTensors ordered = in_file_order(tensors);
   const std::string header = make_header(ordered, metadata);
-  std::filesystem::path beside = file;
-  beside += fmt::format(".{}.tmp", getpid());
-  std::string problem;
-  {
-    std::ofstream out(beside, std::ios::binary);
-    if (out) write(out, ordered, header);
-    out.close();
-    if (!out) problem = std::strerror(errno);
-  }
-  std::error_code error;
-  if (problem.empty()) std::filesystem::rename(beside, file, error);
-  if (error) problem = error.message();
-  if (problem.empty()) return;
-  std::filesystem::remove(beside, error);
-  fail("{} cannot be written: {}; name a file in a folder that exists and has room", file.string(), problem);
+  write_file_atomically(file, [&](std::ostream& out) { write(out, ordered, header); });
 }
 
 }  // namespace evenkeel
