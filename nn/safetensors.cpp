@@ -11,7 +11,6 @@
 #include <set>
 #include <string_view>
 
-#include "core/autograd.h"
 #include "core/files.h"
 
 // A file is: the length of the header (8 bytes, little endian); the header, JSON, which may end in spaces;
@@ -274,7 +273,6 @@ NamedTensors load_safetensors(const std::filesystem::path& file) {
 
 void save_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
                       const std::map<std::string, std::string>& metadata) {
-  const NoGrad guard;
   const NamedTensors ordered = in_file_order(tensors);
   const std::string header = make_header(ordered, metadata);
   write_file_atomically(file, [&](std::ostream& out) { write(out, ordered, header); });

@@ -1,5 +1,8 @@
 // Safetensors files: what is saved is loaded, and the bytes are those of the format.
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -177,4 +180,26 @@ TEST_CASE("a file that cannot be written leaves nothing behind, and an old one a
                  {"\"x\" is undefined"}));
   CHECK(read_file(dir / "file") == before);
   CHECK(dir.count() == 2);
+}
+
+TEST_CASE("a write that fails half-way leaves the old file as it was") {
+  const TempDir dir;
+  save_safetensors(dir / "file", samples());
+  const std::string before = read_file(dir / "file");
+  rlimit old_limit{};
+  REQUIRE(getrlimit(RLIMIT_FSIZE, &old_limit) == 0);
+  const rlimit limit{100'000, old_limit.rlim_max};
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);  // past the limit: an error, not a signal
+  REQUIRE(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+  std::string message;
+  try {
+    save_safetensors(dir / "file", {{"large", zeros({1'000'000})}});
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  REQUIRE(setrlimit(RLIMIT_FSIZE, &old_limit) == 0);
+  std::signal(SIGXFSZ, old_handler);
+  CHECK(mentions(message, {"cannot write", "File too large"}));
+  CHECK(read_file(dir / "file") == before);
+  CHECK(dir.count() == 1);
 }

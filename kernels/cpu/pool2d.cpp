@@ -33,7 +33,8 @@ void for_each_window(const Pool2dSizes& s, F f) {
 }
 
 /// Takes the values x[0], x[STRIDE], ... with indices first, first+STRIDE, ... into n running maxima. No
-/// branches: random data would mispredict them. Larger values win, and the first NaN.
+/// branches: random data would mispredict them. Larger values win, and the first NaN; taking a value twice
+/// changes nothing.
 template <int STRIDE, typename T>
 EK_INLINE void take_maxima(T* __restrict largest, std::int64_t* __restrict index, const T* __restrict x,
                            std::int64_t first, std::int64_t n) {
@@ -45,15 +46,27 @@ EK_INLINE void take_maxima(T* __restrict largest, std::int64_t* __restrict index
   }
 }
 
+/// The same in whole vectors; the last one overlaps the one before rather than leave a tail.
+template <int STRIDE, typename T>
+EK_INLINE void take_row_of_maxima(T* largest, std::int64_t* index, const T* x, std::int64_t first,
+                                  std::int64_t n) {
+  constexpr std::int64_t kWidth = 8;
+  if (n < kWidth) return take_maxima<STRIDE>(largest, index, x, first, n);
+  for (std::int64_t i = 0; i < n; i += kWidth) {
+    const std::int64_t at = std::min(i, n - kWidth);
+    take_maxima<STRIDE>(largest + at, index + at, x + at * STRIDE, first + at * STRIDE, kWidth);
+  }
+}
+
 /// One row of the output, a tap of the window at a time: neighbouring outputs in neighbouring lanes.
 template <typename T>
 EK_SIMD void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSizes& s, std::int64_t p) {
+  const Window rows(s, p, 0);
   for (std::int64_t q = 0; q < s.Q; ++q) {
-    const Window window(s, p, q);
-    index[q] = window.h0 * s.W + window.w0;
+    index[q] =
+        rows.h0 * s.W + std::max<std::int64_t>(q * s.stride_w - s.pad_w, 0);  // the window's first pixel
     y[q] = x[index[q]];
   }
-  const Window rows(s, p, 0);
   for (std::int64_t h = rows.h0; h < rows.h1; ++h) {
     for (std::int64_t tap = 0; tap < s.S; ++tap) {
       // The outputs q whose column q * stride - pad + tap lies in the plane.
@@ -63,10 +76,10 @@ EK_SIMD void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSiz
       const std::int64_t first = h * s.W + begin * s.stride_w - s.pad_w + tap;
       switch (s.stride_w) {
         case 1:
-          take_maxima<1>(y + begin, index + begin, x + first, first, end - begin);
+          take_row_of_maxima<1>(y + begin, index + begin, x + first, first, end - begin);
           break;
         case 2:
-          take_maxima<2>(y + begin, index + begin, x + first, first, end - begin);
+          take_row_of_maxima<2>(y + begin, index + begin, x + first, first, end - begin);
           break;
         default:
           for (std::int64_t q = begin; q < end; ++q) {
