@@ -46,18 +46,6 @@ EK_INLINE void take_maxima(T* __restrict largest, std::int64_t* __restrict index
   }
 }
 
-/// The same in whole vectors; the last one overlaps the one before rather than leave a tail.
-template <int STRIDE, typename T>
-EK_INLINE void take_row_of_maxima(T* largest, std::int64_t* index, const T* x, std::int64_t first,
-                                  std::int64_t n) {
-  constexpr std::int64_t kWidth = 8;
-  if (n < kWidth) return take_maxima<STRIDE>(largest, index, x, first, n);
-  for (std::int64_t i = 0; i < n; i += kWidth) {
-    const std::int64_t at = std::min(i, n - kWidth);
-    take_maxima<STRIDE>(largest + at, index + at, x + at * STRIDE, first + at * STRIDE, kWidth);
-  }
-}
-
 /// One row of the output, a tap of the window at a time: neighbouring outputs in neighbouring lanes.
 template <typename T>
 EK_SIMD void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSizes& s, std::int64_t p) {
@@ -76,10 +64,10 @@ EK_SIMD void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSiz
       const std::int64_t first = h * s.W + begin * s.stride_w - s.pad_w + tap;
       switch (s.stride_w) {
         case 1:
-          take_row_of_maxima<1>(y + begin, index + begin, x + first, first, end - begin);
+          take_maxima<1>(y + begin, index + begin, x + first, first, end - begin);
           break;
         case 2:
-          take_row_of_maxima<2>(y + begin, index + begin, x + first, first, end - begin);
+          take_maxima<2>(y + begin, index + begin, x + first, first, end - begin);
           break;
         default:
           for (std::int64_t q = begin; q < end; ++q) {
