@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -10,18 +11,23 @@
 
 namespace evenkeel {
 
-void write_file_atomically(const std::filesystem::path& file, const std::function<void(std::ostream&)>& write) {
+void write_file_atomically(const std::filesystem::path& file,
+                           const std::function<void(std::ostream&)>& write) {
+  static std::atomic<int> count = 0;  // threads that write the same file do not share what lies beside it
   std::filesystem::path beside = file;
-  beside += fmt::format(".{}.tmp", getpid());
+  beside += fmt::format(".{}-{}.tmp", getpid(), count++);
+  std::error_code error;
   std::string problem;
-  {
+  try {
     errno = 0;
     std::ofstream out(beside, std::ios::binary);
     if (out) write(out);
     out.close();
     if (!out) problem = errno != 0 ? std::strerror(errno) : "writing failed";
+  } catch (...) {
+    std::filesystem::remove(beside, error);
+    throw;
   }
-  std::error_code error;
   if (problem.empty()) std::filesystem::rename(beside, file, error);
   if (error) problem = error.message();
   if (problem.empty()) return;

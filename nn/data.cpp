@@ -180,13 +180,13 @@ Dataset mnist(const std::filesystem::path& dir, Split split) {
 
 namespace {
 
-/// x[index], both 1-D, on the CPU.
+/// x[order], 1-D, on `device`.
 template <typename T>
-Tensor gather(const Tensor& x, const Tensor& index) {
-  const Tensor from = x.to(Device::cpu()).contiguous();
+Tensor in_order(const Tensor& x, const std::vector<std::int64_t>& order, Device device) {
+  const std::vector<T> values = x.to_vector<T>();
   std::vector<T> y;
-  for (const std::int64_t i : index.to_vector<std::int64_t>()) y.push_back(from.data<T>()[i]);
-  return from_vector(y, {index.numel()});
+  for (const std::int64_t i : order) y.push_back(values[i]);
+  return from_vector(y, x.shape(), device);
 }
 
 }  // namespace
@@ -209,33 +209,36 @@ Dataset::Dataset(Tensor images, const Tensor& labels, double mean, double std, s
   }
 }
 
-Batches::Batches(const Dataset& dataset, BatchOptions options) : dataset_(&dataset), options_(options) {
+Batches::Batches(const Dataset& dataset, BatchOptions options)
+    : options_(options),
+      mean_(dataset.mean()),
+      std_(dataset.std()),
+      images_(dataset.images().to(options.device)) {
   EK_CHECK(options.size >= 1, "Batches: {} images a batch were asked for, at least 1 is needed",
            options.size);
   EK_CHECK(options.rotate >= 0 && std::isfinite(options.rotate),
            "Batches: a rotation of {} degrees was asked for, 0 or more are possible", options.rotate);
-  options.device.require_available();
   const std::int64_t n = dataset.size();
-  order_ = options.shuffle
-               ? from_vector(permutation(n, {options.seed, RandomPurpose::shuffle, options.epoch}), {n})
-               : arange(0, n);
+  const std::vector<std::int64_t> order =
+      options.shuffle ? permutation(n, {options.seed, RandomPurpose::shuffle, options.epoch})
+                      : arange(0, n).to_vector<std::int64_t>();
+  order_ = from_vector(order, {n}, options.device);
+  labels_ = in_order<std::int64_t>(dataset.labels(), order, options.device);
   if (options.rotate > 0) {
     const double most = options.rotate * std::numbers::pi / 180;
-    angles_ = uniform({n}, -most, most, {options.seed, RandomPurpose::rotate, options.epoch});
+    const Tensor angles = uniform({n}, -most, most, {options.seed, RandomPurpose::rotate, options.epoch});
+    angles_ = in_order<float>(angles, order, options.device);
   }
 }
 
-std::int64_t Batches::count() const { return (dataset_->size() + options_.size - 1) / options_.size; }
+std::int64_t Batches::count() const { return (images_.size(0) + options_.size - 1) / options_.size; }
 
 Batch Batches::get(std::int64_t i) const {
   EK_CHECK(0 <= i && i < count(), "Batches: batch {} was asked for, there are {}", i, count());
-  const Tensor& images = dataset_->images();
-  const std::int64_t start = i * options_.size;
-  const Tensor index = order_.slice(0, start, std::min(start + options_.size, dataset_->size()));
-  const Tensor angles = angles_.defined() ? gather<float>(angles_, index).to(images.device()) : Tensor();
-  return {rotate_normalize(images, index.to(images.device()), angles, dataset_->mean(), dataset_->std())
-              .to(options_.device),
-          gather<std::int64_t>(dataset_->labels(), index).to(options_.device)};
+  const std::int64_t start = i * options_.size, end = std::min(start + options_.size, images_.size(0));
+  const Tensor angles = angles_.defined() ? angles_.slice(0, start, end) : Tensor();
+  return {rotate_normalize(images_, order_.slice(0, start, end), angles, mean_, std_),
+          labels_.slice(0, start, end)};
 }
 
 }  // namespace evenkeel::data

@@ -34,7 +34,7 @@ struct Batch {
 
 class Dataset;
 
-/// A range of batches, made one at a time. The dataset must outlive it.
+/// A range of batches, made one at a time on their device, where everything that they need lies.
 class Batches {
  public:
   class Iterator {
@@ -59,10 +59,10 @@ class Batches {
   Iterator end() const { return {this, count()}; }
 
  private:
-  const Dataset* dataset_;
   BatchOptions options_;
-  Tensor order_;   // i64 [size of the dataset]
-  Tensor angles_;  // f32 [size of the dataset], by image; undefined without rotation
+  double mean_, std_;
+  Tensor images_;                   // u8 [count, H, W], on options_.device
+  Tensor order_, labels_, angles_;  // likewise, in the order of the epoch; angles_ undefined without rotation
 };
 
 /// Images that are u8 [count, H, W], labels i64 [count], and the constants that normalise pixels.

@@ -171,7 +171,7 @@ check "SIGTERM: exit code 143" test $got = 143
 check "... nothing left" test ! -e terminated
 stopped KILL killed
 check "SIGKILL: no DONE, no half file" has_files killed config.json
-touch killed/metrics.csv.tmp # what a kill within a write would leave
+touch killed/metrics.csv.1-0.tmp # what a kill within a write would leave
 "$train" $run --norm gn --quiet --out killed > stdout 2> stderr
 check "... and the run is started over" cmp good/model.safetensors killed/model.safetensors
 check "... with exactly the files of a run" has_files killed "$all_files"

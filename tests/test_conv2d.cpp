@@ -118,6 +118,11 @@ TEST_CASE("conv2d agrees with the reference on the study's nine convolutions") {
   for (const ConvCase& c : kStudy) check_against_reference(c);
 }
 
+TEST_CASE("conv2d sums the weight gradient of a full batch without losing digits") {
+  // 64 * 24 * 24 = 36,864 terms a weight, which f32 must not add one by one.
+  check_against_reference({{64, 1, 26, 26}, {3, 1, 3, 3}, {}, "a full batch"});
+}
+
 TEST_CASE("conv2d has the right gradients") {
   for_each_device([](TensorOptions options) {
     for (const ConvCase& c : kCases) {

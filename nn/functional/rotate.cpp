@@ -15,6 +15,11 @@ Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor&
   EK_CHECK(!angles.defined() || (angles.shape() == index.shape() && angles.dtype() == DType::f32),
            "rotate_normalize: angles are {} {}, need f32 {}", name_of(angles.dtype()), angles.shape().str(),
            index.shape().str());
+  for (const Tensor* x : {&index, &angles}) {
+    EK_CHECK(!x->defined() || x->device() == images.device(),
+             "rotate_normalize: images are on {}, index or angles on {}", images.device().str(),
+             x->device().str());
+  }
   const Tensor from = dense(images), which = dense(index), by = dense(angles);
   check_range("rotate_normalize", which, from.size(0));
   Tensor y = empty({which.size(0), 1, from.size(1), from.size(2)}, {DType::f32, from.device()});
