@@ -51,23 +51,27 @@ void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
 
 template <typename T>
 void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
-  std::vector<GradientSums> planes(a.N * a.C);
+  std::vector<GradientSums> planes(a.N * a.C), channels(a.C);
   parallel_for(a.N * a.C, 3 * a.S, [&](std::int64_t i) {
-    const std::int64_t c = i % a.C;
-    planes[i] = plane_gradient_sums(a.dy + i * a.S, a.x + i * a.S, a.S, a.mean[c], a.rstd[c]);
+    planes[i] = plane_gradient_sums(a.dy + i * a.S, a.x + i * a.S, a.S, a.mean[i % a.C]);
   });
-  sum_channel_gradients(a.dgamma, a.dbeta, planes.data(), a.N, a.C);
-  if (a.dx == nullptr) return;
-  std::vector<double> dgamma(a.C), dbeta(a.C);
-  sum_channel_gradients(dgamma.data(), dbeta.data(), planes.data(), a.N, a.C);
   const double m = static_cast<double>(a.N * a.S);
+  std::vector<double> rest(a.C), dy_xhat(a.C);
+  for (std::int64_t c = 0; c < a.C; ++c) {
+    for (std::int64_t n = 0; n < a.N; ++n) channels[c].add(planes[n * a.C + c]);
+    rest[c] = a.training ? channels[c].rest(m) : 0;  // the running mean is no mean of this batch
+    dy_xhat[c] = channels[c].dy_xhat(rest[c], a.rstd[c]);
+    if (a.dgamma != nullptr) a.dgamma[c] = static_cast<T>(dy_xhat[c]);
+    if (a.dbeta != nullptr) a.dbeta[c] = static_cast<T>(channels[c].dy);
+  }
+  if (a.dx == nullptr) return;
   parallel_for(a.N * a.C, 3 * a.S, [&](std::int64_t i) {
     const std::int64_t c = i % a.C;
     const double rstd = a.rstd[c], scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
-    const double along_xhat = a.training ? scale * rstd * dgamma[c] / m : 0;
-    const double offset = a.training ? scale * dbeta[c] / m : 0;
-    gradient_plane(a.dx + i * a.S, a.dy + i * a.S, a.x + i * a.S, a.S, a.mean[c], static_cast<T>(scale),
-                   static_cast<T>(along_xhat), static_cast<T>(offset));
+    const double along_xhat = a.training ? scale * rstd * dy_xhat[c] / m : 0;
+    const double offset = a.training ? scale * channels[c].dy / m : 0;
+    gradient_plane(a.dx + i * a.S, a.dy + i * a.S, a.x + i * a.S, a.S, SplitMean<T>(a.mean[c], rest[c]),
+                   static_cast<T>(scale), static_cast<T>(along_xhat), static_cast<T>(offset));
   });
 }
 

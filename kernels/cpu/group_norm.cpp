@@ -28,28 +28,30 @@ template <typename T>
 void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
   std::vector<GradientSums> planes(a.N * a.C);
+  std::vector<AffineGradients> affine(a.N * a.C);
   parallel_for(a.N * a.G, 6 * size, [&](std::int64_t i) {
     const double rstd = a.rstd[i];
+    const auto gamma = [&](std::int64_t k) {
+      return a.gamma != nullptr ? static_cast<double>(a.gamma[i % a.G * channels + k]) : 1.0;
+    };
     GradientSums group;  // of g = gamma dy
     for (std::int64_t k = 0; k < channels; ++k) {
-      const std::int64_t c = i % a.G * channels + k, at = i * size + k * a.S;
-      const GradientSums plane = plane_gradient_sums(a.dy + at, a.x + at, a.S, a.mean[i], a.rstd[i]);
-      planes[i * channels + k] = plane;
-      const double gamma = a.gamma != nullptr ? a.gamma[c] : 1;
-      group.dy += gamma * plane.dy;
-      group.dy_xhat += gamma * plane.dy_xhat;
+      const std::int64_t plane = i * channels + k;
+      planes[plane] = plane_gradient_sums(a.dy + plane * a.S, a.x + plane * a.S, a.S, a.mean[i]);
+      group.add(planes[plane], gamma(k));
     }
-    if (a.dx == nullptr) return;
-    const T along_xhat = static_cast<T>(rstd * rstd * group.dy_xhat / static_cast<double>(size));
+    const double rest = group.rest(static_cast<double>(size));
+    const T along_xhat = static_cast<T>(rstd * rstd * group.dy_xhat(rest, rstd) / static_cast<double>(size));
     const T offset = static_cast<T>(rstd * group.dy / static_cast<double>(size));
     for (std::int64_t k = 0; k < channels; ++k) {
-      const std::int64_t c = i % a.G * channels + k, at = i * size + k * a.S;
-      const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
-      gradient_plane(a.dx + at, a.dy + at, a.x + at, a.S, a.mean[i], static_cast<T>(scale), along_xhat,
-                     offset);
+      const std::int64_t plane = i * channels + k, at = plane * a.S;
+      affine[plane] = {planes[plane].dy_xhat(rest, rstd), planes[plane].dy};
+      if (a.dx == nullptr) continue;
+      gradient_plane(a.dx + at, a.dy + at, a.x + at, a.S, SplitMean<T>(a.mean[i], rest),
+                     static_cast<T>(gamma(k) * rstd), along_xhat, offset);
     }
   });
-  sum_channel_gradients(a.dgamma, a.dbeta, planes.data(), a.N, a.C);
+  sum_affine_gradients(a.dgamma, a.dbeta, affine.data(), a.N, a.C);
 }
 
 template void group_norm_forward(const GroupNormForwardArgs<float>&);

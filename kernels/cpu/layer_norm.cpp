@@ -27,31 +27,30 @@ EK_SIMD void normalize_row(T* y, T* mean, T* rstd, const T* x, const T* gamma, c
   }
 }
 
-/// One row of dx, with g = gamma dy.
+/// One row of dx, with g = gamma dy. Returns what rounding took from the row's mean.
 template <typename T>
-EK_SIMD void row_input_gradient(T* dx, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean,
-                                T rstd) {
-  if (gamma == nullptr) {
-    const GradientSums sums = gradient_sums(dy, x, D, mean, rstd);
-    const T offset = static_cast<T>(sums.dy / static_cast<double>(D));
-    const T along = static_cast<T>(sums.dy_xhat / static_cast<double>(D)) * rstd;
-    for (std::int64_t d = 0; d < D; ++d) dx[d] = rstd * (dy[d] - (x[d] - mean) * along - offset);
-    return;
-  }
-  const double sum_g = lane_sum(D, [=](std::int64_t d) { return static_cast<double>(dy[d] * gamma[d]); });
-  const double sum_g_xhat =
-      lane_sum(D, [=](std::int64_t d) { return static_cast<double>(dy[d] * gamma[d] * (x[d] - mean)); }) *
-      static_cast<double>(rstd);
-  const T offset = static_cast<T>(sum_g / static_cast<double>(D));
-  const T along = static_cast<T>(sum_g_xhat / static_cast<double>(D)) * rstd;
-  for (std::int64_t d = 0; d < D; ++d) dx[d] = rstd * (dy[d] * gamma[d] - (x[d] - mean) * along - offset);
+EK_SIMD double row_input_gradient(T* dx, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean,
+                                  T rstd) {
+  const double count = static_cast<double>(D);
+  const auto g = [=](std::int64_t d) { return gamma != nullptr ? dy[d] * gamma[d] : dy[d]; };
+  const GradientSums sums{
+      lane_sum(D, [=](std::int64_t d) { return static_cast<double>(g(d)); }),
+      lane_sum(D, [=](std::int64_t d) { return static_cast<double>(g(d) * (x[d] - mean)); }),
+      lane_sum(D, [=](std::int64_t d) { return static_cast<double>(x[d] - mean); })};
+  const double rest = sums.rest(count);
+  if (dx == nullptr) return rest;
+  const SplitMean<T> split(mean, rest);
+  const T offset = static_cast<T>(sums.dy / count);
+  const T along = static_cast<T>(sums.dy_xhat(rest, rstd) / count) * rstd;
+  for (std::int64_t d = 0; d < D; ++d) dx[d] = rstd * (g(d) - split.centre(x[d]) * along - offset);
+  return rest;
 }
 
 /// dgamma += dy xhat and dbeta += dy for one row.
 template <typename T>
-EK_SIMD void add_row_gradients(double* dgamma, double* dbeta, const T* dy, const T* x, std::int64_t D, T mean,
-                               T rstd) {
-  for (std::int64_t d = 0; d < D; ++d) dgamma[d] += static_cast<double>(dy[d] * ((x[d] - mean) * rstd));
+EK_SIMD void add_row_gradients(double* dgamma, double* dbeta, const T* dy, const T* x, std::int64_t D,
+                               SplitMean<T> mean, T rstd) {
+  for (std::int64_t d = 0; d < D; ++d) dgamma[d] += static_cast<double>(dy[d] * (mean.centre(x[d]) * rstd));
   for (std::int64_t d = 0; d < D; ++d) dbeta[d] += static_cast<double>(dy[d]);
 }
 
@@ -66,11 +65,11 @@ void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
 
 template <typename T>
 void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
-  if (a.dx != nullptr) {
-    parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
-      row_input_gradient(a.dx + m * a.D, a.dy + m * a.D, a.x + m * a.D, a.gamma, a.D, a.mean[m], a.rstd[m]);
-    });
-  }
+  std::vector<double> rest(a.M);
+  parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
+    T* dx = a.dx != nullptr ? a.dx + m * a.D : nullptr;
+    rest[m] = row_input_gradient(dx, a.dy + m * a.D, a.x + m * a.D, a.gamma, a.D, a.mean[m], a.rstd[m]);
+  });
   if (a.dgamma == nullptr && a.dbeta == nullptr) return;
   // Two stages, so that the order of additions is fixed: each chunk of rows sums its own, then chunks are
   // added in order.
@@ -79,7 +78,8 @@ void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
   parallel_for(chunks, 4 * a.D * (a.M / std::max<std::int64_t>(chunks, 1)), [&](std::int64_t k) {
     double* dgamma = partial.data() + k * 2 * a.D;
     for (std::int64_t m = k * a.M / chunks; m < (k + 1) * a.M / chunks; ++m) {
-      add_row_gradients(dgamma, dgamma + a.D, a.dy + m * a.D, a.x + m * a.D, a.D, a.mean[m], a.rstd[m]);
+      add_row_gradients(dgamma, dgamma + a.D, a.dy + m * a.D, a.x + m * a.D, a.D,
+                        SplitMean<T>(a.mean[m], rest[m]), a.rstd[m]);
     }
   });
   parallel_for(a.D, 2 * chunks, [&](std::int64_t d) {

@@ -50,41 +50,48 @@ EK_SIMD void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n,
   }
 }
 
+/// dx of one strip, unless null, and in `rest` what rounding took from the mean of each pixel.
 template <typename T>
-EK_SIMD void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, std::int64_t n, std::int64_t s0,
-                                  std::int64_t pixels) {
+EK_SIMD void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int64_t n,
+                                  std::int64_t s0, std::int64_t pixels) {
   const std::int64_t at = n * a.C * a.S + s0;
   const T *x = a.x + at, *dy = a.dy + at, *mean = a.mean + n * a.S + s0, *rstd = a.rstd + n * a.S + s0;
-  double sum_g[kPixels] = {}, sum_g_x[kPixels] = {};
+  const double count = static_cast<double>(a.C);
+  double sum_g[kPixels] = {}, sum_g_x[kPixels] = {}, sum_x[kPixels] = {};
   for (std::int64_t c = 0; c < a.C; ++c) {
     const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1);
     for (std::int64_t s = 0; s < pixels; ++s) {
-      const T g = gamma * dy[c * a.S + s];
+      const T g = gamma * dy[c * a.S + s], centred = x[c * a.S + s] - mean[s];
       sum_g[s] += static_cast<double>(g);
-      sum_g_x[s] += static_cast<double>(g * (x[c * a.S + s] - mean[s]));
+      sum_g_x[s] += static_cast<double>(g * centred);
+      sum_x[s] += static_cast<double>(centred);
     }
   }
   T offset[kPixels], along[kPixels];
   for (std::int64_t s = 0; s < pixels; ++s) {
-    offset[s] = static_cast<T>(sum_g[s] / static_cast<double>(a.C));
-    along[s] = static_cast<T>(sum_g_x[s] / static_cast<double>(a.C)) * rstd[s] * rstd[s];
+    const GradientSums sums{sum_g[s], sum_g_x[s], sum_x[s]};
+    rest[s] = static_cast<T>(sums.rest(count));
+    offset[s] = static_cast<T>(sums.dy / count);
+    along[s] = static_cast<T>(sums.dy_xhat(sums.rest(count), rstd[s]) / count) * rstd[s];
   }
-  for (std::int64_t c = 0; c < a.C; ++c) {
+  for (std::int64_t c = 0; a.dx != nullptr && c < a.C; ++c) {
     const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1);
     for (std::int64_t s = 0; s < pixels; ++s) {
-      a.dx[at + c * a.S + s] =
-          rstd[s] * (gamma * dy[c * a.S + s] - (x[c * a.S + s] - mean[s]) * along[s] - offset[s]);
+      const T centred = (x[c * a.S + s] - mean[s]) - rest[s];
+      a.dx[at + c * a.S + s] = rstd[s] * (gamma * dy[c * a.S + s] - centred * along[s] - offset[s]);
     }
   }
 }
 
-/// Sums over one plane; mean and rstd are per pixel.
+/// Sums over one plane; mean, rest and rstd are per pixel.
 template <typename T>
-EK_SIMD GradientSums pixelwise_gradient_sums(const T* dy, const T* x, const T* mean, const T* rstd,
-                                             std::int64_t S) {
-  return {
-      lane_sum(S, [=](std::int64_t s) { return static_cast<double>(dy[s]); }),
-      lane_sum(S, [=](std::int64_t s) { return static_cast<double>(dy[s] * ((x[s] - mean[s]) * rstd[s])); })};
+EK_SIMD AffineGradients plane_affine_gradients(const T* dy, const T* x, const T* mean, const T* rest,
+                                               const T* rstd, std::int64_t S) {
+  return {lane_sum(S,
+                   [=](std::int64_t s) {
+                     return static_cast<double>(dy[s] * (((x[s] - mean[s]) - rest[s]) * rstd[s]));
+                   }),
+          lane_sum(S, [=](std::int64_t s) { return static_cast<double>(dy[s]); })};
 }
 
 }  // namespace
@@ -100,21 +107,20 @@ void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
 
 template <typename T>
 void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
-  if (a.dx != nullptr) {
-    const Strips strips(a.N, a.S);
-    parallel_for(strips.count, 6 * a.C * kPixels, [&](std::int64_t i) {
-      const std::int64_t s0 = i % strips.per_image * kPixels;
-      strip_input_gradient(a, i / strips.per_image, s0, std::min(kPixels, a.S - s0));
-    });
-  }
-  if (a.dgamma == nullptr && a.dbeta == nullptr) return;
-  std::vector<GradientSums> planes(a.N * a.C);
-  parallel_for(a.N * a.C, 4 * a.S, [&](std::int64_t i) {
-    const std::int64_t n = i / a.C;
-    planes[i] =
-        pixelwise_gradient_sums(a.dy + i * a.S, a.x + i * a.S, a.mean + n * a.S, a.rstd + n * a.S, a.S);
+  const Strips strips(a.N, a.S);
+  std::vector<T> rest(a.N * a.S);
+  parallel_for(strips.count, 6 * a.C * kPixels, [&](std::int64_t i) {
+    const std::int64_t n = i / strips.per_image, s0 = i % strips.per_image * kPixels;
+    strip_input_gradient(a, rest.data() + n * a.S + s0, n, s0, std::min(kPixels, a.S - s0));
   });
-  sum_channel_gradients(a.dgamma, a.dbeta, planes.data(), a.N, a.C);
+  if (a.dgamma == nullptr && a.dbeta == nullptr) return;
+  std::vector<AffineGradients> planes(a.N * a.C);
+  parallel_for(a.N * a.C, 4 * a.S, [&](std::int64_t i) {
+    const std::int64_t at = i / a.C * a.S;
+    planes[i] = plane_affine_gradients(a.dy + i * a.S, a.x + i * a.S, a.mean + at, rest.data() + at,
+                                       a.rstd + at, a.S);
+  });
+  sum_affine_gradients(a.dgamma, a.dbeta, planes.data(), a.N, a.C);
 }
 
 template void layer_norm2d_forward(const LayerNorm2dForwardArgs<float>&);

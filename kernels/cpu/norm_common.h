@@ -42,19 +42,31 @@ struct SplitMean {
   T high, low;
   explicit SplitMean(double mean)
       : high(static_cast<T>(mean)), low(static_cast<T>(mean - static_cast<double>(high))) {}
+  /// `high` as it was saved in T, and what rounding took from it.
+  SplitMean(T saved, double rest) : high(saved), low(static_cast<T>(rest)) {}
   EK_INLINE T centre(T x) const { return (x - high) - low; }
 };
 
-/// sum(dy) and sum(dy * xhat) over a run, xhat = (x - mean) * rstd.
+/// Sums over elements that share a mean, which is known in T: of dy, of dy (x - mean), and of x - mean, from
+/// which rest() recovers what rounding took from the mean.
 struct GradientSums {
-  double dy = 0, dy_xhat = 0;
+  double dy = 0, dy_x = 0, x = 0;
+
+  void add(const GradientSums& other, double gamma = 1) {
+    dy += gamma * other.dy;
+    dy_x += gamma * other.dy_x;
+    x += other.x;
+  }
+  double rest(double count) const { return x / count; }
+  /// The sum of dy * xhat, xhat = (x - mean - rest) * rstd.
+  double dy_xhat(double rest, double rstd) const { return (dy_x - rest * dy) * rstd; }
 };
 
 template <typename T>
-EK_INLINE GradientSums gradient_sums(const T* dy, const T* x, std::int64_t n, T mean, T rstd) {
+EK_INLINE GradientSums gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
   return {lane_sum(n, [=](std::int64_t i) { return static_cast<double>(dy[i]); }),
-          lane_sum(n, [=](std::int64_t i) { return static_cast<double>(dy[i] * (x[i] - mean)); }) *
-              static_cast<double>(rstd)};
+          lane_sum(n, [=](std::int64_t i) { return static_cast<double>(dy[i] * (x[i] - mean)); }),
+          lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i] - mean); })};
 }
 
 template <typename T>
@@ -63,8 +75,8 @@ EK_SIMD Moments plane_moments(const T* x, std::int64_t n) {
 }
 
 template <typename T>
-EK_SIMD GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean, T rstd) {
-  return gradient_sums(dy, x, n, mean, rstd);
+EK_SIMD GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
+  return gradient_sums(dy, x, n, mean);
 }
 
 /// y = (x - mean) * scale + shift.
@@ -75,23 +87,28 @@ EK_SIMD void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T 
 
 /// dx = scale * dy - (x - mean) * along_xhat - offset: the form of every normalization's input gradient.
 template <typename T>
-EK_SIMD void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, T mean, T scale, T along_xhat,
-                            T offset) {
-  for (std::int64_t i = 0; i < n; ++i) dx[i] = scale * dy[i] - (x[i] - mean) * along_xhat - offset;
+EK_SIMD void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SplitMean<T> mean, T scale,
+                            T along_xhat, T offset) {
+  for (std::int64_t i = 0; i < n; ++i) dx[i] = scale * dy[i] - mean.centre(x[i]) * along_xhat - offset;
 }
 
-/// dgamma[c] and dbeta[c] from the sums of each plane [N, C], added in the order of n. Null outputs are
-/// skipped.
+/// The gradients of the affine parameters of a channel, from one plane or several.
+struct AffineGradients {
+  double dgamma = 0, dbeta = 0;
+};
+
+/// dgamma[c] and dbeta[c] from those of each plane [N, C], added in the order of n. Null outputs are skipped.
 template <typename T>
-void sum_channel_gradients(T* dgamma, T* dbeta, const GradientSums* planes, std::int64_t N, std::int64_t C) {
+void sum_affine_gradients(T* dgamma, T* dbeta, const AffineGradients* planes, std::int64_t N,
+                          std::int64_t C) {
   for (std::int64_t c = 0; c < C; ++c) {
-    GradientSums total;
+    AffineGradients total;
     for (std::int64_t n = 0; n < N; ++n) {
-      total.dy += planes[n * C + c].dy;
-      total.dy_xhat += planes[n * C + c].dy_xhat;
+      total.dgamma += planes[n * C + c].dgamma;
+      total.dbeta += planes[n * C + c].dbeta;
     }
-    if (dgamma != nullptr) dgamma[c] = static_cast<T>(total.dy_xhat);
-    if (dbeta != nullptr) dbeta[c] = static_cast<T>(total.dy);
+    if (dgamma != nullptr) dgamma[c] = static_cast<T>(total.dgamma);
+    if (dbeta != nullptr) dbeta[c] = static_cast<T>(total.dbeta);
   }
 }
 
