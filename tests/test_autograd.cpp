@@ -324,6 +324,19 @@ TEST_CASE("gradcheck fails on a wrong gradient, however it is wrong") {
   });
 }
 
+TEST_CASE("gradcheck holds small gradients to its absolute tolerance") {
+  const auto off_by = [](double error) {
+    const auto fn = [error](const Inputs& in) {
+      return op_with_backward(in[0] * 1e-3, [error](const Tensor& dy) { return Inputs{dy + error * 1e3}; });
+    };
+    return gradcheck(fn, {leaf(make({1, -2, 3}))}).ok;
+  };
+  CHECK(off_by(0));
+  CHECK(off_by(5e-7));
+  CHECK_FALSE(off_by(5e-6));
+  CHECK_FALSE(off_by(-5e-6));
+}
+
 TEST_CASE("gradcheck fails where central differences are not finite") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const Inputs x{leaf(make({1, 2}))};
