@@ -15,8 +15,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Metrics, epoch, split, loss, accuracy, lr, se
 std::string metrics_csv(const std::vector<Metrics>& rows) {
   std::string csv = "epoch,split,loss,accuracy,lr,seconds,images_per_s,l1,sparsity\n";
   for (const Metrics& m : rows) {
-    csv += fmt::format("{},{},{},{},{:.6g},{},{},{},{}\n", m.epoch, m.split, m.loss, m.accuracy, m.lr, m.seconds,
-                       m.images_per_s, m.l1, m.sparsity);
+    csv += fmt::format("{},{},{},{},{:.6g},{},{},{},{}\n", m.epoch, m.split, m.loss, m.accuracy, m.lr,
+                       m.seconds, m.images_per_s, m.l1, m.sparsity);
   }
   return csv;
 }

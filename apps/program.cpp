@@ -33,7 +33,8 @@ int report(const char* name, std::string message, int exit_code) {
 }  // namespace
 
 Interrupted::Interrupted(int number, std::string_view where)
-    : Error(fmt::format("stopped by {} {}; the run is not finished", number == SIGINT ? "SIGINT" : "SIGTERM", where)),
+    : Error(fmt::format("stopped by {} {}; the run is not finished", number == SIGINT ? "SIGINT" : "SIGTERM",
+                        where)),
       signal(number) {}
 
 void stop_if_signalled(std::string_view where) {
@@ -44,7 +45,8 @@ int run_program(const char* name, const std::function<void()>& body) {
   install_signal_handlers();
   try {
     body();
-    if (std::fflush(stdout) != 0) fail("cannot write to standard output: is the disk full?");
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+      fail("cannot write to standard output: is the disk full?");
     return kOk;
   } catch (const UsageError& e) {
     return report(name, e.what(), kUsage);

@@ -18,7 +18,8 @@ constexpr std::array<std::string_view, 9> kFiles = {
     "model.safetensors", "logits.safetensors", "predictions.csv",
     "misclassified.png", "confusion.csv",      "DONE"};
 
-/// The files of a run in `directory`, among them what a killed writer left beside them ("metrics.csv.123.tmp").
+/// The files of a run in `directory`, among them what a killed writer left beside them
+/// ("metrics.csv.123.tmp").
 std::vector<fs::path> files_of_run(const fs::path& directory) {
   std::vector<fs::path> found;
   std::error_code ignored;

@@ -241,11 +241,11 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
 }
 
 void Tensor::set_data(const Tensor& other) {
-  impl_->storage = other.storage();
-  impl_->offset = other.offset();
-  impl_->shape = other.shape();
-  impl_->strides = other.strides();
-  impl_->dtype = other.dtype();
+  impl().storage = other.storage();
+  impl().offset = other.offset();
+  impl().shape = other.shape();
+  impl().strides = other.strides();
+  impl().dtype = other.dtype();
 }
 
 // --- autograd
@@ -256,8 +256,8 @@ Tensor& Tensor::requires_grad_(bool value) {
            name_of(dtype()));
   EK_CHECK(!requires_grad() || !variable()->node,
            "requires_grad_: this is the result of {}, not a leaf; use detach()", variable()->node->op);
-  if (value && !requires_grad()) impl_->variable = std::make_shared<autograd::Variable>();
-  if (!value) impl_->variable = nullptr;
+  if (value && !requires_grad()) impl().variable = std::make_shared<autograd::Variable>();
+  if (!value) impl().variable = nullptr;
   return *this;
 }
 

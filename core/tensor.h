@@ -33,17 +33,17 @@ class Tensor {
   Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype);
 
   bool defined() const { return impl_ != nullptr; }
-  const Shape& shape() const { return impl_->shape; }
-  const Shape& strides() const { return impl_->strides; }
+  const Shape& shape() const { return impl().shape; }
+  const Shape& strides() const { return impl().strides; }
   int rank() const { return shape().rank(); }
   /// The size of an axis; negative axes count from the end.
   std::int64_t size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
   std::int64_t numel() const { return shape().numel(); }
-  DType dtype() const { return impl_->dtype; }
+  DType dtype() const { return impl().dtype; }
   Device device() const { return storage().device(); }
   TensorOptions options() const { return {dtype(), device()}; }
-  const Storage& storage() const { return impl_->storage; }
-  std::int64_t offset() const { return impl_->offset; }
+  const Storage& storage() const { return impl().storage; }
+  std::int64_t offset() const { return impl().offset; }
   bool is_contiguous() const;
   /// True if no other handle and no view shares the memory, so that a change in place shows nowhere else.
   bool exclusive() const { return impl_.use_count() == 1 && !storage().shared(); }
@@ -110,8 +110,8 @@ class Tensor {
   /// The same data, without history.
   Tensor detach() const;
 
-  const std::shared_ptr<autograd::Variable>& variable() const { return impl_->variable; }
-  void set_variable(std::shared_ptr<autograd::Variable> variable) { impl_->variable = std::move(variable); }
+  const std::shared_ptr<autograd::Variable>& variable() const { return impl().variable; }
+  void set_variable(std::shared_ptr<autograd::Variable> variable) { impl().variable = std::move(variable); }
 
  private:
   struct Impl {
@@ -121,6 +121,10 @@ class Tensor {
     DType dtype;
     std::shared_ptr<autograd::Variable> variable;  // null: no gradient wanted
   };
+  Impl& impl() const {
+    EK_CHECK(impl_ != nullptr, "an undefined tensor was used; give it a value first");
+    return *impl_;
+  }
   const void* raw_data(DType expected) const;
   Tensor view(const Shape& shape, const Shape& strides, std::int64_t offset) const;
   void check_in_place(const char* op) const;

@@ -144,6 +144,11 @@ check "... gives the predictions of the run" cmp good/predictions.csv evaluated/
 check "... and leaves the weights alone" cmp good/model.safetensors evaluated/model.safetensors
 refuses "weights of another network" 2 "$train" --norm ln --weights good/model.safetensors $few
 
+if [ -e /dev/full ]; then
+  "$train" --epochs 1 --max-steps 1 --quiet --out full > /dev/full 2> stderr
+  check "standard output that cannot be written: exit code 1" test $? = 1
+fi
+
 listing=$(ls -l good)
 refuses "a finished run in the way" 2 "$train" $few --out good
 check "... which is as it was" test "$listing" = "$(ls -l good)"

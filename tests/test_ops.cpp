@@ -177,6 +177,14 @@ TEST_CASE("equal gives 1 and 0, and NaN equals nothing") {
   });
 }
 
+TEST_CASE("an undefined tensor is an error, not a crash") {
+  const Tensor nothing;
+  CHECK(mentions(error_of([&] { exp(nothing); }), {"undefined"}));
+  CHECK(mentions(error_of([&] { sum(nothing); }), {"undefined"}));
+  CHECK(mentions(error_of([&] { nothing.reshape({1}); }), {"undefined"}));
+  CHECK(mentions(error_of([&] { nothing.backward(); }), {"backward"}));
+}
+
 TEST_CASE("ops refuse mixed kinds and integers") {
   const Tensor f32 = zeros({2}), f64 = zeros({2}, {DType::f64}), i64 = zeros({2}, {DType::i64});
   for (const auto& [name, op, f] : kBinaryOps) {
