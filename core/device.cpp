@@ -2,12 +2,22 @@
 
 #include <charconv>
 
+#include "core/cuda.h"
 #include "core/error.h"
 #include "kernels/cpu/parallel.h"
 
 namespace evenkeel {
 
-CudaDevices cuda_devices() { return {0, "this build has no CUDA backend"}; }
+const CudaDevices& cuda_devices() {
+  static const CudaDevices devices = [] {
+    if constexpr (kCudaEnabled) {
+      return cuda::find_devices();
+    } else {
+      return CudaDevices{0, "this build has no CUDA backend"};
+    }
+  }();
+  return devices;
+}
 
 Device Device::best() { return cuda_devices().count > 0 ? cuda() : cpu(); }
 
@@ -26,7 +36,7 @@ Device Device::parse(std::string_view text) {
 
 void Device::require_available() const {
   if (is_cpu()) return;
-  const CudaDevices devices = cuda_devices();
+  const CudaDevices& devices = cuda_devices();
   if (index < devices.count) return;
   if (devices.count == 0) {
     fail<DeviceError>("device {} is not available: {}; use --device cpu", str(), devices.reason);

@@ -36,7 +36,8 @@ struct CudaDevices {
   int count = 0;
   std::string reason;
 };
-CudaDevices cuda_devices();
+/// Looks once; CUDA_VISIBLE_DEVICES hides devices.
+const CudaDevices& cuda_devices();
 
 /// The stream that ops of CUDA device `index` are enqueued on. Defined in CUDA builds only.
 Stream current_stream(int index);

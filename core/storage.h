@@ -9,14 +9,14 @@
 
 namespace evenkeel {
 
-/// What the caching allocator of the CPU has done so far.
+/// What a device's caching allocator has done so far.
 struct MemoryStats {
   std::int64_t bytes_in_use = 0;
   std::int64_t bytes_peak = 0;
   std::int64_t bytes_cached = 0;        ///< freed, kept for reuse
   std::int64_t system_allocations = 0;  ///< requests that the cache could not serve
 };
-MemoryStats memory_stats();
+MemoryStats memory_stats(Device device = Device::cpu());
 
 /// A shared block of uninitialised memory, aligned to 64 bytes. Copies share it.
 class Storage {
@@ -42,9 +42,10 @@ class Storage {
     Block(const Block&) = delete;
     Block& operator=(const Block&) = delete;
 
-    std::byte* data;
     std::int64_t bytes;
     Device device;
+    Stream stream = nullptr;  // of a CUDA device, on which the memory was allocated
+    std::byte* data;
     std::uint64_t version = 0;
   };
   std::shared_ptr<Block> block_;

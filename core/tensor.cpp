@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/autograd.h"
+#include "core/cuda.h"
 #include "core/ops.h"
 #include "kernels/elementwise.h"
 
@@ -19,6 +20,22 @@ void copy_elements(const Tensor& y, const Tensor& x) {
       EK_DISPATCH(y.device(), copy, args);
     });
   });
+}
+
+/// y = x, both dense with the same shape and dtype, on different devices. Waits where the host takes part.
+void copy_between_devices(Tensor& y, const Tensor& x) {
+  const std::int64_t bytes = x.numel() * size_of(x.dtype());
+  std::byte* to = y.storage().data();
+  const std::byte* from = x.storage().data() + x.offset() * size_of(x.dtype());
+  if (x.device().is_cpu()) {
+    cuda::copy_to_device(to, from, bytes, y.device().index);
+  } else if (y.device().is_cpu()) {
+    cuda::copy_to_host(to, from, bytes, x.device().index);
+    synchronize(x.device());
+  } else {
+    synchronize(x.device());
+    cuda::copy_on_device(to, from, bytes, y.device().index);
+  }
 }
 
 /// Strides that show the elements of a tensor in another shape without moving them, or no axes if there are
@@ -186,8 +203,12 @@ Tensor Tensor::clone() const {
 
 Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
-  device.require_available();
-  fail<DeviceError>("to: cannot copy from {} to {}", this->device().str(), device.str());
+  const Tensor x = detach().contiguous();
+  Tensor y = empty(shape(), {dtype(), device});
+  if constexpr (kCudaEnabled) copy_between_devices(y, x);
+  autograd::record("to", y, {this},
+                   [from = this->device()](const Tensor& dy) { return std::vector{dy.to(from)}; });
+  return y;
 }
 
 Tensor Tensor::to(DType dtype) const {

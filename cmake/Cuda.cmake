@@ -1,0 +1,56 @@
+# EVENKEEL_CUDA: how kernels/cuda/*.cu are built, and with them core/cuda.cpp.
+#   AUTO      ON if nvcc is found, else OFF
+#   ON        by nvcc, for the architectures of CMAKE_CUDA_ARCHITECTURES
+#   OFF       not at all: Device::cuda() is refused
+#   EMULATED  by the host's compiler, on the SIMT executor of tests/simt: for tests, on machines without a GPU
+set(EVENKEEL_CUDA OFF CACHE STRING "AUTO, ON, OFF or EMULATED")
+set_property(CACHE EVENKEEL_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
+option(EVENKEEL_RACE_DETECTOR "EMULATED only: check every memory access of the kernels for races" OFF)
+
+set(EVENKEEL_CUDA_MODE ${EVENKEEL_CUDA})
+if(EVENKEEL_CUDA_MODE STREQUAL AUTO)
+  include(CheckLanguage)
+  check_language(CUDA)
+  set(EVENKEEL_CUDA_MODE OFF)
+  if(CMAKE_CUDA_COMPILER)
+    set(EVENKEEL_CUDA_MODE ON)
+  endif()
+endif()
+
+if(EVENKEEL_CUDA_MODE STREQUAL ON)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    # The GPU of this machine; without one, code that the driver of any GPU since Turing compiles when it is loaded.
+    execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE capabilities
+                    ERROR_QUIET RESULT_VARIABLE failed)
+    if(NOT failed AND capabilities MATCHES "^([0-9]+)\\.([0-9]+)")
+      set(CMAKE_CUDA_ARCHITECTURES ${CMAKE_MATCH_1}${CMAKE_MATCH_2})
+    else()
+      set(CMAKE_CUDA_ARCHITECTURES 75-virtual)
+    endif()
+  endif()
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+endif()
+message(STATUS "CUDA kernels: ${EVENKEEL_CUDA_MODE}")
+
+# ek_add_cuda(TARGET): adds the CUDA backend to the library.
+function(ek_add_cuda target)
+  if(EVENKEEL_CUDA_MODE STREQUAL OFF)
+    return()
+  endif()
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu)
+  target_sources(${target} PRIVATE ${sources} ${PROJECT_SOURCE_DIR}/core/cuda.cpp)
+  target_compile_definitions(${target} PUBLIC EVENKEEL_WITH_CUDA)
+  if(EVENKEEL_CUDA_MODE STREQUAL ON)
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -Wmissing-launch-bounds>)
+    target_link_libraries(${target} PRIVATE CUDA::cudart_static)
+  else()
+    set(flags -x c++)
+    if(EVENKEEL_RACE_DETECTOR)
+      list(APPEND flags -O1 -g1 -fsanitize=thread)
+    endif()
+    set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${flags}")
+    add_subdirectory(${PROJECT_SOURCE_DIR}/tests/simt ${PROJECT_BINARY_DIR}/simt)
+    target_link_libraries(${target} PRIVATE ek_simt)
+  endif()
+endfunction()

@@ -1,0 +1,89 @@
+// The CUDA runtime, without CUDA's headers: devices, streams, memory and copies. Defined in builds with CUDA
+// (EVENKEEL_CUDA ON or EMULATED); elsewhere kCudaEnabled is false and nothing here may be called.
+//
+// Every device has a default stream of its own, on which ops are enqueued and which waits for no other.
+// Failures throw Error with the failing call, its values and CUDA's reason.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "core/storage.h"
+
+namespace evenkeel {
+
+struct CudaDeviceProperties {
+  std::string name;
+  int compute_major = 0, compute_minor = 0;
+  int multiprocessors = 0;
+  std::int64_t memory_bytes = 0;
+};
+CudaDeviceProperties cuda_device_properties(int index);
+
+/// Waits until everything enqueued on the device's current stream is done. Errors of kernels show here.
+void synchronize(Device device);
+
+/// A stream beside the default one. Destroyed when the object is; the work on it goes on.
+class CudaStream {
+ public:
+  explicit CudaStream(int device = 0);
+  ~CudaStream();
+  CudaStream(const CudaStream&) = delete;
+  CudaStream& operator=(const CudaStream&) = delete;
+  int device() const { return device_; }
+  Stream get() const { return stream_; }
+
+ private:
+  int device_;
+  Stream stream_ = nullptr;
+};
+
+/// While one is alive, ops of this thread on the stream's device are enqueued there. Memory allocated
+/// meanwhile belongs to that stream: before another stream uses it, synchronize().
+class StreamGuard {
+ public:
+  explicit StreamGuard(const CudaStream& stream);
+  ~StreamGuard();
+  StreamGuard(const StreamGuard&) = delete;
+  StreamGuard& operator=(const StreamGuard&) = delete;
+
+ private:
+  int device_;
+  Stream before_;
+};
+
+/// Page-locked memory of the host, from a cache: copies from and to it run beside the host.
+class PinnedBuffer {
+ public:
+  explicit PinnedBuffer(std::int64_t bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+  std::byte* data() const { return data_; }
+  std::int64_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* data_;
+  std::int64_t bytes_;
+};
+
+namespace cuda {
+
+/// The number of devices, and where it is zero the reason: no driver, one that is too old, or no device.
+CudaDevices find_devices();
+
+/// Memory of a device, from a stream-ordered cache. `stream` is that of the allocation.
+std::byte* allocate(std::int64_t bytes, int device, Stream stream);
+void deallocate(std::byte* data, std::int64_t bytes, int device, Stream stream);
+MemoryStats memory_stats(int device);
+
+/// Enqueues a copy on the current stream of `device`. From or to a PinnedBuffer it returns at once, and the
+/// buffer must stay until synchronize(); else `from` may be changed when it returns.
+void copy_to_device(void* to, const void* from, std::int64_t bytes, int device);
+/// Likewise; to memory that is not pinned it waits for the copy.
+void copy_to_host(void* to, const void* from, std::int64_t bytes, int device);
+void copy_on_device(void* to, const void* from, std::int64_t bytes, int device);
+
+}  // namespace cuda
+}  // namespace evenkeel

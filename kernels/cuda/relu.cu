@@ -1,0 +1,37 @@
+#include "kernels/relu.h"
+
+#include "kernels/cuda/vector.cuh"
+
+namespace evenkeel::cuda {
+namespace {
+
+template <typename T>
+struct Forward {
+  __device__ T operator()(std::int64_t, T x) const { return x < T(0) ? T(0) : x; }
+};
+
+template <typename T>
+struct Backward {
+  __device__ T operator()(std::int64_t, T dy, T y) const { return y > T(0) ? dy : T(0); }
+};
+
+}  // namespace
+
+/// y = max(x, 0), n elements. Bytes: 2 n sizeof(T).
+template <typename T>
+void relu_forward(const ReluForwardArgs<T>& a, Stream stream) {
+  map("relu_forward", a.y, a.n, Forward<T>{}, stream, a.x);
+}
+
+/// dx = dy where y > 0, n elements. Bytes: 3 n sizeof(T).
+template <typename T>
+void relu_backward(const ReluBackwardArgs<T>& a, Stream stream) {
+  map("relu_backward", a.dx, a.n, Backward<T>{}, stream, a.dy, a.y);
+}
+
+template void relu_forward(const ReluForwardArgs<float>&, Stream);
+template void relu_forward(const ReluForwardArgs<double>&, Stream);
+template void relu_backward(const ReluBackwardArgs<float>&, Stream);
+template void relu_backward(const ReluBackwardArgs<double>&, Stream);
+
+}  // namespace evenkeel::cuda

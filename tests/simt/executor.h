@@ -1,0 +1,99 @@
+// The SIMT executor: runs CUDA kernels on the CPU, one fiber per CUDA thread, and fails loudly where CUDA's
+// rules are broken: divergent or missing barriers, warp collectives that disagree, launches beyond a GPU's
+// limits, results that depend on the order of threads and, in the race build, unordered accesses.
+//
+// Blocks run one after another, lanes of a warp are never in lock step, and the order of threads, warps and
+// blocks is chosen per run: 1 ascending, 2 descending, 3 and up random. launch() runs every kernel once per
+// order, each time from the same memory, and compares the memory it leaves bit by bit.
+//
+// Not covered: the memory model between blocks, real concurrency, inline PTX, speed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <tuple>
+#include <type_traits>
+
+struct dim3;
+struct uint3;
+
+namespace simt {
+
+/// A kernel that broke a rule. Thrown by launch().
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// Where in the source a thread waits.
+struct Site {
+  const char* file;
+  unsigned line;
+};
+
+enum class WarpOp { sync, shuffle, shuffle_xor, shuffle_down, ballot };
+
+// What a kernel calls.
+
+struct Index {
+  unsigned x, y, z;
+};
+/// The built-in variables of the thread that runs now.
+struct BuiltIns {
+  Index thread_index, block_index, block_dim, grid_dim;
+};
+extern BuiltIns current;
+
+void sync_threads(Site site);
+std::uint64_t warp_collective(WarpOp op, unsigned mask, std::uint64_t value, int operand, int width,
+                              Site site);
+void* dynamic_shared();
+/// The block's memory for one SIMT_SHARED declaration, filled with NaN bytes when first reached.
+void* shared_slot(const void* declaration, std::size_t bytes, std::size_t alignment);
+template <typename T, typename Tag>
+T& shared(Tag) {
+  static const char declaration = 0;
+  return *static_cast<T*>(shared_slot(&declaration, sizeof(T), alignof(T) < 16 ? 16 : alignof(T)));
+}
+
+/// Tells the race detector that the access which follows is atomic.
+void note_atomic(const void* address, std::size_t bytes);
+template <typename T>
+__attribute__((no_sanitize("thread"))) T exchange_add(T* address, T value) {
+  const T old = *address;
+  *address = old + value;
+  return old;
+}
+
+// What the host calls.
+
+struct Launch {
+  const char* name;
+  Index grid, block;
+  std::size_t dynamic_shared;
+};
+
+/// Runs a kernel; `arguments` is what `kernel` is called with, by every thread. Throws Failure.
+void run(const Launch& launch, void (*kernel)(const void*), const void* arguments,
+         std::size_t argument_bytes);
+
+template <typename... Parameters, typename... Arguments>
+void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&... arguments) {
+  struct Call {
+    void (*kernel)(Parameters...);
+    std::tuple<std::remove_const_t<Parameters>...> arguments;
+  };
+  const Call call{kernel, {static_cast<Parameters>(arguments)...}};
+  run(
+      how, [](const void* p) __attribute__((no_sanitize("thread"))) {
+        const Call& c = *static_cast<const Call*>(p);
+        std::apply(c.kernel, c.arguments);
+      },
+      &call, sizeof call);
+}
+
+/// How many orders launch() runs each kernel in, at least 1; from SIMT_ORDERS, default 3.
+int orders();
+void set_orders(int count);
+
+}  // namespace simt

@@ -1,0 +1,74 @@
+#include "simt/fiber.h"
+
+#include <sys/mman.h>
+
+#include <new>
+
+#ifdef __SANITIZE_ADDRESS__
+#  include <sanitizer/asan_interface.h>
+#  include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace simt {
+namespace {
+
+constexpr std::size_t kGuard = 4096;
+
+boost::context::detail::fcontext_t host = nullptr;
+#ifdef __SANITIZE_ADDRESS__
+const void* host_stack = nullptr;
+std::size_t host_stack_bytes = 0;
+void* host_fake_stack = nullptr;
+#endif
+
+}  // namespace
+
+Fiber::Fiber(Body body) : body_(body) {
+  void* mapping = mmap(nullptr, kGuard + kStackBytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED) throw std::bad_alloc();
+  mapping_ = static_cast<char*>(mapping);
+  mprotect(mapping_, kGuard, PROT_NONE);
+  stack_ = mapping_ + kGuard;
+  reset();
+}
+
+Fiber::~Fiber() { munmap(mapping_, kGuard + kStackBytes); }
+
+void Fiber::reset() {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_unpoison_memory_region(stack_, kStackBytes);
+#endif
+  context_ = boost::context::detail::make_fcontext(stack_ + kStackBytes, kStackBytes, &Fiber::start);
+}
+
+void Fiber::start(boost::context::detail::transfer_t from) {
+  host = from.fctx;
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_finish_switch_fiber(nullptr, &host_stack, &host_stack_bytes);
+#endif
+  static_cast<Fiber*>(from.data)->body_();
+}
+
+void Fiber::enter() {
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_start_switch_fiber(&host_fake_stack, stack_, kStackBytes);
+#endif
+  context_ = boost::context::detail::jump_fcontext(context_, this).fctx;
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_finish_switch_fiber(host_fake_stack, nullptr, nullptr);
+#endif
+}
+
+void Fiber::leave() {
+#ifdef __SANITIZE_ADDRESS__
+  void* fake_stack = nullptr;
+  __sanitizer_start_switch_fiber(&fake_stack, host_stack, host_stack_bytes);
+#endif
+  host = boost::context::detail::jump_fcontext(host, nullptr).fctx;
+#ifdef __SANITIZE_ADDRESS__
+  __sanitizer_finish_switch_fiber(fake_stack, &host_stack, &host_stack_bytes);
+#endif
+}
+
+}  // namespace simt

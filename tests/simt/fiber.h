@@ -1,0 +1,41 @@
+// Fibers on Boost.Context, with AddressSanitizer told about every switch.
+#pragma once
+
+#include <boost/context/detail/fcontext.hpp>
+#include <cstddef>
+
+namespace simt {
+
+/// One fiber: runs body(), which switches back to the host between pieces of work and never returns.
+class Fiber {
+ public:
+  using Body = void (*)();
+  static constexpr std::size_t kStackBytes = 128 * 1024;
+
+  explicit Fiber(Body body);
+  ~Fiber();
+  Fiber(const Fiber&) = delete;
+  Fiber& operator=(const Fiber&) = delete;
+
+  /// Host to fiber: continues it until it calls leave().
+  void enter();
+  /// Fiber to host.
+  void leave();
+  /// Forgets where the fiber was: it starts at body() again. Nothing on its stack is destroyed.
+  void reset();
+
+  bool owns(const void* address) const {
+    const char* p = static_cast<const char*>(address);
+    return p >= stack_ && p < stack_ + kStackBytes;
+  }
+
+ private:
+  static void start(boost::context::detail::transfer_t from);
+
+  Body body_;
+  char* mapping_;
+  char* stack_;  // above a guard page
+  boost::context::detail::fcontext_t context_ = nullptr;
+};
+
+}  // namespace simt
