@@ -57,7 +57,7 @@ int active_warps(int registers, std::size_t shared, int threads) {
   kernel.shmemLimitConfig = FUNC_SHMEM_LIMIT_OPTIN;
   kernel.maxDynamicSharedSizeBytes = device.sharedMemPerBlockOptin - shared;
   const cudaOccDeviceState state;
-  cudaOccResult result;
+  cudaOccResult result{};
   REQUIRE(cudaOccMaxActiveBlocksPerMultiprocessor(&result, &device, &kernel, &state, threads, 0) ==
           CUDA_OCC_SUCCESS);
   return result.activeBlocksPerMultiprocessor * threads / 32;
