@@ -1,6 +1,8 @@
 // Fills memory with random numbers.
 #pragma once
 
+#include <cmath>
+
 #include "kernels/common.h"
 #include "kernels/philox.h"
 
@@ -16,5 +18,20 @@ struct RandomArgs {
 };
 EK_DECLARE_KERNEL(uniform, RandomArgs)
 EK_DECLARE_KERNEL(normal, RandomArgs)
+
+/// [low, high) in T.
+template <typename T>
+struct UniformInterval {
+  T low, range, last;
+  UniformInterval(double a, double b)
+      : low(static_cast<T>(a)),
+        range(static_cast<T>(b - a)),
+        last(std::nextafter(static_cast<T>(b), static_cast<T>(a))) {}
+  /// u in [0, 1). Rounding may reach `high`, which is not in the interval: then the number below it.
+  EK_HOST_DEVICE T at(float u) const {
+    const T y = std::fma(range, static_cast<T>(u), low);
+    return y < last ? y : last;
+  }
+};
 
 }  // namespace evenkeel

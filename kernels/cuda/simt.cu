@@ -11,7 +11,8 @@ namespace {
 [[noreturn]] void fail(const char* name, const LaunchConfig& config, const std::string& why) {
   throw std::runtime_error(std::string("kernel ") + name + " was not launched with " +
                            std::to_string(config.blocks) + " blocks of " + std::to_string(config.threads) +
-                           " threads and " + std::to_string(config.shared) + " bytes of shared memory: " + why);
+                           " threads and " + std::to_string(config.shared) +
+                           " bytes of shared memory: " + why);
 }
 
 /// The scratch memory of one stream.
@@ -42,8 +43,8 @@ void* workspace(Stream stream, std::int64_t bytes) {
     w = {};
     const cudaError_t error = cudaMalloc(&w.memory, static_cast<std::size_t>(bytes));
     if (error != cudaSuccess)
-      throw std::runtime_error("no " + std::to_string(bytes) + " bytes of scratch memory on the GPU: " +
-                               cudaGetErrorString(error));
+      throw std::runtime_error("no " + std::to_string(bytes) +
+                               " bytes of scratch memory on the GPU: " + cudaGetErrorString(error));
     w.bytes = bytes;
   }
   return w.memory;

@@ -62,18 +62,23 @@ __global__ void __launch_bounds__(kMapThreads) map_kernel(T* y, std::int64_t n, 
   }
 }
 
-/// Runs map_kernel over dense arrays of one element type, with 16-byte accesses if all are aligned.
+/// Runs map_kernel over dense arrays of one element type, N elements a thread (16 bytes) if all are aligned.
 /// `f` is a device function object: (i, x[i]...) -> y[i].
+template <int N, typename T, typename F, typename... X>
+void map_vectors(const char* name, T* y, std::int64_t n, F f, Stream stream, const X*... x) {
+  static_assert((std::is_same_v<T, X> && ...), "vectors of one element type");
+  if (are_aligned(y, x...)) {
+    launch(name, map_kernel<N, T, F, X...>,
+           {blocks_for(n, std::int64_t{N} * kMapThreads), kMapThreads, 0, stream}, y, n, f, x...);
+  } else {
+    launch(name, map_kernel<1, T, F, X...>, {blocks_for(n, kMapThreads), kMapThreads, 0, stream}, y, n, f,
+           x...);
+  }
+}
+
 template <typename T, typename F, typename... X>
 void map(const char* name, T* y, std::int64_t n, F f, Stream stream, const X*... x) {
-  static_assert((std::is_same_v<T, X> && ...), "vectors of one element type");
-  constexpr int N = kVector<T>;
-  if (are_aligned(y, x...)) {
-    launch(name, map_kernel<N, T, F, X...>, {blocks_for(n, std::int64_t{N} * kMapThreads), kMapThreads, 0, stream},
-           y, n, f, x...);
-  } else {
-    launch(name, map_kernel<1, T, F, X...>, {blocks_for(n, kMapThreads), kMapThreads, 0, stream}, y, n, f, x...);
-  }
+  map_vectors<kVector<T>>(name, y, n, f, stream, x...);
 }
 
 }  // namespace evenkeel::cuda

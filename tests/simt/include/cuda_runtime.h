@@ -18,6 +18,7 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 // A private array would compile and run, and be wrong: SIMT_SHARED declares shared memory on both sides.
 #define __shared__ use_SIMT_SHARED_instead
 
@@ -96,6 +97,11 @@ T __ldg(const T* address) {
 
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline double rsqrt(double x) { return 1 / std::sqrt(x); }
+/// Sine and cosine of pi x.
+inline void sincospi(double x, double* sine, double* cosine) {
+  *sine = std::sin(x * 3.14159265358979323846);
+  *cosine = std::cos(x * 3.14159265358979323846);
+}
 template <typename T>
 constexpr T min(T a, T b) {
   return b < a ? b : a;

@@ -1,0 +1,81 @@
+#include "kernels/sgd.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/vector.cuh"
+
+namespace evenkeel::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kTensors = 96;  // a launch: with them a kernel's parameters stay below 4 KB
+
+/// The tensors of one launch; tensor k has the blocks from first_block[k] to first_block[k + 1].
+template <typename T>
+struct SgdBatch {
+  SgdTensor<T> tensors[kTensors];
+  int first_block[kTensors + 1];
+  int count;
+  T lr, momentum, weight_decay, l1, threshold;
+  bool nesterov;
+};
+
+/// One step for one element, as kernels/sgd.h says. l1 is 0 in proximal mode, threshold is 0 otherwise.
+template <typename T>
+__device__ void step_element(const SgdBatch<T>& a, T* p_out, T* v_out, T g) {
+  const T p = *p_out, sign = p > T(0) ? T(1) : p < T(0) ? T(-1) : T(0);
+  const T d = g + a.weight_decay * p + a.l1 * sign;
+  T direction = d;
+  if (v_out != nullptr) {
+    const T v = a.momentum * *v_out + d;
+    *v_out = v;
+    direction = a.nesterov ? d + a.momentum * v : v;
+  }
+  const T next = p - a.lr * direction;
+  // The order of the comparisons lets NaN through.
+  *p_out = next > a.threshold ? next - a.threshold : next < -a.threshold ? next + a.threshold : next * T(0);
+}
+
+/// All parameters in one launch: a block takes 256 elements of one tensor, found by bisection.
+/// Bytes: 5 sizeof(T) an element with momentum (p, v, g read, p, v written), 3 without.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) sgd_kernel(const __grid_constant__ SgdBatch<T> a) {
+  int low = 0, high = a.count;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (static_cast<int>(blockIdx.x) >= a.first_block[middle] ? low : high) = middle;
+  }
+  const SgdTensor<T>& t = a.tensors[low];
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x - a.first_block[low]) * kThreads + threadIdx.x;
+  if (i < t.n) step_element(a, t.p + i, t.v != nullptr ? t.v + i : nullptr, t.g[i]);
+}
+
+}  // namespace
+
+template <typename T>
+void sgd_step(const SgdArgs<T>& a, Stream stream) {
+  for (int first = 0; first < a.count; first += kTensors) {
+    SgdBatch<T> batch{};
+    batch.count = std::min(kTensors, a.count - first);
+    std::int64_t blocks = 0;
+    for (int k = 0; k < batch.count; ++k) {
+      batch.tensors[k] = a.tensors[first + k];
+      batch.first_block[k] = static_cast<int>(blocks);
+      blocks += blocks_for(batch.tensors[k].n, kThreads);
+      check_config("sgd_step", {blocks, kThreads});
+    }
+    batch.first_block[batch.count] = static_cast<int>(blocks);
+    batch.lr = static_cast<T>(a.lr);
+    batch.momentum = static_cast<T>(a.momentum);
+    batch.weight_decay = static_cast<T>(a.weight_decay);
+    batch.l1 = a.proximal ? T(0) : static_cast<T>(a.l1);
+    batch.threshold = a.proximal ? static_cast<T>(a.lr * a.l1) : T(0);
+    batch.nesterov = a.nesterov;
+    launch("sgd_step", sgd_kernel<T>, {blocks, kThreads, 0, stream}, batch);
+  }
+}
+
+template void sgd_step(const SgdArgs<float>&, Stream);
+template void sgd_step(const SgdArgs<double>&, Stream);
+
+}  // namespace evenkeel::cuda

@@ -1,0 +1,120 @@
+#include "kernels/softmax.h"
+
+#include <cmath>
+
+#include "kernels/cuda/vector.cuh"
+
+namespace evenkeel::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+
+/// The sum, or the largest, of one value a lane; every lane of the warp calls it and gets the result.
+template <typename T, typename F>
+__device__ T across_warp(T value, F join) {
+  EK_UNROLL
+  for (int lanes = 16; lanes > 0; lanes /= 2) value = join(value, __shfl_xor_sync(~0u, value, lanes));
+  return value;
+}
+struct Plus {
+  template <typename T>
+  __device__ T operator()(T a, T b) const {
+    return a + b;
+  }
+};
+struct Larger {
+  template <typename T>
+  __device__ T operator()(T a, T b) const {
+    return a < b ? b : a;
+  }
+};
+
+/// The row of this warp, or M if there is none.
+__device__ __forceinline__ std::int64_t row_of_warp() {
+  return static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+}
+
+/// y [M, D] = x - max - log(sum exp(x - max)): a warp a row. The sum is in f64, as a row may be long.
+/// Bytes: 2 M D sizeof(T); the second and third reading of a row come from the cache.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) log_softmax_forward_kernel(LogSoftmaxForwardArgs<T> a) {
+  const std::int64_t m = row_of_warp();
+  if (m >= a.M) return;
+  const T* x = a.x + m * a.D;
+  T largest = x[0];
+  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) largest = Larger{}(largest, x[d]);
+  largest = across_warp(largest, Larger{});
+  double total = 0;
+  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32)
+    total += static_cast<double>(std::exp(x[d] - largest));
+  const T log_total = static_cast<T>(log(across_warp(total, Plus{})));
+  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) a.y[m * a.D + d] = x[d] - largest - log_total;
+}
+
+/// dx [M, D] = dy - exp(y) sum(dy): a warp a row. Bytes: 3 M D sizeof(T); dy is read again from the cache.
+template <typename T>
+__global__ void __launch_bounds__(kThreads) log_softmax_backward_kernel(LogSoftmaxBackwardArgs<T> a) {
+  const std::int64_t m = row_of_warp();
+  if (m >= a.M) return;
+  const T *dy = a.dy + m * a.D, *y = a.y + m * a.D;
+  double sum = 0;
+  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) sum += static_cast<double>(dy[d]);
+  const T total = static_cast<T>(across_warp(sum, Plus{}));
+  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32)
+    a.dx[m * a.D + d] = dy[d] - std::exp(y[d]) * total;
+}
+
+/// loss[m] = -x[m, target[m]], NaN where the target is no column. Bytes: M (8 + 2 sizeof(T)).
+template <typename T>
+__global__ void __launch_bounds__(kThreads) nll_loss_forward_kernel(NllLossForwardArgs<T> a) {
+  const std::int64_t m = thread_number();
+  if (m >= a.M) return;
+  const std::int64_t target = a.target[m];
+  a.loss[m] = target >= 0 && target < a.D ? -a.x[m * a.D + target] : static_cast<T>(NAN);
+}
+
+/// dx [M, D]: -dloss[m] at target[m], 0 elsewhere. Bytes: M (D sizeof(T) + 8 + sizeof(T)).
+template <typename T>
+__global__ void __launch_bounds__(kThreads) nll_loss_backward_kernel(NllLossBackwardArgs<T> a) {
+  const std::int64_t i = thread_number();
+  if (i >= a.M * a.D) return;
+  const std::int64_t m = i / a.D;
+  a.dx[i] = i % a.D == a.target[m] ? -a.dloss[m] : T(0);
+}
+
+}  // namespace
+
+template <typename T>
+void log_softmax_forward(const LogSoftmaxForwardArgs<T>& a, Stream stream) {
+  launch("log_softmax_forward", log_softmax_forward_kernel<T>, {blocks_for(a.M, kWarps), kThreads, 0, stream},
+         a);
+}
+
+template <typename T>
+void log_softmax_backward(const LogSoftmaxBackwardArgs<T>& a, Stream stream) {
+  launch("log_softmax_backward", log_softmax_backward_kernel<T>,
+         {blocks_for(a.M, kWarps), kThreads, 0, stream}, a);
+}
+
+template <typename T>
+void nll_loss_forward(const NllLossForwardArgs<T>& a, Stream stream) {
+  launch("nll_loss_forward", nll_loss_forward_kernel<T>, {blocks_for(a.M, kThreads), kThreads, 0, stream}, a);
+}
+
+template <typename T>
+void nll_loss_backward(const NllLossBackwardArgs<T>& a, Stream stream) {
+  launch("nll_loss_backward", nll_loss_backward_kernel<T>,
+         {blocks_for(a.M * a.D, kThreads), kThreads, 0, stream}, a);
+}
+
+#define EK_INSTANTIATE(T)                                                       \
+  template void log_softmax_forward(const LogSoftmaxForwardArgs<T>&, Stream);   \
+  template void log_softmax_backward(const LogSoftmaxBackwardArgs<T>&, Stream); \
+  template void nll_loss_forward(const NllLossForwardArgs<T>&, Stream);         \
+  template void nll_loss_backward(const NllLossBackwardArgs<T>&, Stream);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+#undef EK_INSTANTIATE
+
+}  // namespace evenkeel::cuda
