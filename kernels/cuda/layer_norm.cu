@@ -30,7 +30,7 @@ __device__ __forceinline__ void row_gradients(const LayerNormBackwardArgs<T>& a,
                                               const Team& team, std::int64_t chunk) {
   const ColumnAffine<T> affine{a.gamma, nullptr};
   const int D = static_cast<int>(a.D), first = team.rank() * N, step = team.size() * N;
-  const T count = static_cast<T>(D);
+  const Count<T> count(D);
   Vector<T, N> dgamma[K] = {}, dbeta[K] = {};
   for (std::int64_t r = 0; r < chunks.rows; ++r) {  // past the last row, only to take part in the sums
     const std::int64_t row = chunk * chunks.rows + r;
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(kLongRowThreads)
     for (int j = 0; j < N; ++j) sums.add(gamma.at[j] * dy.at[j], x.at[j] - mean);
   });
   block_sum(sums.dy, sums.dy_x, sums.x);
-  const auto gradient = InputGradient<T>::of(sums, static_cast<T>(a.D), mean, rstd);
+  const auto gradient = InputGradient<T>::of(sums, Count<T>(a.D), mean, rstd);
   if (threadIdx.x == 0) rest[row] = gradient.mean.low;
   if (a.dx == nullptr) return;
   for_each([&](std::int64_t d, const Elements& dy, const Elements& x, const Elements& gamma) {

@@ -9,6 +9,15 @@
 
 namespace evenkeel::cuda {
 
+/// How many elements share a mean, and one over it: a division costs registers where a kernel has the fewest.
+template <typename T>
+struct Count {
+  T n, inverse;
+
+  __device__ __forceinline__ explicit Count(std::int64_t count)
+      : n(static_cast<T>(count)), inverse(T(1) / static_cast<T>(count)) {}
+};
+
 /// A mean in two parts, so that x - mean keeps its digits where the mean is far larger than the deviation.
 /// `high` is the mean rounded to T, as it is saved; `low` is what rounding took from it.
 template <typename T>
@@ -30,20 +39,23 @@ struct Moments {
   SplitMean<T> mean;
   T m2;
 
-  __device__ __forceinline__ T rstd(T count, T eps) const { return T(1) / std::sqrt(m2 / count + eps); }
+  __device__ __forceinline__ T rstd(const Count<T>& count, T eps) const {
+    return T(1) / std::sqrt(m2 * count.inverse + eps);
+  }
 };
 
-/// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983) over the `count` elements of a team.
+/// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983) over the elements of a team.
 /// for_each(f) calls f(x) for every element of this thread, the same each time. The first pass adds distances
 /// from `pivot`, any of the elements: they are exact where the elements are close together. The second adds
 /// distances from the rounded mean; their sum takes the first pass's error out of mean and variance.
 /// Call: all threads that team.sum() needs. Result: in all of them.
 template <typename T, typename Team, typename ForEach>
-__device__ __forceinline__ Moments<T> moments(const Team& team, T count, T pivot, const ForEach& for_each) {
+__device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& count, T pivot,
+                                              const ForEach& for_each) {
   T sum = 0;
   for_each([&](T x) { sum += x - pivot; });
   team.sum(sum);
-  const T rounded = pivot + sum / count;
+  const T rounded = pivot + sum * count.inverse;
   T rest = 0, m2 = 0;
   for_each([&](T x) {
     const T d = x - rounded;
@@ -51,8 +63,8 @@ __device__ __forceinline__ Moments<T> moments(const Team& team, T count, T pivot
     m2 += d * d;
   });
   team.sum(rest, m2);
-  rest /= count;
-  return {SplitMean<T>::of(rounded, rest), m2 - rest * rest * count};
+  rest *= count.inverse;
+  return {SplitMean<T>::of(rounded, rest), m2 - rest * rest * count.n};
 }
 
 /// Sums over elements that share a mean, which is known in T: of dy, of dy (x - mean), and of x - mean, from
@@ -66,7 +78,14 @@ struct GradientSums {
     dy_x += dy_i * centred;
     x += centred;
   }
-  __device__ __forceinline__ T rest(T count) const { return count > 0 ? x / count : T(0); }
+  __device__ __forceinline__ void add(const GradientSums& other, T gamma = 1) {
+    dy += gamma * other.dy;
+    dy_x += gamma * other.dy_x;
+    x += other.x;
+  }
+  __device__ __forceinline__ T rest(const Count<T>& count) const {
+    return count.n > 0 ? x * count.inverse : T(0);
+  }
   /// The sum of dy * xhat, xhat = (x - mean - rest) * rstd.
   __device__ __forceinline__ T dy_xhat(T rest, T rstd) const { return (dy_x - rest * dy) * rstd; }
 };
@@ -78,9 +97,11 @@ struct InputGradient {
   T along_xhat, offset;
 
   /// From the sums of g = gamma dy over a set of `count` elements.
-  __device__ __forceinline__ static InputGradient of(const GradientSums<T>& g, T count, T mean, T rstd) {
+  __device__ __forceinline__ static InputGradient of(const GradientSums<T>& g, const Count<T>& count, T mean,
+                                                     T rstd) {
     const T rest = g.rest(count);
-    return {{mean, rest}, rstd * rstd * (g.dy_xhat(rest, rstd) / count), rstd * (g.dy / count)};
+    return {
+        {mean, rest}, rstd * rstd * (g.dy_xhat(rest, rstd) * count.inverse), rstd * (g.dy * count.inverse)};
   }
   __device__ __forceinline__ T at(T scale, T dy, T x) const {
     return scale * dy - mean.centre(x) * along_xhat - offset;

@@ -123,7 +123,8 @@ __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const
   const T* const x = a.x + row * a.D;
   T* const y = a.y + row * a.D;
   RowPart<T, N, K, HELD, Team> part(team, x, D);
-  const T count = static_cast<T>(a.D), pivot = D > 0 ? x[0] : T(0);
+  const Count<T> count(a.D);
+  const T pivot = D > 0 ? x[0] : T(0);
   const Moments<T> m = moments(team, count, pivot, [&](const auto& f) {
     part.for_each([&](auto, const Vector<T, N>& v) {
       EK_UNROLL
