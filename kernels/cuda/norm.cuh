@@ -1,0 +1,162 @@
+// What the normalizations share on the GPU: moments, centring, and the sums of backward. All of it in T, f32
+// too: the digits come from subtracting a neighbour before adding.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/vector.cuh"
+
+namespace evenkeel::cuda {
+
+/// How many elements share a mean, and one over it: a division costs registers where a kernel has the fewest.
+template <typename T>
+struct Count {
+  T n, inverse;
+
+  __device__ __forceinline__ explicit Count(std::int64_t count)
+      : n(static_cast<T>(count)), inverse(T(1) / static_cast<T>(count)) {}
+};
+
+/// A mean in two parts, so that x - mean keeps its digits where the mean is far larger than the deviation.
+/// `high` is the mean rounded to T, as it is saved; `low` is what rounding took from it.
+template <typename T>
+struct SplitMean {
+  T high, low;
+
+  __device__ __forceinline__ T centre(T x) const { return (x - high) - low; }
+
+  /// a + b without loss (Knuth's two-sum).
+  __device__ __forceinline__ static SplitMean of(T a, T b) {
+    const T high = a + b, from_b = high - a;
+    return {high, (a - (high - from_b)) + (b - from_b)};
+  }
+};
+
+/// Mean, and sum of squared distances from it.
+template <typename T>
+struct Moments {
+  SplitMean<T> mean;
+  T m2;
+
+  __device__ __forceinline__ T rstd(const Count<T>& count, T eps) const {
+    return T(1) / std::sqrt(m2 * count.inverse + eps);
+  }
+};
+
+/// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983) over the elements of a team.
+/// for_each(f) calls f(x) for every element of this thread, the same each time. The first pass adds distances
+/// from `pivot`, any of the elements: they are exact where the elements are close together. The second adds
+/// distances from the rounded mean; their sum takes the first pass's error out of mean and variance.
+/// Call: all threads that team.sum() needs. Result: in all of them.
+template <typename T, typename Team, typename ForEach>
+__device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& count, T pivot,
+                                              const ForEach& for_each) {
+  T sum = 0;
+  for_each([&](T x) { sum += x - pivot; });
+  team.sum(sum);
+  const T rounded = pivot + sum * count.inverse;
+  T rest = 0, m2 = 0;
+  for_each([&](T x) {
+    const T d = x - rounded;
+    rest += d;
+    m2 += d * d;
+  });
+  team.sum(rest, m2);
+  rest *= count.inverse;
+  return {SplitMean<T>::of(rounded, rest), m2 - rest * rest * count.n};
+}
+
+/// Sums over elements that share a mean, which is known in T: of dy, of dy (x - mean), and of x - mean, from
+/// which rest() recovers what rounding took from the mean.
+template <typename T>
+struct GradientSums {
+  T dy = 0, dy_x = 0, x = 0;
+
+  __device__ __forceinline__ void add(T dy_i, T centred) {
+    dy += dy_i;
+    dy_x += dy_i * centred;
+    x += centred;
+  }
+  __device__ __forceinline__ void add(const GradientSums& other, T gamma = 1) {
+    dy += gamma * other.dy;
+    dy_x += gamma * other.dy_x;
+    x += other.x;
+  }
+  __device__ __forceinline__ T rest(const Count<T>& count) const {
+    return count.n > 0 ? x * count.inverse : T(0);
+  }
+  /// The sum of dy * xhat, xhat = (x - mean - rest) * rstd.
+  __device__ __forceinline__ T dy_xhat(T rest, T rstd) const { return (dy_x - rest * dy) * rstd; }
+};
+
+/// dx = scale dy - (x - mean) along_xhat - offset: the form of every normalization's input gradient.
+template <typename T>
+struct InputGradient {
+  SplitMean<T> mean;
+  T along_xhat, offset;
+
+  /// From the sums of g = gamma dy over a set of `count` elements.
+  __device__ __forceinline__ static InputGradient of(const GradientSums<T>& g, const Count<T>& count, T mean,
+                                                     T rstd) {
+    const T rest = g.rest(count);
+    return {
+        {mean, rest}, rstd * rstd * (g.dy_xhat(rest, rstd) * count.inverse), rstd * (g.dy * count.inverse)};
+  }
+  __device__ __forceinline__ T at(T scale, T dy, T x) const {
+    return scale * dy - mean.centre(x) * along_xhat - offset;
+  }
+};
+
+// --- the gradients of gamma and beta, from partial sums
+// ------------------------------------------------------
+
+/// Partial sums [K, 2, D] of dgamma and dbeta.
+template <typename T>
+struct ParameterPartials {
+  T* sums;
+  std::int64_t K, D;
+
+  static std::int64_t bytes(std::int64_t K, std::int64_t D) {
+    return 2 * K * D * static_cast<std::int64_t>(sizeof(T));
+  }
+  __device__ __forceinline__ T* dgamma(std::int64_t k) const { return sums + 2 * k * D; }
+  __device__ __forceinline__ T* dbeta(std::int64_t k) const { return sums + (2 * k + 1) * D; }
+};
+
+inline constexpr int kFinalizeSlices = 16;
+
+/// dgamma[d], dbeta[d] = the sums over k of the partials. Each block: 32 columns, in 16 slices of k that are
+/// added in order. Bytes: 2 K D sizeof(T).
+template <typename T>
+__global__ void __launch_bounds__(kWarp* kFinalizeSlices)
+    norm_finalize_parameters(T* dgamma, T* dbeta, ParameterPartials<T> p) {
+  SIMT_SHARED(T, slices, [2][kFinalizeSlices][kWarp]);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, slice = static_cast<int>(threadIdx.x) / kWarp;
+  const std::int64_t d = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
+  T sum_gamma = 0, sum_beta = 0;
+  if (d < p.D) {
+    for (std::int64_t k = slice; k < p.K; k += kFinalizeSlices) {
+      sum_gamma += p.dgamma(k)[d];
+      sum_beta += p.dbeta(k)[d];
+    }
+  }
+  slices[0][slice][lane] = sum_gamma;
+  slices[1][slice][lane] = sum_beta;
+  __syncthreads();
+  if (slice > 1 || d >= p.D) return;
+  T total = 0;
+  for (int i = 0; i < kFinalizeSlices; ++i) total += slices[slice][i][lane];
+  T* const out = slice == 0 ? dgamma : dbeta;
+  if (out != nullptr) out[d] = total;
+}
+
+/// Adds the partials in a fixed order. Null outputs are skipped.
+template <typename T>
+void finalize_parameters(T* dgamma, T* dbeta, const ParameterPartials<T>& partials, Stream stream) {
+  if (dgamma == nullptr && dbeta == nullptr) return;
+  launch("norm_finalize_parameters", norm_finalize_parameters<T>,
+         {blocks_for(partials.D, kWarp), kWarp * kFinalizeSlices, 0, stream}, dgamma, dbeta, partials);
+}
+
+}  // namespace evenkeel::cuda
