@@ -1,30 +1,33 @@
 # make study   install what is missing, build, fetch MNIST, train the networks, print and write the comparison
-# make test    install what is missing, build, run every test that this machine can run
+# make test    install what is missing, build, run every test that this machine can run: the CPU and, where there is one,
+#              the GPU; then the CUDA kernels on the SIMT executor, which needs no GPU
 # make clean   remove the builds; data and finished runs stay
 #
-# Variables: EPOCHS=20  SEEDS=1  PRESET=release (or asan, debug)  EVENKEEL_DATA=DIR
+# Variables: EPOCHS=20  SEEDS=1  PRESETS="release emulated" (of CMakePresets.json, to test)  EVENKEEL_DATA=DIR
 
 EPOCHS ?= 20
 SEEDS ?= 1
-PRESET ?= release
-BUILD := build/$(PRESET)
+PRESETS ?= release emulated
 export EVENKEEL_DATA ?= $(CURDIR)/data/mnist
 STUDY := runs/study-$(EPOCHS)ep
 
-.PHONY: study test build setup clean
+.PHONY: study test setup clean
 
-study: build
+study: build-release
 	@scripts/get_mnist.sh "$(EVENKEEL_DATA)"
-	@$(BUILD)/apps/compare_norms --epochs $(EPOCHS) --seeds $(SEEDS) --out $(STUDY)
+	@build/release/apps/compare_norms --epochs $(EPOCHS) --seeds $(SEEDS) --out $(STUDY)
 
-test: build
+test: setup
 	@scripts/get_mnist.sh "$(EVENKEEL_DATA)" || echo "MNIST is not here: the tests that need it are skipped"
-	@ctest --test-dir $(BUILD) --output-on-failure --parallel $(shell nproc) --output-log $(BUILD)/ctest.log
-	@echo "All tests passed; the log is $(BUILD)/ctest.log"
+	@for preset in $(PRESETS); do $(MAKE) --no-print-directory test-$$preset || exit 1; done
+	@echo "All tests passed; the logs are $(PRESETS:%=build/%/ctest.log)"
 
-build: setup
-	@cmake --preset $(PRESET) > $(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
-	@cmake --build --preset $(PRESET)
+test-%: build-%
+	@ctest --preset $* --parallel $(shell nproc) --output-log build/$*/ctest.log
+
+build-%: setup
+	@cmake --preset $* > build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
+	@cmake --build --preset $*
 
 setup:
 	@scripts/setup.sh

@@ -6,7 +6,7 @@
 set -euo pipefail
 
 packages=(build-essential cmake ninja-build libcli11-dev libfmt-dev nlohmann-json3-dev libeigen3-dev
-  libstb-dev libtbb-dev zlib1g-dev librandom123-dev catch2 libssl-dev curl ca-certificates)
+  libstb-dev libtbb-dev zlib1g-dev librandom123-dev catch2 libssl-dev libboost-context-dev curl ca-certificates)
 
 # Without apt-get: every command that is not in PATH and every header that the compiler does not find.
 check_without_apt() {
