@@ -7,6 +7,7 @@
 #include <iterator>
 #include <map>
 #include <new>
+#include <utility>
 
 namespace simt {
 namespace {
@@ -17,6 +18,7 @@ constexpr std::size_t kArenaBytes = std::size_t{4} << 30;  // reserved, not used
 /// Blocks by address. In the ASan build they come from malloc, else from one reserved range of addresses.
 struct Device {
   std::map<char*, std::size_t> blocks;
+  std::map<char*, std::size_t>::const_iterator found = blocks.end();  // the block of the last address
   std::multimap<std::size_t, char*> free_ranges;
   char* arena = nullptr;
   std::size_t used = 0;
@@ -71,6 +73,7 @@ Device& device() {
 
 void* device_allocate(std::size_t bytes) {
   Device& d = device();
+  if (bytes > kArenaBytes) return nullptr;
   char* block = d.take(bytes == 0 ? 1 : bytes);
   if (block == nullptr) return nullptr;
   d.blocks.emplace(block, bytes);
@@ -85,16 +88,22 @@ bool device_free(void* pointer) {
   if (block == d.blocks.end()) return false;
   d.give_back(block->first, block->second);
   d.blocks.erase(block);
+  d.found = d.blocks.end();
   return true;
 }
 
 bool in_device_block(const void* address, std::size_t bytes) {
-  const Device& d = device();
+  Device& d = device();
   char* p = const_cast<char*>(static_cast<const char*>(address));
-  auto block = d.blocks.upper_bound(p);
-  if (block == d.blocks.begin()) return false;
-  --block;
-  return p + bytes <= block->first + block->second;
+  const auto holds = [&](const std::pair<char* const, std::size_t>& block) {
+    return p >= block.first && bytes <= block.second &&
+           static_cast<std::size_t>(p - block.first) <= block.second - bytes;
+  };
+  if (d.found != d.blocks.end() && holds(*d.found)) return true;
+  const auto next = d.blocks.upper_bound(p);
+  if (next == d.blocks.begin() || !holds(*std::prev(next))) return false;
+  d.found = std::prev(next);
+  return true;
 }
 
 bool is_device_address(const void* address) {
