@@ -163,8 +163,10 @@ bool run_histogram() {
 
 }  // namespace
 
-#define INJECTED_BUG(name, run) \
-  InjectedBug { name, [](bool with_bug) { return with_bug ? run<true>() : run<false>(); } }
+#define INJECTED_BUG(name, run)                                               \
+  InjectedBug {                                                               \
+    name, [](bool with_bug) { return with_bug ? run<true>() : run<false>(); } \
+  }
 
 std::vector<InjectedBug> injected_bugs() {
   return {INJECTED_BUG("barrier missing after a write", run_reverse),
