@@ -4,10 +4,7 @@
 
 #include <new>
 
-#ifdef __SANITIZE_ADDRESS__
-#  include <sanitizer/asan_interface.h>
-#  include <sanitizer/common_interface_defs.h>
-#endif
+#include "simt/asan.h"
 
 namespace simt {
 namespace {
@@ -15,7 +12,7 @@ namespace {
 constexpr std::size_t kGuard = 4096;
 
 boost::context::detail::fcontext_t host = nullptr;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
 const void* host_stack = nullptr;
 std::size_t host_stack_bytes = 0;
 void* host_fake_stack = nullptr;
@@ -36,37 +33,35 @@ Fiber::Fiber(Body body) : body_(body) {
 Fiber::~Fiber() { munmap(mapping_, kGuard + kStackBytes); }
 
 void Fiber::reset() {
-#ifdef __SANITIZE_ADDRESS__
-  __asan_unpoison_memory_region(stack_, kStackBytes);
-#endif
+  SIMT_UNPOISON(stack_, kStackBytes);
   context_ = boost::context::detail::make_fcontext(stack_ + kStackBytes, kStackBytes, &Fiber::start);
 }
 
 void Fiber::start(boost::context::detail::transfer_t from) {
   host = from.fctx;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
   __sanitizer_finish_switch_fiber(nullptr, &host_stack, &host_stack_bytes);
 #endif
   static_cast<Fiber*>(from.data)->body_();
 }
 
 void Fiber::enter() {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
   __sanitizer_start_switch_fiber(&host_fake_stack, stack_, kStackBytes);
 #endif
   context_ = boost::context::detail::jump_fcontext(context_, this).fctx;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
   __sanitizer_finish_switch_fiber(host_fake_stack, nullptr, nullptr);
 #endif
 }
 
 void Fiber::leave() {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&fake_stack, host_stack, host_stack_bytes);
 #endif
   host = boost::context::detail::jump_fcontext(host, nullptr).fctx;
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
   __sanitizer_finish_switch_fiber(fake_stack, &host_stack, &host_stack_bytes);
 #endif
 }

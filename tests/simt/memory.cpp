@@ -9,6 +9,8 @@
 #include <new>
 #include <utility>
 
+#include "simt/asan.h"
+
 namespace simt {
 namespace {
 
@@ -25,7 +27,7 @@ struct Device {
   int accesses = 0;
 
   Device() {
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SIMT_ASAN
     void* range = mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) throw std::bad_alloc();
     arena = static_cast<char*>(range);
@@ -37,7 +39,7 @@ struct Device {
   }
 
   char* take(std::size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
     void* block = nullptr;
     return posix_memalign(&block, 256, bytes) == 0 ? static_cast<char*>(block) : nullptr;
 #else
@@ -55,7 +57,7 @@ struct Device {
   }
 
   void give_back(char* block, std::size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
     (void)bytes;
     std::free(block);
 #else

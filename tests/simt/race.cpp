@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -273,6 +274,16 @@ void __tsan_read_range(void* address, std::size_t bytes) {
 }
 void __tsan_write_range(void* address, std::size_t bytes) {
   simt::check(address, bytes, true, __builtin_return_address(0));
+}
+// What clang makes of copies and fills.
+void* __tsan_memcpy(void* to, const void* from, std::size_t bytes) {
+  __tsan_read_range(const_cast<void*>(from), bytes);
+  __tsan_write_range(to, bytes);
+  return std::memcpy(to, from, bytes);
+}
+void* __tsan_memset(void* to, int value, std::size_t bytes) {
+  __tsan_write_range(to, bytes);
+  return std::memset(to, value, bytes);
 }
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}

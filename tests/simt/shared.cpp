@@ -4,16 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "simt/asan.h"
 #include "simt/block.h"
-
-#ifdef __SANITIZE_ADDRESS__
-#  include <sanitizer/asan_interface.h>
-#  define POISON(address, bytes) __asan_poison_memory_region(address, bytes)
-#  define UNPOISON(address, bytes) __asan_unpoison_memory_region(address, bytes)
-#else
-#  define POISON(address, bytes) ((void)0)
-#  define UNPOISON(address, bytes) ((void)0)
-#endif
 
 namespace simt {
 namespace {
@@ -40,9 +32,9 @@ bool is_shared_address(const void* address) {
 void begin_shared_memory(std::size_t dynamic_bytes) {
   slots.clear();
   static_bytes = 0;
-  UNPOISON(arena, sizeof arena);
+  SIMT_UNPOISON(arena, sizeof arena);
   std::memset(arena, 0xFF, dynamic_bytes);
-  POISON(arena + dynamic_bytes, sizeof arena - dynamic_bytes);
+  SIMT_POISON(arena + dynamic_bytes, sizeof arena - dynamic_bytes);
   arena_used = dynamic_bytes + kGap;
 }
 
@@ -61,7 +53,7 @@ void* shared_slot(const void* declaration, std::size_t bytes, std::size_t alignm
   if (arena_used + bytes + kGap > sizeof arena) fail("more shared arrays than the executor has gaps for");
   char* address = arena + arena_used;
   arena_used += bytes + kGap;
-  UNPOISON(address, bytes);
+  SIMT_UNPOISON(address, bytes);
   std::memset(address, 0xFF, bytes);
   slots.push_back({declaration, address});
   return address;

@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "catch.h"
+#include "simt/asan.h"
 #include "simt/device_array.h"
 #include "simt/memory.h"
 
@@ -46,7 +47,7 @@ __global__ void set(int* y) { y[threadIdx.x] = 1; }
 
 }  // namespace
 
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SIMT_ASAN
 TEST_CASE("the host cannot touch the device's memory") {
   const DeviceArray<int> y(32);
   CHECK(signal_of_access(y.data(), false) == SIGSEGV);

@@ -16,6 +16,13 @@ ek_add_simt_test(executor test_executor.cpp)
 ek_add_simt_test(warp test_warp.cpp)
 ek_add_simt_test(runtime test_runtime.cpp)
 ek_add_simt_test(race test_race.cpp race_global.cu race_shared.cu)
+if(EVENKEEL_SANITIZE MATCHES address)
+  ek_add_simt_test(overruns test_overruns.cpp)
+  # Stack frames that live on the heap, which every fiber keeps its own of.
+  add_test(NAME simt_overruns_fake_stacks COMMAND test_simt_overruns)
+  ek_label(simt simt_overruns_fake_stacks)
+  set_tests_properties(simt_overruns_fake_stacks PROPERTIES ENVIRONMENT ASAN_OPTIONS=detect_stack_use_after_return=1)
+endif()
 
 add_executable(injected_bugs ${simt}/injected_bugs.cpp ${simt}/injected_bugs.cu)
 target_link_libraries(injected_bugs PRIVATE ek_simt ek_warnings)
