@@ -10,6 +10,7 @@ namespace simt {
 namespace {
 
 constexpr std::size_t kGuard = 4096;
+std::size_t fibers = 0;
 
 boost::context::detail::fcontext_t host = nullptr;
 #ifdef SIMT_ASAN
@@ -27,6 +28,7 @@ Fiber::Fiber(Body body) : body_(body) {
   mapping_ = static_cast<char*>(mapping);
   mprotect(mapping_, kGuard, PROT_NONE);
   stack_ = mapping_ + kGuard;
+  top_ = stack_ + kStackBytes - (fibers++ % 16) * 256;
   reset();
 }
 
@@ -34,7 +36,8 @@ Fiber::~Fiber() { munmap(mapping_, kGuard + kStackBytes); }
 
 void Fiber::reset() {
   SIMT_UNPOISON(stack_, kStackBytes);
-  context_ = boost::context::detail::make_fcontext(stack_ + kStackBytes, kStackBytes, &Fiber::start);
+  context_ =
+      boost::context::detail::make_fcontext(top_, static_cast<std::size_t>(top_ - stack_), &Fiber::start);
 }
 
 void Fiber::start(boost::context::detail::transfer_t from) {

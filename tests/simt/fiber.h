@@ -35,6 +35,7 @@ class Fiber {
   Body body_;
   char* mapping_;
   char* stack_;  // above a guard page
+  char* top_;    // not at the same place of a page in all fibers, which the cache could not hold together
   boost::context::detail::fcontext_t context_ = nullptr;
 };
 
