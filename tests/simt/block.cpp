@@ -23,31 +23,46 @@ namespace {
 constexpr std::uint64_t kMostRounds = 200000;  // a block that has not ended by then spins
 
 std::vector<Thread> threads;
-std::vector<Thread*> ready;  // whose turn comes in this round
+std::vector<Thread*> ready;   // whose turn comes in this round
+std::size_t turn = 0;         // of them the next
+unsigned warps_to_check = 0;  // a bit each
 std::size_t at_barrier = 0, exited = 0;
 void (*entry)(const void*) = nullptr;
 std::string failure;  // set by a thread that broke a rule
 
+void take_turn(Thread& t) {
+  running = &t;
+  current.thread_index = t.index;
+}
+
+/// From the running thread to the next one of the round, without a way back over the host's stack.
+void end_turn(State state) {
+  Thread& t = *running;
+  t.state = state;
+  if (state == State::at_barrier) {
+    ++at_barrier;
+  } else {
+    warps_to_check |= 1u << t.warp();
+  }
+  if (turn == ready.size()) {
+    t.fiber->leave();
+    return;
+  }
+  take_turn(*ready[turn++]);
+  t.fiber->switch_to(*running->fiber);
+}
+
 void fiber_body() {
   for (;;) {
     entry(arguments_begin);
-    running->state = State::exited;
-    running->fiber->leave();
+    ++exited;
+    end_turn(State::exited);
   }
 }
 
 void wait(State state, Site site) {
-  running->state = state;
   running->site = site;
-  running->fiber->leave();
-}
-
-void enter(Thread& t) {
-  running = &t;
-  current.thread_index = t.index;
-  t.fiber->enter();
-  running = nullptr;
-  if (!failure.empty()) throw Failure(std::exchange(failure, ""));
+  end_turn(state);
 }
 
 void make_ready(Thread& t) {
@@ -114,18 +129,15 @@ void pass_barrier() {
 /// Gives every thread that is ready one turn; returns the warps, a bit each, in which one did not end up
 /// waiting for the block.
 unsigned run_round() {
-  unsigned warps = 0;
-  for (Thread* t : ready) {
-    enter(*t);
-    if (t->state == State::at_barrier) {
-      ++at_barrier;
-      continue;
-    }
-    if (t->state == State::exited) ++exited;
-    warps |= 1u << t->warp();
-  }
+  if (ready.empty()) return 0;
+  warps_to_check = 0;
+  turn = 1;
+  take_turn(*ready[0]);
+  running->fiber->enter();
+  running = nullptr;
+  if (!failure.empty()) throw Failure(std::exchange(failure, ""));
   ready.clear();
-  return warps;
+  return warps_to_check;
 }
 
 }  // namespace
