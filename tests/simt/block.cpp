@@ -167,7 +167,6 @@ void run_block(Index index, Order& order) {
   epochs.first_of_block = ++epochs.now;
   current.block_index = index;
   begin_shared_memory(launched.dynamic_shared);
-  race_check_block_begins();
   at_barrier = exited = 0;
   ready.clear();
   for (Thread& t : threads) {

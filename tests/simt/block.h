@@ -103,7 +103,6 @@ constexpr bool kRaceDetector = true;
 #else
 constexpr bool kRaceDetector = false;
 #endif
-void race_check_block_begins();
 /// The first race found in the launch, or "".
 std::string take_race_report();
 

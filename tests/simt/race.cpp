@@ -7,6 +7,7 @@
 // An access to memory of the host is reported too, and one past the end of a block of device memory.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -23,7 +24,6 @@ namespace simt {
 #ifndef SIMT_RACE_DETECTOR
 
 void note_atomic(const void*, std::size_t) {}
-void race_check_block_begins() {}
 std::string take_race_report() { return ""; }
 
 #else
@@ -32,8 +32,8 @@ namespace {
 
 constexpr std::size_t kGranule = 4;  // bytes that share a cell, until one of them is accessed alone
 
-/// Who read a cell since its block's last barrier.
-enum class Readers : std::uint8_t { none, one, one_warp, many };
+/// Who read a cell since its block's last barrier: lanes of one warp, or more.
+enum class Readers : std::uint8_t { none, one_warp, many };
 
 /// The history of four bytes, or of one: the last write, and the reads since.
 struct Cell {
@@ -41,6 +41,7 @@ struct Cell {
   std::uint32_t write_clock = 0, read_clock = 0;
   // The first epoch of the launch in which blocks before the last one read it, or wrote it atomically.
   std::uint32_t other_blocks_read = 0, other_blocks_wrote = 0;
+  std::uint32_t lanes = 0;  // of one_warp, a bit each
   std::uint16_t writer = 0, reader = 0;
   Readers readers = Readers::none;
   bool atomic = false;      // the last write
@@ -64,7 +65,6 @@ struct Access {
 };
 
 Shadow device_shadow, shared_shadow;
-std::unordered_map<const char*, WarpClock> warp_reads;  // by address, of cells whose readers are one_warp
 std::string report;
 bool busy = false;  // the detector's own library calls may be instrumented copies of a kernel file's
 
@@ -97,18 +97,21 @@ void report_race(const Access& access, const char* kind, unsigned who, std::uint
                            (epoch < epochs.first_of_block ? " of another block" : ""));
 }
 
+/// Whether the running thread, of the same warp, has synchronised with all lanes that read the cell.
+bool is_ordered_after_lanes(const Cell& cell) {
+  for (unsigned lanes = cell.lanes & ~(1u << running->lane()); lanes != 0; lanes &= lanes - 1) {
+    if (running->clock[static_cast<unsigned>(std::countr_zero(lanes))] < cell.read_clock) return false;
+  }
+  return true;
+}
+
 bool is_ordered_after_reads(const Access& access, const Cell& cell) {
   if (cell.other_blocks_read == epochs.first_of_launch) return false;
   if (cell.readers == Readers::none || cell.read_epoch < access.since) return true;
   if (cell.read_epoch < epochs.first_of_block) return false;
   if (cell.read_epoch < epochs.now) return true;
-  if (cell.readers == Readers::one) return is_ordered(access, cell.read_epoch, cell.reader, cell.read_clock);
-  if (cell.readers == Readers::many || cell.reader / kWarp != running->warp()) return false;
-  const WarpClock& clocks = warp_reads[access.address];
-  for (unsigned lane = 0; lane < kWarp; ++lane) {
-    if (lane != running->lane() && running->clock[lane] < clocks[lane]) return false;
-  }
-  return true;
+  return cell.readers == Readers::one_warp && cell.reader / kWarp == running->warp() &&
+         is_ordered_after_lanes(cell);
 }
 
 /// Whether it is ordered after all writes, which atomics need not be after atomics.
@@ -132,27 +135,36 @@ void note_write(const Access& access, Cell& cell) {
   cell.readers = Readers::none;
 }
 
-void note_read(const Access& access, Cell& cell) {
+/// Adds the running thread to the lanes that read the cell, of which one clock is kept. Lanes that it comes
+/// after are replaced: who comes after it comes after them. Else the earlier clock stays: where lanes of a
+/// warp synchronise by parts a race may be missed, but none is invented.
+void note_lane(Cell& cell) {
+  const unsigned lane = 1u << running->lane();
   const std::uint32_t clock = running->clock[running->lane()];
-  const bool same_phase = cell.readers != Readers::none && cell.read_epoch == epochs.now;
-  if (cell.readers != Readers::none && cell.read_epoch >= access.since &&
-      cell.read_epoch < epochs.first_of_block)
-    cell.other_blocks_read = epochs.first_of_launch;
-  if (!same_phase) {
-    cell.readers = Readers::one;
-  } else if (cell.readers == Readers::many) {
-    return;
-  } else if (cell.reader / kWarp != running->warp()) {
-    cell.readers = Readers::many;
-  } else if (cell.readers == Readers::one && cell.reader != running->id) {
+  if (clock != cell.read_clock && is_ordered_after_lanes(cell)) {
+    cell.lanes = lane;
+    cell.read_clock = clock;
+  } else {
+    cell.lanes |= lane;
+    cell.read_clock = std::min(cell.read_clock, clock);
+  }
+}
+
+void note_read(const Access& access, Cell& cell) {
+  if (cell.readers == Readers::none || cell.read_epoch != epochs.now) {
+    if (cell.readers != Readers::none && cell.read_epoch >= access.since &&
+        cell.read_epoch < epochs.first_of_block)
+      cell.other_blocks_read = epochs.first_of_launch;
     cell.readers = Readers::one_warp;
-    warp_reads[access.address] = {};
-    warp_reads[access.address][cell.reader % kWarp] = cell.read_clock;
+    cell.read_epoch = epochs.now;
+    cell.read_clock = running->clock[running->lane()];
+    cell.lanes = 1u << running->lane();
+  } else if (cell.readers == Readers::one_warp && cell.reader / kWarp != running->warp()) {
+    cell.readers = Readers::many;
+  } else if (cell.readers == Readers::one_warp) {
+    note_lane(cell);
   }
   cell.reader = static_cast<std::uint16_t>(running->id);
-  cell.read_epoch = epochs.now;
-  cell.read_clock = clock;
-  if (cell.readers == Readers::one_warp) warp_reads[access.address][running->lane()] = clock;
 }
 
 /// `access.address` is the cell's.
@@ -171,15 +183,6 @@ void visit(const Access& access, Cell& cell) {
 
 bool is_old(const Access& access, const Cell& cell) {
   return cell.write_epoch < access.since && cell.read_epoch < access.since;
-}
-
-/// Gives the bytes of a granule at `start` cells of their own, with its history.
-void split(Shadow& shadow, Cell& cell, std::size_t granule, const char* start) {
-  cell.split = true;
-  shadow.bytes[granule].fill(cell);
-  if (cell.readers != Readers::one_warp) return;
-  const WarpClock clocks = warp_reads[start];
-  for (std::size_t i = 1; i < kGranule; ++i) warp_reads[start + i] = clocks;
 }
 
 /// `first`: the number of the access's first byte within the shadow.
@@ -201,7 +204,10 @@ void visit_granules(const Access& access, Shadow& shadow, std::size_t first) {
         cell = {};
       }
     }
-    if (!whole && !cell.split) split(shadow, cell, granule, part.address);
+    if (!whole && !cell.split) {
+      cell.split = true;
+      shadow.bytes[granule].fill(cell);
+    }
     if (!cell.split) {
       visit(part, cell);
       continue;
@@ -246,7 +252,6 @@ void check(const void* address, std::size_t bytes, bool write, const void* code,
 void note_atomic(const void* address, std::size_t bytes) {
   check(address, bytes, true, __builtin_return_address(0), true);
 }
-void race_check_block_begins() { warp_reads.clear(); }
 std::string take_race_report() { return std::exchange(report, ""); }
 
 #endif
