@@ -185,38 +185,44 @@ bool is_old(const Access& access, const Cell& cell) {
   return cell.write_epoch < access.since && cell.read_epoch < access.since;
 }
 
+/// Visits the cells of bytes [from, to) of one granule; `access.address` is that of `from`.
+void visit_granule(Access access, Shadow& shadow, std::size_t granule, std::size_t from, std::size_t to) {
+  Cell& cell = shadow.granules[granule];
+  const bool whole = to - from == kGranule;
+  if (whole && cell.split) {
+    const auto& bytes = shadow.bytes[granule];
+    if (std::all_of(bytes.begin(), bytes.end(), [&](const Cell& c) { return is_old(access, c); })) {
+      shadow.bytes.erase(granule);
+      cell = {};
+    }
+  }
+  if (!whole && !cell.split) {
+    cell.split = true;
+    shadow.bytes[granule].fill(cell);
+  }
+  if (!cell.split) {
+    visit(access, cell);
+    return;
+  }
+  auto& bytes = shadow.bytes[granule];
+  for (; from < to; ++from, ++access.address) visit(access, bytes[from % kGranule]);
+}
+
 /// `first`: the number of the access's first byte within the shadow.
 void visit_granules(const Access& access, Shadow& shadow, std::size_t first) {
-  const std::size_t last = first + access.bytes - 1;
-  if (shadow.granules.size() <= last / kGranule)
-    shadow.granules.resize(last / kGranule + (std::size_t{1} << 16));
-  for (std::size_t granule = first / kGranule; granule <= last / kGranule; ++granule) {
-    const std::size_t start = granule * kGranule, from = std::max(start, first),
-                      to = std::min(start + kGranule, last + 1);
-    Cell& cell = shadow.granules[granule];
-    Access part = access;
-    part.address += static_cast<std::ptrdiff_t>(start - first);
-    const bool whole = to - from == kGranule;
-    if (whole && cell.split) {
-      auto& bytes = shadow.bytes[granule];
-      if (std::all_of(bytes.begin(), bytes.end(), [&](const Cell& c) { return is_old(access, c); })) {
-        shadow.bytes.erase(granule);
-        cell = {};
-      }
-    }
-    if (!whole && !cell.split) {
-      cell.split = true;
-      shadow.bytes[granule].fill(cell);
-    }
-    if (!cell.split) {
-      visit(part, cell);
-      continue;
-    }
-    auto& bytes = shadow.bytes[granule];
-    for (std::size_t at = from; at < to; ++at) {
-      part.address = access.address + static_cast<std::ptrdiff_t>(at - first);
-      visit(part, bytes[at - start]);
-    }
+  const std::size_t end = first + access.bytes;
+  if (shadow.granules.size() * kGranule < end)
+    shadow.granules.resize(end / kGranule + (std::size_t{1} << 16));
+  if (Cell& cell = shadow.granules[first / kGranule];
+      access.bytes == kGranule && first % kGranule == 0 && !cell.split) {
+    visit(access, cell);
+    return;
+  }
+  Access part = access;
+  for (std::size_t from = first, to; from < end; from = to) {
+    to = std::min(end, from / kGranule * kGranule + kGranule);
+    visit_granule(part, shadow, from / kGranule, from, to);
+    part.address += to - from;
   }
 }
 
