@@ -97,12 +97,14 @@ void discard_threads();
 /// Lets every collective of a warp go on for which all lanes have arrived: their lanes, a bit each.
 unsigned complete_collectives(Thread* warp, unsigned lanes);
 
-// The race detector; empty functions in builds without it.
+// The race detector; in builds without it nobody calls race_check().
 #ifdef SIMT_RACE_DETECTOR
 constexpr bool kRaceDetector = true;
 #else
 constexpr bool kRaceDetector = false;
 #endif
+/// One access of the running thread, to any memory; `code` is where the kernel makes it.
+void race_check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic);
 /// The first race found in the launch, or "".
 std::string take_race_report();
 

@@ -1,6 +1,6 @@
-// The race detector. Kernels of the race build are compiled with -fsanitize=thread and linked with these
-// hooks instead of its runtime: every load and store of an unmodified kernel comes here. Two accesses to the
-// same bytes, one of them a write, must be ordered:
+// The race detector. Kernels of the race build are compiled with -fsanitize=thread and linked with
+// tsan_hooks.cpp instead of its runtime: every load and store of an unmodified kernel comes here. Two
+// accesses to the same bytes, one of them a write, must be ordered:
 //   same thread; or same block with a __syncthreads between; or same warp with a __syncwarp between, known
 //   from clocks; or different launches. Different blocks of a launch are never ordered. Atomics do not race
 //   with atomics. Shuffles and votes order nothing.
@@ -10,7 +10,6 @@
 #include <bit>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -235,7 +234,9 @@ bool is_private(const Access& access) {
                             (p >= built_in && p < built_in + sizeof current)));
 }
 
-void check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic = false) {
+}  // namespace
+
+void race_check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic) {
   if (running == nullptr || busy || bytes == 0) return;
   busy = true;
   Access access{static_cast<const char*>(address), bytes, write, atomic, code, epochs.first_of_launch};
@@ -253,54 +254,11 @@ void check(const void* address, std::size_t bytes, bool write, const void* code,
   busy = false;
 }
 
-}  // namespace
-
 void note_atomic(const void* address, std::size_t bytes) {
-  check(address, bytes, true, __builtin_return_address(0), true);
+  race_check(address, bytes, true, __builtin_return_address(0), true);
 }
 std::string take_race_report() { return std::exchange(report, ""); }
 
 #endif
 
 }  // namespace simt
-
-#ifdef SIMT_RACE_DETECTOR
-
-#  define HOOK(name, bytes, write) \
-    void name(void* address) { simt::check(address, bytes, write, __builtin_return_address(0)); }
-#  define HOOKS(bytes)                               \
-    HOOK(__tsan_read##bytes, bytes, false)           \
-    HOOK(__tsan_write##bytes, bytes, true)           \
-    HOOK(__tsan_unaligned_read##bytes, bytes, false) \
-    HOOK(__tsan_unaligned_write##bytes, bytes, true)
-
-extern "C" {
-HOOKS(1)
-HOOKS(2)
-HOOKS(4)
-HOOKS(8)
-HOOKS(16)
-void __tsan_read_range(void* address, std::size_t bytes) {
-  simt::check(address, bytes, false, __builtin_return_address(0));
-}
-void __tsan_write_range(void* address, std::size_t bytes) {
-  simt::check(address, bytes, true, __builtin_return_address(0));
-}
-// What clang makes of copies and fills.
-void* __tsan_memcpy(void* to, const void* from, std::size_t bytes) {
-  __tsan_read_range(const_cast<void*>(from), bytes);
-  __tsan_write_range(to, bytes);
-  return std::memcpy(to, from, bytes);
-}
-void* __tsan_memset(void* to, int value, std::size_t bytes) {
-  __tsan_write_range(to, bytes);
-  return std::memset(to, value, bytes);
-}
-void __tsan_init() {}
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-void __tsan_vptr_update(void**, void*) {}
-void __tsan_vptr_read(void**) {}
-}
-
-#endif
