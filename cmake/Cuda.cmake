@@ -33,6 +33,12 @@ if(EVENKEEL_CUDA_MODE STREQUAL ON)
 endif()
 message(STATUS "CUDA kernels: ${EVENKEEL_CUDA_MODE}")
 
+# What the host's compiler is told about a .cu file.
+set(EK_EMULATED_FLAGS -x c++)
+if(EVENKEEL_RACE_DETECTOR)
+  list(APPEND EK_EMULATED_FLAGS -O1 -g1 -fsanitize=thread)
+endif()
+
 # ek_add_cuda(TARGET): adds the CUDA backend to the library.
 function(ek_add_cuda target)
   if(EVENKEEL_CUDA_MODE STREQUAL OFF)
@@ -46,12 +52,9 @@ function(ek_add_cuda target)
     target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
     target_link_libraries(${target} PRIVATE CUDA::cudart_static)
   else()
-    target_compile_definitions(${target} PRIVATE EVENKEEL_NO_CLONES)  # one version of the CPU's vector code: it builds faster
-    set(flags -x c++)
-    if(EVENKEEL_RACE_DETECTOR)
-      list(APPEND flags -O1 -g1 -fsanitize=thread)
-    endif()
-    set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${flags}")
+    # One version of the CPU's vector code: it builds faster.
+    target_compile_definitions(${target} PRIVATE EVENKEEL_NO_CLONES)
+    set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${EK_EMULATED_FLAGS}")
     add_subdirectory(${PROJECT_SOURCE_DIR}/tests/simt ${PROJECT_BINARY_DIR}/simt)
     target_link_libraries(${target} PRIVATE ek_simt)
   endif()

@@ -4,22 +4,22 @@
 
 #include <new>
 
-#ifdef __SANITIZE_ADDRESS__
-#  include <sanitizer/asan_interface.h>
-#  include <sanitizer/common_interface_defs.h>
-#endif
+#include "simt/asan.h"
 
 namespace simt {
+
+using boost::context::detail::fcontext_t;
+using boost::context::detail::transfer_t;
+
 namespace {
 
 constexpr std::size_t kGuard = 4096;
+std::size_t fibers = 0;
 
-boost::context::detail::fcontext_t host = nullptr;
-#ifdef __SANITIZE_ADDRESS__
+fcontext_t host = nullptr;  // while a fiber runs
 const void* host_stack = nullptr;
 std::size_t host_stack_bytes = 0;
-void* host_fake_stack = nullptr;
-#endif
+Fiber* started = nullptr;  // entered last
 
 }  // namespace
 
@@ -30,45 +30,51 @@ Fiber::Fiber(Body body) : body_(body) {
   mapping_ = static_cast<char*>(mapping);
   mprotect(mapping_, kGuard, PROT_NONE);
   stack_ = mapping_ + kGuard;
+  top_ = stack_ + kStackBytes - (fibers++ % 16) * 256;
   reset();
 }
 
 Fiber::~Fiber() { munmap(mapping_, kGuard + kStackBytes); }
 
 void Fiber::reset() {
-#ifdef __SANITIZE_ADDRESS__
-  __asan_unpoison_memory_region(stack_, kStackBytes);
-#endif
-  context_ = boost::context::detail::make_fcontext(stack_ + kStackBytes, kStackBytes, &Fiber::start);
+  SIMT_UNPOISON(stack_, kStackBytes);
+  context_ =
+      boost::context::detail::make_fcontext(top_, static_cast<std::size_t>(top_ - stack_), &Fiber::start);
 }
 
-void Fiber::start(boost::context::detail::transfer_t from) {
-  host = from.fctx;
-#ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(nullptr, &host_stack, &host_stack_bytes);
+inline void Fiber::arrive(transfer_t from, [[maybe_unused]] void* fake_stack) {
+  *static_cast<fcontext_t*>(from.data) = from.fctx;
+#ifdef SIMT_ASAN
+  const bool from_host = from.data == &host;
+  __sanitizer_finish_switch_fiber(fake_stack, from_host ? &host_stack : nullptr,
+                                  from_host ? &host_stack_bytes : nullptr);
 #endif
-  static_cast<Fiber*>(from.data)->body_();
+}
+
+inline void Fiber::jump(fcontext_t to, fcontext_t* here, [[maybe_unused]] const void* stack,
+                        [[maybe_unused]] std::size_t stack_bytes) {
+  void* fake_stack = nullptr;
+#ifdef SIMT_ASAN
+  __sanitizer_start_switch_fiber(&fake_stack, stack, stack_bytes);
+#endif
+  arrive(boost::context::detail::jump_fcontext(to, here), fake_stack);
+}
+
+void Fiber::start(transfer_t from) {
+  arrive(from, nullptr);
+  started->body_();
 }
 
 void Fiber::enter() {
-#ifdef __SANITIZE_ADDRESS__
-  __sanitizer_start_switch_fiber(&host_fake_stack, stack_, kStackBytes);
-#endif
-  context_ = boost::context::detail::jump_fcontext(context_, this).fctx;
-#ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(host_fake_stack, nullptr, nullptr);
-#endif
+  started = this;
+  jump(context_, &host, stack_, kStackBytes);
 }
 
-void Fiber::leave() {
-#ifdef __SANITIZE_ADDRESS__
-  void* fake_stack = nullptr;
-  __sanitizer_start_switch_fiber(&fake_stack, host_stack, host_stack_bytes);
-#endif
-  host = boost::context::detail::jump_fcontext(host, nullptr).fctx;
-#ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(fake_stack, &host_stack, &host_stack_bytes);
-#endif
+void Fiber::switch_to(Fiber& next) {
+  started = &next;
+  jump(next.context_, &context_, next.stack_, kStackBytes);
 }
+
+void Fiber::leave() { jump(host, &context_, host_stack, host_stack_bytes); }
 
 }  // namespace simt

@@ -17,9 +17,11 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  /// Host to fiber: continues it until it calls leave().
+  /// Host to fiber: continues it until a fiber calls leave().
   void enter();
-  /// Fiber to host.
+  /// From this fiber, which runs, to another one.
+  void switch_to(Fiber& next);
+  /// From this fiber, which runs, to the host.
   void leave();
   /// Forgets where the fiber was: it starts at body() again. Nothing on its stack is destroyed.
   void reset();
@@ -31,10 +33,15 @@ class Fiber {
 
  private:
   static void start(boost::context::detail::transfer_t from);
+  /// Jumps to a context, on its stack, and leaves in *here where to come back to.
+  static void jump(boost::context::detail::fcontext_t to, boost::context::detail::fcontext_t* here,
+                   const void* stack, std::size_t stack_bytes);
+  static void arrive(boost::context::detail::transfer_t from, void* fake_stack);
 
   Body body_;
   char* mapping_;
   char* stack_;  // above a guard page
+  char* top_;    // not at the same place of a page in all fibers, which the cache could not hold together
   boost::context::detail::fcontext_t context_ = nullptr;
 };
 

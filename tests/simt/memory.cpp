@@ -7,6 +7,9 @@
 #include <iterator>
 #include <map>
 #include <new>
+#include <utility>
+
+#include "simt/asan.h"
 
 namespace simt {
 namespace {
@@ -17,13 +20,14 @@ constexpr std::size_t kArenaBytes = std::size_t{4} << 30;  // reserved, not used
 /// Blocks by address. In the ASan build they come from malloc, else from one reserved range of addresses.
 struct Device {
   std::map<char*, std::size_t> blocks;
+  std::map<char*, std::size_t>::const_iterator found = blocks.end();  // the block of the last address
   std::multimap<std::size_t, char*> free_ranges;
   char* arena = nullptr;
   std::size_t used = 0;
   int accesses = 0;
 
   Device() {
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SIMT_ASAN
     void* range = mmap(nullptr, kArenaBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) throw std::bad_alloc();
     arena = static_cast<char*>(range);
@@ -35,7 +39,7 @@ struct Device {
   }
 
   char* take(std::size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
     void* block = nullptr;
     return posix_memalign(&block, 256, bytes) == 0 ? static_cast<char*>(block) : nullptr;
 #else
@@ -53,7 +57,7 @@ struct Device {
   }
 
   void give_back(char* block, std::size_t bytes) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SIMT_ASAN
     (void)bytes;
     std::free(block);
 #else
@@ -71,6 +75,7 @@ Device& device() {
 
 void* device_allocate(std::size_t bytes) {
   Device& d = device();
+  if (bytes > kArenaBytes) return nullptr;
   char* block = d.take(bytes == 0 ? 1 : bytes);
   if (block == nullptr) return nullptr;
   d.blocks.emplace(block, bytes);
@@ -85,16 +90,22 @@ bool device_free(void* pointer) {
   if (block == d.blocks.end()) return false;
   d.give_back(block->first, block->second);
   d.blocks.erase(block);
+  d.found = d.blocks.end();
   return true;
 }
 
 bool in_device_block(const void* address, std::size_t bytes) {
-  const Device& d = device();
+  Device& d = device();
   char* p = const_cast<char*>(static_cast<const char*>(address));
-  auto block = d.blocks.upper_bound(p);
-  if (block == d.blocks.begin()) return false;
-  --block;
-  return p + bytes <= block->first + block->second;
+  const auto holds = [&](const std::pair<char* const, std::size_t>& block) {
+    return p >= block.first && bytes <= block.second &&
+           static_cast<std::size_t>(p - block.first) <= block.second - bytes;
+  };
+  if (d.found != d.blocks.end() && holds(*d.found)) return true;
+  const auto next = d.blocks.upper_bound(p);
+  if (next == d.blocks.begin() || !holds(*std::prev(next))) return false;
+  d.found = std::prev(next);
+  return true;
 }
 
 bool is_device_address(const void* address) {

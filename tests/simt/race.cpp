@@ -1,14 +1,15 @@
-// The race detector. Kernels of the race build are compiled with -fsanitize=thread and linked with these
-// hooks instead of its runtime: every load and store of an unmodified kernel comes here. Two accesses to the
-// same bytes, one of them a write, must be ordered:
+// The race detector. Kernels of the race build are compiled with -fsanitize=thread and linked with
+// tsan_hooks.cpp instead of its runtime: every load and store of an unmodified kernel comes here. Two
+// accesses to the same bytes, one of them a write, must be ordered:
 //   same thread; or same block with a __syncthreads between; or same warp with a __syncwarp between, known
 //   from clocks; or different launches. Different blocks of a launch are never ordered. Atomics do not race
 //   with atomics. Shuffles and votes order nothing.
-// An access to memory of the host is reported too.
+// An access to memory of the host is reported too, and one past the end of a block of device memory.
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -22,198 +23,242 @@ namespace simt {
 #ifndef SIMT_RACE_DETECTOR
 
 void note_atomic(const void*, std::size_t) {}
-void race_check_block_begins() {}
 std::string take_race_report() { return ""; }
 
 #else
 
 namespace {
 
-constexpr std::size_t kGranule = 4;  // bytes that share a cell
+constexpr std::size_t kGranule = 4;  // bytes that share a cell, until one of them is accessed alone
 
-/// Who read a cell since its block's last barrier.
-enum class Readers : std::uint8_t { none, one, one_warp, many };
+/// Who read a cell since its block's last barrier: lanes of one warp, or more.
+enum class Readers : std::uint8_t { none, one_warp, many };
 
-/// The history of four bytes.
+/// The history of four bytes, or of one: the last write, and the reads since.
 struct Cell {
   std::uint32_t write_epoch = 0, read_epoch = 0;
   std::uint32_t write_clock = 0, read_clock = 0;
-  std::uint32_t read_by_blocks_in = 0;  // first epoch of a launch in which an earlier block read it too
+  // The first epoch of the launch in which blocks before the last one read it, or wrote it atomically.
+  std::uint32_t other_blocks_read = 0, other_blocks_wrote = 0;
+  std::uint32_t lanes = 0;  // of one_warp, a bit each
   std::uint16_t writer = 0, reader = 0;
-  std::uint8_t written_bytes = 0;  // a bit each
-  bool atomic = false;
   Readers readers = Readers::none;
+  bool atomic = false;      // the last write
+  bool many_warps = false;  // wrote it atomically since the last barrier
+  bool split = false;       // its bytes have cells of their own
 };
 
-std::vector<Cell> device_cells, shared_cells;
-std::unordered_map<const Cell*, WarpClock> warp_reads;  // of cells whose readers are one_warp
+/// The cells of the device's memory, or of the block's shared memory.
+struct Shadow {
+  std::vector<Cell> granules;
+  std::unordered_map<std::size_t, std::array<Cell, kGranule> > bytes;
+};
+
+/// One access, or the part of it in one cell.
+struct Access {
+  const char* address;
+  std::size_t bytes;
+  bool write, atomic;
+  const void* code;
+  std::uint32_t since;  // accesses of earlier epochs came before
+};
+
+Shadow device_shadow, shared_shadow;
 std::string report;
-bool next_is_atomic = false;
+bool busy = false;  // the detector's own library calls may be instrumented copies of a kernel file's
 
 /// Whether an access of thread `who` at `epoch` came before what the running thread does now.
-bool is_ordered(std::uint32_t epoch, unsigned who, std::uint32_t clock) {
-  if (epoch < epochs.first_of_launch) return true;
+bool is_ordered(const Access& now, std::uint32_t epoch, unsigned who, std::uint32_t clock) {
+  if (epoch < now.since) return true;
   if (epoch < epochs.first_of_block) return false;  // another block of this launch
   if (epoch < epochs.now || who == running->id) return true;
   return who / kWarp == running->warp() && running->clock[who % kWarp] >= clock;
 }
 
-void report_race(const char* kind, const void* address, unsigned who, std::uint32_t epoch, const void* code) {
+std::string describe(const char* p) {
+  return is_shared_address(p) ? "shared memory + " + std::to_string(p - shared_arena())
+                              : describe_device_address(p);
+}
+
+extern "C" char __executable_start, data_start;  // the program's code and constants lie between
+
+void report_first(const Access& access, std::string what) {
   if (!report.empty()) return;
   char place[64];
-  std::snprintf(place, sizeof place, ", code %p", code);
-  const auto* p = static_cast<const char*>(address);
-  report = std::string("race: ") + kind + " " +
-           (is_shared_address(p) ? "shared memory + " + std::to_string(p - shared_arena())
-                                 : describe_device_address(p)) +
-           " by thread " + std::to_string(running->id) + " and, unordered, thread " + std::to_string(who) +
-           (epoch < epochs.first_of_block ? " of another block" : "") + place;
+  std::snprintf(place, sizeof place, "; for addr2line: %#tx",
+                static_cast<const char*>(access.code) - &__executable_start);
+  report = std::move(what) + place;
 }
 
-bool races_with_reads(const Cell& cell) {
-  if (cell.read_by_blocks_in == epochs.first_of_launch) return true;
-  if (cell.readers == Readers::none || cell.read_epoch < epochs.first_of_launch) return false;
-  if (cell.read_epoch < epochs.first_of_block) return true;
-  if (cell.read_epoch < epochs.now) return false;
-  switch (cell.readers) {
-    case Readers::one:
-      return !is_ordered(cell.read_epoch, cell.reader, cell.read_clock);
-    case Readers::one_warp: {
-      if (cell.reader / kWarp != running->warp()) return true;
-      const WarpClock& clocks = warp_reads[&cell];
-      for (unsigned lane = 0; lane < kWarp; ++lane) {
-        if (lane != running->lane() && clocks[lane] != 0 && running->clock[lane] < clocks[lane]) return true;
-      }
-      return false;
-    }
-    default:
-      return true;
+void report_race(const Access& access, const char* kind, unsigned who, std::uint32_t epoch) {
+  report_first(access, std::string("race: ") + kind + " " + describe(access.address) + " by thread " +
+                           std::to_string(running->id) + " and, unordered, thread " + std::to_string(who) +
+                           (epoch < epochs.first_of_block ? " of another block" : ""));
+}
+
+/// Whether the running thread, of the same warp, has synchronised with all lanes that read the cell.
+bool is_ordered_after_lanes(const Cell& cell) {
+  for (unsigned lanes = cell.lanes & ~(1u << running->lane()); lanes != 0; lanes &= lanes - 1) {
+    if (running->clock[static_cast<unsigned>(std::countr_zero(lanes))] < cell.read_clock) return false;
   }
+  return true;
 }
 
-void note_write(Cell& cell, std::uint8_t bytes, bool atomic) {
+bool is_ordered_after_reads(const Access& access, const Cell& cell) {
+  if (cell.other_blocks_read == epochs.first_of_launch) return false;
+  if (cell.readers == Readers::none || cell.read_epoch < access.since) return true;
+  if (cell.read_epoch < epochs.first_of_block) return false;
+  if (cell.read_epoch < epochs.now) return true;
+  return cell.readers == Readers::one_warp && cell.reader / kWarp == running->warp() &&
+         is_ordered_after_lanes(cell);
+}
+
+/// Whether it is ordered after all writes, which atomics need not be after atomics.
+bool is_ordered_after_writes(const Access& access, const Cell& cell) {
+  if (cell.write_epoch < access.since || (access.atomic && cell.atomic)) return true;
+  if (cell.other_blocks_wrote == epochs.first_of_launch) return false;
+  if (cell.many_warps && cell.write_epoch == epochs.now) return false;
+  return is_ordered(access, cell.write_epoch, cell.writer, cell.write_clock);
+}
+
+void note_write(const Access& access, Cell& cell) {
+  const bool same_launch = cell.write_epoch >= access.since, same_phase = cell.write_epoch == epochs.now;
+  if (same_launch && cell.write_epoch < epochs.first_of_block)
+    cell.other_blocks_wrote = epochs.first_of_launch;
+  cell.many_warps = same_phase && access.atomic && cell.atomic &&
+                    (cell.many_warps || cell.writer / kWarp != running->warp());
   cell.write_epoch = epochs.now;
   cell.write_clock = running->clock[running->lane()];
   cell.writer = static_cast<std::uint16_t>(running->id);
-  cell.written_bytes = bytes;
-  cell.atomic = atomic;
+  cell.atomic = access.atomic;
   cell.readers = Readers::none;
 }
 
-void note_read(Cell& cell) {
-  const bool current_phase = cell.readers != Readers::none && cell.read_epoch == epochs.now;
-  if (cell.readers != Readers::none && cell.read_epoch >= epochs.first_of_launch &&
-      cell.read_epoch < epochs.first_of_block) {
-    cell.read_by_blocks_in = epochs.first_of_launch;
+/// Adds the running thread to the lanes that read the cell, of which one clock is kept. Lanes that it comes
+/// after are replaced: who comes after it comes after them. Else the earlier clock stays: where lanes of a
+/// warp synchronise by parts a race may be missed, but none is invented.
+void note_lane(Cell& cell) {
+  const unsigned lane = 1u << running->lane();
+  const std::uint32_t clock = running->clock[running->lane()];
+  if (clock != cell.read_clock && is_ordered_after_lanes(cell)) {
+    cell.lanes = lane;
+    cell.read_clock = clock;
+  } else {
+    cell.lanes |= lane;
+    cell.read_clock = std::min(cell.read_clock, clock);
   }
-  if (!current_phase) {
-    cell.readers = Readers::one;
-  } else if (cell.readers == Readers::one && cell.reader != running->id) {
-    if (cell.reader / kWarp == running->warp()) {
-      cell.readers = Readers::one_warp;
-      WarpClock& clocks = warp_reads[&cell] = {};
-      clocks[cell.reader % kWarp] = cell.read_clock;
-    } else {
-      cell.readers = Readers::many;
-    }
+}
+
+void note_read(const Access& access, Cell& cell) {
+  if (cell.readers == Readers::none || cell.read_epoch != epochs.now) {
+    if (cell.readers != Readers::none && cell.read_epoch >= access.since &&
+        cell.read_epoch < epochs.first_of_block)
+      cell.other_blocks_read = epochs.first_of_launch;
+    cell.readers = Readers::one_warp;
+    cell.read_epoch = epochs.now;
+    cell.read_clock = running->clock[running->lane()];
+    cell.lanes = 1u << running->lane();
   } else if (cell.readers == Readers::one_warp && cell.reader / kWarp != running->warp()) {
     cell.readers = Readers::many;
+  } else if (cell.readers == Readers::one_warp) {
+    note_lane(cell);
   }
   cell.reader = static_cast<std::uint16_t>(running->id);
-  cell.read_epoch = epochs.now;
-  cell.read_clock = running->clock[running->lane()];
-  if (cell.readers == Readers::one_warp) warp_reads[&cell][running->lane()] = cell.read_clock;
 }
 
-extern "C" char __executable_start, end;  // of the program's image, which holds its constants
-
-/// Parameters, the thread's own stack and the program's constants belong to no race.
-bool is_private(const void* address) {
-  return running->fiber->owns(address) || (address >= arguments_begin && address < arguments_end) ||
-         (address >= &__executable_start && address < &end);
-}
-
-void access(const void* address, std::size_t bytes, bool write, const void* code) {
-  if (running == nullptr) return;
-  const bool atomic = std::exchange(next_is_atomic, false);
-  std::vector<Cell>* cells = nullptr;
-  std::size_t first = 0;
-  if (is_shared_address(address)) {
-    cells = &shared_cells;
-    first = static_cast<std::size_t>(static_cast<const char*>(address) - shared_arena());
-  } else if (is_device_address(address)) {
-    cells = &device_cells;
-    first = device_offset(address);
-    if (!in_device_block(address, bytes) && report.empty())
-      report =
-          "access past the end: " + std::to_string(bytes) + " bytes at " + describe_device_address(address);
-  } else {
-    if (!is_private(address) && report.empty()) report = "access to memory of the host";
+/// `access.address` is the cell's.
+void visit(const Access& access, Cell& cell) {
+  if (!is_ordered_after_writes(access, cell))
+    report_race(access, access.write ? "two writes to" : "read after write of", cell.writer,
+                cell.write_epoch);
+  if (!access.write) {
+    note_read(access, cell);
     return;
   }
-  const std::size_t last = first + bytes - 1;
-  if (cells->size() <= last / kGranule) cells->resize(last / kGranule + (std::size_t{1} << 16));
-  for (std::size_t granule = first / kGranule; granule <= last / kGranule; ++granule) {
-    Cell& cell = (*cells)[granule];
-    std::uint8_t touched = 0;
-    for (std::size_t b = 0; b < kGranule; ++b) {
-      const std::size_t at = granule * kGranule + b;
-      if (at >= first && at <= last) touched |= static_cast<std::uint8_t>(1 << b);
-    }
-    if (cell.write_epoch != 0 && (cell.written_bytes & touched) != 0 && !(atomic && cell.atomic) &&
-        !is_ordered(cell.write_epoch, cell.writer, cell.write_clock))
-      report_race(write ? "two writes to" : "read after write of", address, cell.writer, cell.write_epoch,
-                  code);
-    if (write) {
-      if (touched == 0xF && races_with_reads(cell))
-        report_race("write after read of", address, cell.reader, cell.read_epoch, code);
-      note_write(cell, touched, atomic);
-    } else {
-      note_read(cell);
+  if (!is_ordered_after_reads(access, cell))
+    report_race(access, "write after read of", cell.reader, cell.read_epoch);
+  note_write(access, cell);
+}
+
+bool is_old(const Access& access, const Cell& cell) {
+  return cell.write_epoch < access.since && cell.read_epoch < access.since;
+}
+
+/// Visits the cells of bytes [from, to) of one granule; `access.address` is that of `from`.
+void visit_granule(Access access, Shadow& shadow, std::size_t granule, std::size_t from, std::size_t to) {
+  Cell& cell = shadow.granules[granule];
+  const bool whole = to - from == kGranule;
+  if (whole && cell.split) {
+    const auto& bytes = shadow.bytes[granule];
+    if (std::all_of(bytes.begin(), bytes.end(), [&](const Cell& c) { return is_old(access, c); })) {
+      shadow.bytes.erase(granule);
+      cell = {};
     }
   }
+  if (!whole && !cell.split) {
+    cell.split = true;
+    shadow.bytes[granule].fill(cell);
+  }
+  if (!cell.split) {
+    visit(access, cell);
+    return;
+  }
+  auto& bytes = shadow.bytes[granule];
+  for (; from < to; ++from, ++access.address) visit(access, bytes[from % kGranule]);
+}
+
+/// `first`: the number of the access's first byte within the shadow.
+void visit_granules(const Access& access, Shadow& shadow, std::size_t first) {
+  const std::size_t end = first + access.bytes;
+  if (shadow.granules.size() * kGranule < end)
+    shadow.granules.resize(end / kGranule + (std::size_t{1} << 16));
+  if (Cell& cell = shadow.granules[first / kGranule];
+      access.bytes == kGranule && first % kGranule == 0 && !cell.split) {
+    visit(access, cell);
+    return;
+  }
+  Access part = access;
+  for (std::size_t from = first, to; from < end; from = to) {
+    to = std::min(end, from / kGranule * kGranule + kGranule);
+    visit_granule(part, shadow, from / kGranule, from, to);
+    part.address += to - from;
+  }
+}
+
+/// The thread's own stack, its parameters, the program's constants and the built-in variables.
+bool is_private(const Access& access) {
+  const char* p = access.address;
+  const auto* built_in = reinterpret_cast<const char*>(&current);
+  return running->fiber->owns(p) || (p >= arguments_begin && p < arguments_end) ||
+         (!access.write && ((p >= &__executable_start && p < &data_start) ||
+                            (p >= built_in && p < built_in + sizeof current)));
 }
 
 }  // namespace
 
-void note_atomic(const void* address, std::size_t bytes) {
-  next_is_atomic = true;
-  access(address, bytes, true, __builtin_return_address(0));
+void race_check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic) {
+  if (running == nullptr || busy || bytes == 0) return;
+  busy = true;
+  Access access{static_cast<const char*>(address), bytes, write, atomic, code, epochs.first_of_launch};
+  if (is_shared_address(address)) {
+    access.since = epochs.first_of_block;
+    visit_granules(access, shared_shadow, static_cast<std::size_t>(access.address - shared_arena()));
+  } else if (is_device_address(address)) {
+    if (!in_device_block(address, bytes))
+      report_first(access, "access of " + std::to_string(bytes) + " bytes past the end of a block, at " +
+                               describe_device_address(address));
+    visit_granules(access, device_shadow, device_offset(address));
+  } else if (!is_private(access)) {
+    report_first(access, std::string(write ? "write" : "read") + " of the host's memory");
+  }
+  busy = false;
 }
-void race_check_block_begins() { warp_reads.clear(); }
+
+void note_atomic(const void* address, std::size_t bytes) {
+  race_check(address, bytes, true, __builtin_return_address(0), true);
+}
 std::string take_race_report() { return std::exchange(report, ""); }
 
 #endif
 
 }  // namespace simt
-
-#ifdef SIMT_RACE_DETECTOR
-
-#  define HOOK(name, bytes, write) \
-    void name(void* address) { simt::access(address, bytes, write, __builtin_return_address(0)); }
-#  define HOOKS(bytes)                               \
-    HOOK(__tsan_read##bytes, bytes, false)           \
-    HOOK(__tsan_write##bytes, bytes, true)           \
-    HOOK(__tsan_unaligned_read##bytes, bytes, false) \
-    HOOK(__tsan_unaligned_write##bytes, bytes, true)
-
-extern "C" {
-HOOKS(1)
-HOOKS(2)
-HOOKS(4)
-HOOKS(8)
-HOOKS(16)
-void __tsan_read_range(void* address, std::size_t bytes) {
-  simt::access(address, bytes, false, __builtin_return_address(0));
-}
-void __tsan_write_range(void* address, std::size_t bytes) {
-  simt::access(address, bytes, true, __builtin_return_address(0));
-}
-void __tsan_init() {}
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-void __tsan_vptr_update(void**, void*) {}
-void __tsan_vptr_read(void**) {}
-}
-
-#endif

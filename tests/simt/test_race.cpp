@@ -1,0 +1,26 @@
+// The race detector, both ways: silent on correct kernels, which every build runs, and in the race build it
+// reports each race.
+#include "catch.h"
+#include "simt/device_array.h"
+#include "simt/race_kernels.h"
+
+namespace {
+
+void check_cases(const std::vector<RaceCase>& cases) {
+  for (const RaceCase& c : cases) {
+    INFO(c.name);
+    CHECK(simt::test::failure_of([&] { c.run(false); }) == "no failure");
+#ifdef SIMT_RACE_DETECTOR
+    if (c.expected == nullptr) continue;
+    const std::string report = simt::test::failure_of([&] { c.run(true); });
+    CAPTURE(report);
+    CHECK(report.find(c.expected) != std::string::npos);
+    CHECK(simt::test::failure_of([&] { c.run(false); }) == "no failure");
+#endif
+  }
+}
+
+}  // namespace
+
+TEST_CASE("shared memory") { check_cases(shared_memory_cases()); }
+TEST_CASE("global memory") { check_cases(global_memory_cases()); }
