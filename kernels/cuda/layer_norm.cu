@@ -15,11 +15,12 @@ struct RowChunks {
   ParameterPartials<T> partials;
 };
 
-/// Chunks of at least 4 rows, and no more of them than keep 2^17 threads busy.
+/// Chunks of at least 4 rows where that makes 256 of them or more, and no more than keep 2^17 threads busy.
 template <typename T>
 RowChunks<T> row_chunks(std::int64_t M, std::int64_t D, std::int64_t threads_per_row) {
-  constexpr std::int64_t kFewestRows = 4, kThreads = 1 << 17;
-  const std::int64_t rows = std::max(kFewestRows, blocks_for(M * threads_per_row, kThreads));
+  constexpr std::int64_t kFewestRows = 4, kFewestChunks = 256, kThreads = 1 << 17;
+  const std::int64_t rows = std::max(
+      {std::int64_t{1}, std::min(kFewestRows, M / kFewestChunks), blocks_for(M * threads_per_row, kThreads)});
   const std::int64_t count = blocks_for(M, rows);
   return {rows, count, {nullptr, count, D}};
 }

@@ -12,15 +12,11 @@ inline constexpr int kPixelThreads = 128;
 /// With up to so many channels backward holds a pixel's dy, x, dgamma and dbeta in registers.
 inline constexpr int kFewChannels = 16;
 
-/// Where the channels of a pixel are: c of pixel i is at `at` + c*S of x, and its mean and rstd at i.
-struct Pixel {
-  std::int64_t at;
-
-  __device__ __forceinline__ Pixel(std::int64_t i, std::int64_t C, std::int64_t S) {
-    const Division d = divide(i, S);
-    at = d.quotient * C * S + d.remainder;
-  }
-};
+/// Where the first channel of pixel i of [N, S] is in x [N, C, S]; the others follow S apart.
+__device__ __forceinline__ std::int64_t pixel_offset(std::int64_t i, std::int64_t C, std::int64_t S) {
+  const Division d = divide(i, S);
+  return d.quotient * C * S + d.remainder;
+}
 
 template <typename T>
 __device__ __forceinline__ T value_or(const T* p, std::int64_t c, T otherwise) {
@@ -51,12 +47,12 @@ __global__ void __launch_bounds__(kPixelThreads)
     layer_norm2d_forward_held(LayerNorm2dForwardArgs<T> a, T eps) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;
-  const Pixel pixel(i, a.C, a.S);
+  const std::int64_t at = pixel_offset(i, a.C, a.S);
   const int C = static_cast<int>(a.C);
   T x[MOST];
   EK_UNROLL
-  for (int c = 0; c < MOST; ++c) x[c] = c < C ? a.x[pixel.at + c * a.S] : T(0);
-  normalize_pixel(a, eps, i, pixel.at, [&](const auto& f) {
+  for (int c = 0; c < MOST; ++c) x[c] = c < C ? a.x[at + c * a.S] : T(0);
+  normalize_pixel(a, eps, i, at, [&](const auto& f) {
     EK_UNROLL
     for (int c = 0; c < MOST; ++c) {
       if (c < C) f(c, x[c]);
@@ -71,9 +67,9 @@ __global__ void __launch_bounds__(kPixelThreads)
     layer_norm2d_forward_long(LayerNorm2dForwardArgs<T> a, T eps) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;
-  const Pixel pixel(i, a.C, a.S);
-  normalize_pixel(a, eps, i, pixel.at, [&](const auto& f) {
-    for (std::int64_t c = 0; c < a.C; ++c) f(c, a.x[pixel.at + c * a.S]);
+  const std::int64_t at = pixel_offset(i, a.C, a.S);
+  normalize_pixel(a, eps, i, at, [&](const auto& f) {
+    for (std::int64_t c = 0; c < a.C; ++c) f(c, a.x[at + c * a.S]);
   });
 }
 
@@ -91,13 +87,13 @@ __global__ void __launch_bounds__(kPixelThreads)
   for (std::int64_t strip = 0; strip < strips; ++strip) {
     const std::int64_t i = (blockIdx.x * strips + strip) * kPixelThreads + threadIdx.x;
     if (i >= a.N * a.S) break;
-    const Pixel pixel(i, a.C, a.S);
+    const std::int64_t at = pixel_offset(i, a.C, a.S);
     const T mean = a.mean[i], rstd = a.rstd[i];
     T dy[kFewChannels], x[kFewChannels];
     EK_UNROLL
     for (int c = 0; c < kFewChannels; ++c) {
-      dy[c] = c < C ? a.dy[pixel.at + c * a.S] : T(0);
-      x[c] = c < C ? a.x[pixel.at + c * a.S] : T(0);
+      dy[c] = c < C ? a.dy[at + c * a.S] : T(0);
+      x[c] = c < C ? a.x[at + c * a.S] : T(0);
     }
     GradientSums<T> sums;
     EK_UNROLL
@@ -111,7 +107,7 @@ __global__ void __launch_bounds__(kPixelThreads)
       dgamma[c] += dy[c] * (gradient.mean.centre(x[c]) * rstd);
       dbeta[c] += dy[c];
       const T scale = value_or(a.gamma, c, T(1)) * rstd;
-      if (a.dx != nullptr) a.dx[pixel.at + c * a.S] = gradient.at(scale, dy[c], x[c]);
+      if (a.dx != nullptr) a.dx[at + c * a.S] = gradient.at(scale, dy[c], x[c]);
     }
   }
   if (partials.sums == nullptr) return;
@@ -132,8 +128,8 @@ __global__ void __launch_bounds__(kPixelThreads)
     layer_norm2d_backward_long(LayerNorm2dBackwardArgs<T> a, T* rest) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;
-  const Pixel pixel(i, a.C, a.S);
-  const T *const dy = a.dy + pixel.at, *const x = a.x + pixel.at;
+  const std::int64_t at = pixel_offset(i, a.C, a.S);
+  const T *const dy = a.dy + at, *const x = a.x + at;
   const T mean = a.mean[i], rstd = a.rstd[i];
   GradientSums<T> sums;
   for (std::int64_t c = 0; c < a.C; ++c)
@@ -143,7 +139,7 @@ __global__ void __launch_bounds__(kPixelThreads)
   if (a.dx == nullptr) return;
   for (std::int64_t c = 0; c < a.C; ++c) {
     const T scale = value_or(a.gamma, c, T(1)) * rstd;
-    a.dx[pixel.at + c * a.S] = gradient.at(scale, dy[c * a.S], x[c * a.S]);
+    a.dx[at + c * a.S] = gradient.at(scale, dy[c * a.S], x[c * a.S]);
   }
 }
 
