@@ -11,7 +11,7 @@
 namespace evenkeel {
 
 /// What a random number is used for. Part of the counter, so that no two uses share numbers.
-enum class RandomPurpose : std::uint32_t { tensor = 1, init, dropout, shuffle, rotate };
+enum class RandomPurpose : std::uint32_t { init = 1, dropout, shuffle, rotate, tensor };
 
 /// Names one stream of random numbers; number i of it is a pure function of (key, i).
 struct RandomKey {

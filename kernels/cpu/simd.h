@@ -7,7 +7,8 @@
 
 // Only in functions that contain no lambda that is not inlined and no OpenMP region: those would not be
 // cloned. Under a sanitizer there are no clones, as its checks do not survive the loader's early resolution.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EVENKEEL_SANITIZED) && !defined(EVENKEEL_NO_CLONES)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EVENKEEL_SANITIZED) && \
+    !defined(EVENKEEL_NO_CLONES)
 #  define EK_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #  define EK_SIMD

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# train_mnist on a CUDA device, real or emulated:   test_apps_cuda.sh PATH/train_mnist
+# Skipped (77) without a device or without MNIST.
+set -uo pipefail
+train=$1
+data=${EVENKEEL_DATA:-$(dirname "$0")/../data/mnist}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+fail() { echo "FAILED: $*" && failures=$((failures + 1)); }
+
+# Where the device is emulated, a machine without one can be too.
+refuses() {
+  local words=$1 message
+  shift
+  message=$(env "$@" "$train" --device cuda --epochs 1 --out "$work/none" 2>&1 >/dev/null)
+  local code=$?
+  [ $code -eq 4 ] || fail "exit code $code, not 4, with $*"
+  [ "$(wc -l <<<"$message")" -eq 1 ] || fail "more than one line: $message"
+  case "$message" in *"$words"*) ;; *) fail "no \"$words\" in \"$message\"" ;; esac
+}
+if ! "$train" --device cuda --epochs 0 --data "$work" 2>&1 | grep -q "not available"; then
+  if [ "${SIMT_ORDERS:-}" != "" ]; then
+    refuses "there is no NVIDIA driver" SIMT_DEVICES=-1
+    refuses "there is no CUDA device" SIMT_DEVICES=0
+  fi
+else
+  echo "skipped: no CUDA device" && exit 77
+fi
+if [ ! -e "$data/train-images-idx3-ubyte" ] && [ ! -e "$data/train-images-idx3-ubyte.gz" ] && [ ! -d "$data/MNIST" ]; then
+  echo "skipped: no MNIST in $data" && exit 77
+fi
+
+# The same few steps on both devices: the same run but for rounding.
+last() { tail -1 "$work/$1/metrics.jsonl" | sed -n "s/.*\"$2\":\([-0-9.e]*\).*/\1/p"; }
+for device in cpu cuda; do
+  "$train" --device $device --norm gn --epochs 1 --max-steps 4 --seed 1 --data "$data" --quiet --out "$work/$device" \
+    >"$work/$device.log" 2>&1 || fail "$device: $(tail -1 "$work/$device.log")"
+done
+grep -q "device cuda:0" "$work/cuda.log" || fail "the device is not named: $(head -1 "$work/cuda.log")"
+awk -v a="$(last cpu loss)" -v b="$(last cuda loss)" \
+  'BEGIN { d = a - b; exit !(a > 0 && d <= 1e-4 * a && -d <= 1e-4 * a) }' ||
+  fail "test loss $(last cpu loss) on the CPU, $(last cuda loss) on the device"
+awk -v a="$(last cpu accuracy)" -v b="$(last cuda accuracy)" \
+  'BEGIN { d = a - b; exit !(a > 0 && d <= 0.001 && -d <= 0.001) }' ||
+  fail "accuracy $(last cpu accuracy) on the CPU, $(last cuda accuracy) on the device"
+
+[ $failures -eq 0 ] && echo "all checks passed"
+exit $((failures > 0))
