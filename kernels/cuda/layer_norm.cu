@@ -83,7 +83,7 @@ __device__ __forceinline__ void row_gradients(const LayerNormBackwardArgs<T>& a,
 
 /// Short rows: `lanes` neighbouring lanes a chunk. Bytes: 3 M D sizeof(T), and 2 D sizeof(T) a chunk.
 template <int N, int K, typename T>
-__global__ void __launch_bounds__(kWarpRowThreads)
+__global__ void __launch_bounds__(kWarpRowThreads, 6)
     layer_norm_backward_warp(LayerNormBackwardArgs<T> a, RowChunks<T> chunks, int lanes) {
   row_gradients<N, K>(a, chunks, LaneTeam{lanes}, thread_number() / lanes);
 }
