@@ -1,78 +1,18 @@
 #include "kernels/batch_norm.h"
 
+#include "kernels/cuda/channel_chunks.cuh"
 #include "kernels/cuda/norm.cuh"
 
 namespace evenkeel::cuda {
 namespace {
 
-inline constexpr int kThreads = 256;
-
-/// The N*S elements of each channel of x [N, C, S], cut into chunks of a block each: kThreads threads with K
-/// vectors of V elements. Blocks are numbered [chunk, channel], so that neighbours read neighbouring planes.
-struct Chunks {
-  std::int64_t C, S, count;        // count: elements a channel
-  std::int64_t size, per_channel;  // elements a chunk, chunks a channel
-  std::int64_t step_n, step_s;     // from one vector of a thread to its next
-
-  Chunks(std::int64_t N, std::int64_t C_, std::int64_t S_, int elements, int V)
-      : C(C_),
-        S(S_),
-        count(N * S),
-        size(std::int64_t{kThreads} * elements),
-        per_channel(blocks_for(count, size)) {
-    step_n = S > 0 ? std::int64_t{kThreads} * V / S : 0;
-    step_s = S > 0 ? std::int64_t{kThreads} * V % S : 0;
-  }
-  std::int64_t blocks() const { return C * per_channel; }
-  __device__ __forceinline__ std::int64_t elements_of(std::int64_t chunk) const {
-    return min(size, count - chunk * size);
-  }
-};
-
-/// Where this thread's K vectors of its block's chunk are in x.
-template <int V, int K>
-struct Place {
-  std::int64_t channel, chunk;
-  std::int64_t at[K];  // -1: past the end
-
-  __device__ __forceinline__ explicit Place(const Chunks& c)
-      : channel(blockIdx.x % c.C), chunk(blockIdx.x / c.C) {
-    std::int64_t e = chunk * c.size + static_cast<int>(threadIdx.x) * V;
-    std::int64_t n, s;
-    if ((e | c.S) >> 32 == 0) {  // the division of 32-bit numbers is several times faster
-      n = static_cast<std::uint32_t>(e) / static_cast<std::uint32_t>(c.S);
-      s = static_cast<std::uint32_t>(e) % static_cast<std::uint32_t>(c.S);
-    } else {
-      n = e / c.S;
-      s = e % c.S;
-    }
-    EK_UNROLL
-    for (int k = 0; k < K; ++k) {
-      at[k] = e < c.count ? (n * c.C + channel) * c.S + s : -1;
-      e += kThreads * V;
-      n += c.step_n;
-      s += c.step_s;
-      if (s >= c.S) {
-        s -= c.S;
-        ++n;
-      }
-    }
-  }
-  /// The vectors of p, zeros past the end.
-  template <typename T>
-  __device__ __forceinline__ void load_from(const T* p, Vector<T, V> (&values)[K]) const {
-    EK_UNROLL
-    for (int k = 0; k < K; ++k) values[k] = at[k] >= 0 ? load<V>(p + at[k]) : Vector<T, V>{};
-  }
-};
-
 // --- forward -----------------------------------------------------------------------------------------------
 
 /// Moments of every chunk [C, chunks]. Bytes: N C S sizeof(T), and 3 sizeof(T) a chunk.
 template <int V, int K, typename T>
-__global__ void __launch_bounds__(kThreads)
-    batch_norm_chunk_moments(Moments<T>* out, const T* x, Chunks chunks) {
-  const Place<V, K> place(chunks);
+__global__ void __launch_bounds__(kChunkThreads)
+    batch_norm_chunk_moments(Moments<T>* out, const T* x, ChannelChunks chunks) {
+  const ChunkPlace<V, K> place(chunks);
   Vector<T, V> values[K];
   place.load_from(x, values);
   const Count<T> count(chunks.elements_of(place.chunk));
@@ -106,21 +46,21 @@ __device__ __forceinline__ Normalizer<T> normalizer(const BatchNormForwardArgs<T
 /// A block a channel: merges the moments of its chunks (Chan, Golub and LeVeque, 1979), as offsets from the
 /// first chunk's mean, which keep the digits. Bytes: 3 sizeof(T) a chunk, twice, the second time from cache.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kChunkThreads)
     batch_norm_merge_moments(BatchNormForwardArgs<T> a, T eps, T momentum, const Moments<T>* moments,
-                             Chunks chunks, Normalizer<T>* out) {
+                             ChannelChunks chunks, Normalizer<T>* out) {
   const std::int64_t c = blockIdx.x;
   const Moments<T>* const of_channel = moments + c * chunks.per_channel;
-  const SplitMean<T> first = of_channel[0].mean;
+  const SplitMean<T> first = chunks.per_channel > 0 ? of_channel[0].mean : SplitMean<T>{};
   const Count<T> count(chunks.count);
   const auto offset = [&](std::int64_t k) {
     return (of_channel[k].mean.high - first.high) + (of_channel[k].mean.low - first.low);
   };
   T mean = 0, m2 = 0;
-  for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kThreads)
+  for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads)
     mean += static_cast<T>(chunks.elements_of(k)) * count.inverse * offset(k);
   block_sum(mean);
-  for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kThreads) {
+  for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads) {
     const T d = offset(k) - mean;
     m2 += of_channel[k].m2 + static_cast<T>(chunks.elements_of(k)) * d * d;
   }
@@ -135,7 +75,7 @@ __global__ void __launch_bounds__(kThreads)
 
 /// Evaluation: the running statistics in the batch's place. A thread a channel. Bytes: 10 C sizeof(T).
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kChunkThreads)
     batch_norm_use_running(BatchNormForwardArgs<T> a, T eps, Normalizer<T>* out) {
   const std::int64_t c = thread_number();
   if (c >= a.C) return;
@@ -145,9 +85,9 @@ __global__ void __launch_bounds__(kThreads)
 
 /// y = (x - mean) scale + shift. Bytes: 2 N C S sizeof(T).
 template <int V, int K, typename T>
-__global__ void __launch_bounds__(kThreads)
-    batch_norm_normalize(T* y, const T* x, const Normalizer<T>* normalizers, Chunks chunks) {
-  const Place<V, K> place(chunks);
+__global__ void __launch_bounds__(kChunkThreads)
+    batch_norm_normalize(T* y, const T* x, const Normalizer<T>* normalizers, ChannelChunks chunks) {
+  const ChunkPlace<V, K> place(chunks);
   Vector<T, V> values[K];
   place.load_from(x, values);
   const Normalizer<T> n = normalizers[place.channel];
@@ -163,9 +103,9 @@ __global__ void __launch_bounds__(kThreads)
 
 /// Sums of every chunk [C, chunks]. Bytes: 2 N C S sizeof(T), and 3 sizeof(T) a chunk.
 template <int V, int K, typename T>
-__global__ void __launch_bounds__(kThreads)
-    batch_norm_chunk_gradient_sums(GradientSums<T>* out, BatchNormBackwardArgs<T> a, Chunks chunks) {
-  const Place<V, K> place(chunks);
+__global__ void __launch_bounds__(kChunkThreads, 2)
+    batch_norm_chunk_gradient_sums(GradientSums<T>* out, BatchNormBackwardArgs<T> a, ChannelChunks chunks) {
+  const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy[K], x[K];
   place.load_from(a.dy, dy);
   place.load_from(a.x, x);
@@ -191,12 +131,12 @@ struct ChannelGradient {
 
 /// A block a channel: dgamma, dbeta, and the coefficients of dx. Bytes: 3 sizeof(T) a chunk.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    batch_norm_merge_gradient_sums(BatchNormBackwardArgs<T> a, const GradientSums<T>* sums, Chunks chunks,
-                                   ChannelGradient<T>* out) {
+__global__ void __launch_bounds__(kChunkThreads)
+    batch_norm_merge_gradient_sums(BatchNormBackwardArgs<T> a, const GradientSums<T>* sums,
+                                   ChannelChunks chunks, ChannelGradient<T>* out) {
   const std::int64_t c = blockIdx.x;
   GradientSums<T> total;
-  for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kThreads)
+  for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads)
     total.add(sums[c * chunks.per_channel + k]);
   block_sum(total.dy, total.dy_x, total.x);
   if (threadIdx.x != 0) return;
@@ -213,10 +153,10 @@ __global__ void __launch_bounds__(kThreads)
 
 /// dx. Bytes: 3 N C S sizeof(T).
 template <int V, int K, typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kChunkThreads)
     batch_norm_input_gradient(T* dx, const T* dy, const T* x, const ChannelGradient<T>* gradients,
-                              Chunks chunks) {
-  const Place<V, K> place(chunks);
+                              ChannelChunks chunks) {
+  const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy_part[K], x_part[K];
   place.load_from(dy, dy_part);
   place.load_from(x, x_part);
@@ -237,7 +177,7 @@ template <typename A, typename B>
 struct Scratch {
   A* of_channel;
   B* of_chunk;
-  Scratch(const Chunks& chunks, Stream stream) {
+  Scratch(const ChannelChunks& chunks, Stream stream) {
     const std::int64_t first = chunks.C * static_cast<std::int64_t>(sizeof(A));
     of_channel =
         static_cast<A*>(workspace(stream, first + chunks.blocks() * static_cast<std::int64_t>(sizeof(B))));
@@ -248,18 +188,18 @@ struct Scratch {
 template <int V, typename T>
 void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
   constexpr int kElements = 64 / static_cast<int>(sizeof(T)), K = kElements / V;
-  const Chunks chunks(a.N, a.C, a.S, kElements, V);
+  const ChannelChunks chunks(a.N, a.C, a.S, kElements, V);
   const Scratch<Normalizer<T>, Moments<T>> scratch(chunks, stream);
   const T eps = static_cast<T>(a.eps), momentum = static_cast<T>(a.momentum);
-  const LaunchConfig whole{chunks.blocks(), kThreads, 0, stream};
+  const LaunchConfig whole{chunks.blocks(), kChunkThreads, 0, stream};
   if (a.training) {
     launch("batch_norm_chunk_moments", batch_norm_chunk_moments<V, K, T>, whole, scratch.of_chunk, a.x,
            chunks);
-    launch("batch_norm_merge_moments", batch_norm_merge_moments<T>, {a.C, kThreads, 0, stream}, a, eps,
+    launch("batch_norm_merge_moments", batch_norm_merge_moments<T>, {a.C, kChunkThreads, 0, stream}, a, eps,
            momentum, scratch.of_chunk, chunks, scratch.of_channel);
   } else {
     launch("batch_norm_use_running", batch_norm_use_running<T>,
-           {blocks_for(a.C, kThreads), kThreads, 0, stream}, a, eps, scratch.of_channel);
+           {blocks_for(a.C, kChunkThreads), kChunkThreads, 0, stream}, a, eps, scratch.of_channel);
   }
   launch("batch_norm_normalize", batch_norm_normalize<V, K, T>, whole, a.y, a.x, scratch.of_channel, chunks);
 }
@@ -267,13 +207,13 @@ void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
 template <int V, typename T>
 void backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
   constexpr int kElements = 64 / static_cast<int>(sizeof(T)), K = kElements / V;
-  const Chunks chunks(a.N, a.C, a.S, kElements, V);
+  const ChannelChunks chunks(a.N, a.C, a.S, kElements, V);
   const Scratch<ChannelGradient<T>, GradientSums<T>> scratch(chunks, stream);
-  const LaunchConfig whole{chunks.blocks(), kThreads, 0, stream};
+  const LaunchConfig whole{chunks.blocks(), kChunkThreads, 0, stream};
   launch("batch_norm_chunk_gradient_sums", batch_norm_chunk_gradient_sums<V, K, T>, whole, scratch.of_chunk,
          a, chunks);
-  launch("batch_norm_merge_gradient_sums", batch_norm_merge_gradient_sums<T>, {a.C, kThreads, 0, stream}, a,
-         scratch.of_chunk, chunks, scratch.of_channel);
+  launch("batch_norm_merge_gradient_sums", batch_norm_merge_gradient_sums<T>, {a.C, kChunkThreads, 0, stream},
+         a, scratch.of_chunk, chunks, scratch.of_channel);
   if (a.dx == nullptr) return;
   launch("batch_norm_input_gradient", batch_norm_input_gradient<V, K, T>, whole, a.dx, a.dy, a.x,
          scratch.of_channel, chunks);

@@ -15,11 +15,12 @@ struct RowChunks {
   ParameterPartials<T> partials;
 };
 
-/// Chunks of at least 4 rows, and no more of them than keep 2^17 threads busy.
+/// Chunks of at least 4 rows where that makes 256 of them or more, and no more than keep 2^17 threads busy.
 template <typename T>
 RowChunks<T> row_chunks(std::int64_t M, std::int64_t D, std::int64_t threads_per_row) {
-  constexpr std::int64_t kFewestRows = 4, kThreads = 1 << 17;
-  const std::int64_t rows = std::max(kFewestRows, blocks_for(M * threads_per_row, kThreads));
+  constexpr std::int64_t kFewestRows = 4, kFewestChunks = 256, kThreads = 1 << 17;
+  const std::int64_t rows = std::max(
+      {std::int64_t{1}, std::min(kFewestRows, M / kFewestChunks), blocks_for(M * threads_per_row, kThreads)});
   const std::int64_t count = blocks_for(M, rows);
   return {rows, count, {nullptr, count, D}};
 }
@@ -82,7 +83,7 @@ __device__ __forceinline__ void row_gradients(const LayerNormBackwardArgs<T>& a,
 
 /// Short rows: `lanes` neighbouring lanes a chunk. Bytes: 3 M D sizeof(T), and 2 D sizeof(T) a chunk.
 template <int N, int K, typename T>
-__global__ void __launch_bounds__(kWarpRowThreads)
+__global__ void __launch_bounds__(kWarpRowThreads, 6)
     layer_norm_backward_warp(LayerNormBackwardArgs<T> a, RowChunks<T> chunks, int lanes) {
   row_gradients<N, K>(a, chunks, LaneTeam{lanes}, thread_number() / lanes);
 }

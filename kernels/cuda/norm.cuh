@@ -108,8 +108,7 @@ struct InputGradient {
   }
 };
 
-// --- the gradients of gamma and beta, from partial sums
-// ------------------------------------------------------
+// --- the gradients of gamma and beta, from partial sums ----------------------------------------------------
 
 /// Partial sums [K, 2, D] of dgamma and dbeta.
 template <typename T>

@@ -146,7 +146,7 @@ __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const
   });
 }
 
-inline constexpr int kWarpRowThreads = 256, kLongRowThreads = 512;
+inline constexpr int kWarpRowThreads = 128, kLongRowThreads = 512;
 
 /// Short rows: `lanes` neighbouring lanes a row, which they hold. Bytes: 2 M D sizeof(T).
 template <int N, int K, typename T, typename Affine>
