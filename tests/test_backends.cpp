@@ -1,4 +1,5 @@
 // The CUDA backend against the CPU's through whole training steps. Skipped without a device.
+#include <algorithm>
 #include <cmath>
 
 #include "compare.h"
@@ -13,7 +14,9 @@ using namespace evenkeel::test;
 namespace {
 
 constexpr int kSteps = 10;
-constexpr std::int64_t kBatch = 7;  // ragged: no multiple of a vector
+constexpr std::int64_t kBatch = 3;
+// Parameters that get no gradient but rounding are compared on the scale of a step that has one.
+constexpr double kSmallestScale = 1e-4;
 
 /// What training leaves: the loss of each step, and the network.
 struct Trained {
@@ -26,7 +29,8 @@ Trained train(models::Norm norm, TensorOptions options) {
   nn::Sequential net = models::mnist_net(norm);
   net.to(options.dtype);
   net.to(options.device);
-  optim::SGD sgd(net.parameters(), {.lr = 0.01, .momentum = 0.9, .l1 = 1e-5});
+  const double l1 = norm == models::Norm::bn ? 1e-5 : 0;  // the recipe of the study
+  optim::SGD sgd(net.parameters(), {.lr = 0.01, .momentum = 0.9, .l1 = l1});
   Random random;
   const Tensor images =
       random.uniform({kSteps * kBatch, 28, 28}, {DType::f64}, 0, 256).to(DType::u8).to(options.device);
@@ -67,7 +71,8 @@ TEST_CASE("ten training steps of every network are the same on the GPU as on the
       REQUIRE(cuda.state.size() == cpu.state.size());
       for (std::size_t i = 0; i < cpu.state.size(); ++i) {
         INFO(cpu.state[i].first);
-        CHECK(close(cuda.state[i].second, to_array(cpu.state[i].second), allowed));
+        const Array expected = to_array(cpu.state[i].second);
+        CHECK(close(cuda.state[i].second, expected, allowed, std::max(expected.largest(), kSmallestScale)));
       }
     }
   }

@@ -2,10 +2,11 @@
 // same files with the host's compiler, against the SIMT executor of tests/simt, whose <cuda_runtime.h> comes
 // first in its search path. The differences are here and nowhere else:
 //
-//   SIMT_SHARED(float, tile, [16][17]);    a block's shared array, filled with NaN bytes by the executor
-//   SIMT_DYN_SHARED(T, name);              the dynamic part: a T* to `shared` bytes of the launch
-//   EK_UNROLL                              before a loop that must be unrolled, so that its array stays in
-//   registers launch("name", kernel, {blocks, threads, shared, stream}, args...)   instead of <<<>>>, checked
+//   SIMT_SHARED(float, tile, [16][17]);   a block's shared array, filled with NaN bytes by the executor
+//   SIMT_DYN_SHARED(T, name);             the dynamic part: a T* to `shared` bytes of the launch
+//   launch("name", kernel, {blocks, threads, shared, stream}, args...)   instead of <<<>>>, checked
+//   EK_UNROLL       before a loop that must be unrolled, so that its array stays in registers
+//   EK_NO_UNROLL    before one that must not be, as its body fills the registers
 #pragma once
 
 #include <cuda_runtime.h>
@@ -20,8 +21,10 @@
     extern __shared__ __align__(16) unsigned char simt_shared[]; \
     T* const name = reinterpret_cast<T*>(simt_shared)
 #  define EK_UNROLL _Pragma("unroll")
+#  define EK_NO_UNROLL _Pragma("unroll 1")
 #else
 #  define EK_UNROLL
+#  define EK_NO_UNROLL
 #endif
 
 namespace evenkeel::cuda {
