@@ -50,7 +50,12 @@ const ConvCase kCases[] = {
     {{1, 40, 6, 5}, {36, 40, 3, 3}, {}, "more channels than any register tile"},
     {{3, 2, 3, 40}, {3, 2, 3, 3}, {.padding = 1}, "long rows"},
     {{3, 2, 40, 3}, {3, 2, 3, 3}, {.padding = 1}, "short rows"},
+    {{3, 2, 6, 70}, {3, 2, 3, 3}, {.padding = {1, 0}}, "rows longer than a tile of the GPU"},
+    {{2, 3, 70, 5}, {20, 3, 3, 3}, {.padding = 1}, "more rows and filters than a tile of the GPU"},
     {{0, 2, 5, 5}, {3, 2, 3, 3}, {}, "no images"},
+    {{2, 0, 5, 5}, {3, 0, 3, 3}, {}, "no channels: the bias alone"},
+    {{2, 3, 5, 5}, {0, 3, 3, 3}, {}, "no filters"},
+    {{2, 3, 0, 0}, {4, 3, 3, 3}, {.padding = 2}, "no pixels: the bias alone"},
 };
 
 /// The nine convolutions of the study's network, for two images.
@@ -101,7 +106,7 @@ void check_against_reference(const ConvCase& c) {
       CHECK(close(run.x.grad(), expected.dx));
       CHECK(close(run.weight.grad(), expected.dweight));
       // The sum of n numbers from N(0, 1) has size sqrt(n), even where chance makes it small.
-      const double terms = static_cast<double>(run.y.numel() / c.weight[0]);
+      const double terms = static_cast<double>(c.x[0] * run.y.size(2) * run.y.size(3));
       if (with_bias)
         CHECK(close(run.bias.grad(), expected.dbias, tolerance(options.dtype), std::sqrt(terms)));
     }

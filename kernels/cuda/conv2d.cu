@@ -98,8 +98,8 @@ __global__ void __launch_bounds__(kConvThreads) conv2d_backward_bias_kernel(Conv
   if (threadIdx.x == 0) a.dbias[blockIdx.x] = sum;
 }
 
-/// cuDNN knows no empty batches.
-bool by_cudnn(const Conv2dSizes& s) { return conv_backend() == ConvBackend::cudnn && s.N > 0; }
+/// cuDNN knows no empty tensors.
+bool by_cudnn(const Conv2dSizes& s) { return conv_backend() == ConvBackend::cudnn && !is_empty(s); }
 
 }  // namespace
 
@@ -109,7 +109,7 @@ void conv2d_forward(const Conv2dForwardArgs<T>& a, Stream stream) {
   const auto i = [](std::int64_t n) { return static_cast<int>(n); };
   if (by_cudnn(s)) {
     cudnn_conv2d_forward(a, stream);
-  } else if (is_direct(s) && s.N > 0) {
+  } else if (is_direct(s)) {
     const int taps = i(s.R * s.S);
     const DirectConv<T> conv{a.y,    a.x,    a.weight, a.bias,     s.N,        i(s.C),        i(s.H), i(s.W),
                              i(s.K), i(s.P), i(s.Q),   i(s.pad_h), i(s.pad_w), i(s.C) * taps, taps,   false};
@@ -126,7 +126,7 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream stream) {
   const auto i = [](std::int64_t n) { return static_cast<int>(n); };
   if (by_cudnn(s)) {
     cudnn_conv2d_backward_input(a, stream);
-  } else if (is_direct(s) && s.N > 0) {
+  } else if (is_direct(s)) {
     const int taps = i(s.R * s.S), pad_h = i(s.R - 1 - s.pad_h), pad_w = i(s.S - 1 - s.pad_w);
     const DirectConv<T> conv{a.dx,   a.dy,   a.weight, nullptr, s.N,   i(s.K), i(s.P),        i(s.Q),
                              i(s.C), i(s.H), i(s.W),   pad_h,   pad_w, taps,   i(s.C) * taps, true};
@@ -144,8 +144,7 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a, Stream stream)
     cudnn_conv2d_backward_weight(a, stream);
     return;
   }
-  const bool done =
-      is_direct(s) && s.N > 0 && (s.R == 1 ? conv2d_weight<1>(a, stream) : conv2d_weight<3>(a, stream));
+  const bool done = is_direct(s) && (s.R == 1 ? conv2d_weight<1>(a, stream) : conv2d_weight<3>(a, stream));
   if (!done) {
     launch("conv2d_backward_weight", conv2d_backward_weight_kernel<T>,
            {s.K * (s.C / s.groups) * s.R * s.S, kConvThreads, 0, stream}, a);

@@ -159,11 +159,16 @@ void conv2d_direct(const char* name, const DirectConv<T>& a, std::int64_t R, Str
   }
 }
 
+/// True if there is nothing to multiply: all results are zero, or the bias.
+inline bool is_empty(const Conv2dSizes& s) {
+  return s.N == 0 || s.C == 0 || s.H == 0 || s.W == 0 || s.K == 0;
+}
+
 /// True for the convolutions that the kernels here and in conv2d_weight.cuh are for.
 inline bool is_direct(const Conv2dSizes& s) {
   const bool plain =
       s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1;
-  return plain && s.R == s.S && (s.R == 1 || s.R == 3) && s.pad_h < s.R && s.pad_w < s.R &&
+  return plain && !is_empty(s) && s.R == s.S && (s.R == 1 || s.R == 3) && s.pad_h < s.R && s.pad_w < s.R &&
          s.C * s.H * s.W < INT32_MAX && s.K * s.P * s.Q < INT32_MAX && s.K * s.C * s.R * s.S < INT32_MAX;
 }
 
