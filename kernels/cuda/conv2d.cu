@@ -126,7 +126,7 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream stream) {
   const auto i = [](std::int64_t n) { return static_cast<int>(n); };
   if (by_cudnn(s)) {
     cudnn_conv2d_backward_input(a, stream);
-  } else if (is_direct(s)) {
+  } else if (is_direct_backward(s)) {
     const int taps = i(s.R * s.S), pad_h = i(s.R - 1 - s.pad_h), pad_w = i(s.S - 1 - s.pad_w);
     const DirectConv<T> conv{a.dx,   a.dy,   a.weight, nullptr, s.N,   i(s.K), i(s.P),        i(s.Q),
                              i(s.C), i(s.H), i(s.W),   pad_h,   pad_w, taps,   i(s.C) * taps, true};
