@@ -8,147 +8,249 @@
 
 namespace evenkeel::cuda {
 
-inline constexpr int kFiltersEach = 4;  // of a thread, whose accumulators are [4][R R]
-inline constexpr int kWeightWarps = 8;
+inline constexpr int kWeightWarps = 8;  // of a block, at most
+inline constexpr int kWeightRows = 2;   // pixels that a thread takes at a time, one below the other
+inline constexpr int kFinalWarps = 8;
 
-/// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p+r-pad_h, q+s-pad_w].
+/// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p+r-pad_h, q+s-pad_w], filters R x R.
 template <typename T>
 struct WeightGradient {
   const T* dy;
   const T* x;
-  T* partial;  // [chunks * slices][K, C, R, R]
+  T* partial;  // [chunks][K, C, R, R]
   std::int64_t N;
   int C, H, W, K, P, Q;
   int pad_h, pad_w;
-
-  // A block: a chunk of `images` images, `channels` channels and `quads` times 4 filters; a warp has one
-  // channel, one quad and one of `slices` slices of the pixels. Planes come in steps of `rows` rows.
-  std::int64_t images, chunks, channel_tiles, filter_tiles;
-  int channels, quads, slices, rows;
 };
 
-/// Planes first .. first + count - 1 of from [planes, H, W], rows h0 .. h0 + height - 1 and `width` columns
-/// from w0 on: tile [count][height][width], zeros outside.
+/// The part of a plane that a block holds, [height][width], with `stride` elements to the next plane.
+struct TilePlane {
+  int height, width, stride;
+  Divisor by_height, by_width;
+
+  TilePlane() = default;
+  TilePlane(int h, int w, int s) : height(h), width(w), stride(s), by_height(h), by_width(w) {}
+};
+
+/// A block: a chunk of `images` images, for `groups` groups of 32 / lanes channels and `quads` quads of
+/// filters. A warp has a group, a quad and one of `slices` slices of the pixels, which come in steps of
+/// `rows` rows; `lanes` of its lanes, a power of two, share the slice of a channel.
+struct WeightTiles {
+  int lanes, groups, quads, slices, rows;
+  TilePlane x, dy;
+  std::int64_t images, chunks, channel_tiles, filter_tiles;
+  Divisor by_Q, by_filter;
+
+  EK_HOST_DEVICE int channels() const { return groups * (kWarp / lanes); }
+  EK_HOST_DEVICE int filters() const { return quads * kQuad; }
+  int threads() const { return groups * quads * slices * kWarp; }
+};
+
+/// The place of a thread: its slice, filters filter .. filter + 3 and channel of the block, and the block's
+/// first filter and channel, and chunk.
+struct WeightPlace {
+  int slice, lane, filter, channel, k0, c0;
+  std::int64_t chunk;
+
+  __device__ explicit WeightPlace(const WeightTiles& t) {
+    const int thread = static_cast<int>(threadIdx.x), warp = thread / kWarp;
+    lane = thread % t.lanes;
+    slice = warp % t.slices;
+    filter = warp / t.slices % t.quads * kQuad;
+    channel = (warp / t.slices / t.quads * kWarp + thread % kWarp) / t.lanes;
+    k0 = static_cast<int>(blockIdx.x % t.filter_tiles) * t.filters();
+    c0 = static_cast<int>(blockIdx.x / t.filter_tiles % t.channel_tiles) * t.channels();
+    chunk = blockIdx.x / t.filter_tiles / t.channel_tiles;
+  }
+};
+
+/// Planes first .. first + count - 1 of from [planes, H, W], rows from h0 and columns from w0 on; zeros
+/// outside.
 template <typename T>
-__device__ void load_planes(T* tile, const T* from, int first, int count, int planes, int H, int W, int h0,
-                            int height, int w0, int width) {
-  for (int i = static_cast<int>(threadIdx.x); i < count * height * width; i += static_cast<int>(blockDim.x)) {
-    const int w = w0 + i % width, h = h0 + i / width % height, plane = first + i / (width * height);
-    const bool inside = plane < planes && h >= 0 && h < H && w >= 0 && w < W;
-    tile[i] = inside ? from[(static_cast<std::int64_t>(plane) * H + h) * W + w] : T(0);
+__device__ void load_planes(T* tile, const TilePlane& to, const T* from, int first, int count, int planes,
+                            int H, int W, int h0, int w0) {
+  const int elements = count * to.height * to.width;
+  for (int i = static_cast<int>(threadIdx.x); i < elements; i += static_cast<int>(blockDim.x)) {
+    int plane = i;
+    const int column = to.by_width.take_remainder(plane), row = to.by_height.take_remainder(plane);
+    const int w = w0 + column, h = h0 + row;
+    const bool inside = first + plane < planes && h >= 0 && h < H && w >= 0 && w < W;
+    tile[plane * to.stride + row * to.width + column] =
+        inside ? from[((first + plane) * H + h) * W + w] : T(0);
   }
 }
 
-/// Each lane adds every 32nd pixel of its warp's slice; then the lanes are added in a tree. 9 + 4 values from
-/// shared memory feed 36 multiply-adds. Bytes: x once for every filter tile, dy once for every channel tile,
-/// and the partials once.
+/// Adds kWeightRows pixels, one below the other, of a channel and a quad of filters: x is the first pixel's
+/// window, dy its place in the first filter's plane. Of the pixels only `rows` exist: the others must not add
+/// 0 * infinity. 12 + 8 loads feed 72 multiply-adds for a 3x3 filter.
 template <int R, typename T>
-__global__ void __launch_bounds__(kWeightWarps * 32) conv2d_weight_kernel(WeightGradient<T> a) {
-  SIMT_DYN_SHARED(T, shared);
-  constexpr int kTaps = R * R;
-  const int width = a.Q + R - 1, lane = static_cast<int>(threadIdx.x) % 32,
-            warp = static_cast<int>(threadIdx.x) / 32;
-  const int slice = warp % a.slices, quad = warp / a.slices % a.quads, channel = warp / a.slices / a.quads;
-  const int k0 = static_cast<int>(blockIdx.x % a.filter_tiles) * a.quads * kFiltersEach;
-  const int c0 = static_cast<int>(blockIdx.x / a.filter_tiles % a.channel_tiles) * a.channels;
-  const std::int64_t chunk = blockIdx.x / a.filter_tiles / a.channel_tiles;
-  T* const x_tile = shared;
-  T* const dy_tile = shared + a.channels * (a.rows + R - 1) * width;
-  const int pixels = a.rows * a.Q;
-  T sums[kFiltersEach][kTaps] = {};
-  for (std::int64_t n = chunk * a.images; n < min((chunk + 1) * a.images, a.N); ++n) {
-    for (int p0 = 0; p0 < a.P; p0 += a.rows) {
-      load_planes(x_tile, a.x + n * a.C * a.H * a.W, c0, a.channels, a.C, a.H, a.W, p0 - a.pad_h,
-                  a.rows + R - 1, -a.pad_w, width);
-      load_planes(dy_tile, a.dy + n * a.K * a.P * a.Q, k0, a.quads * kFiltersEach, a.K, a.P, a.Q, p0, a.rows,
-                  0, a.Q);
-      __syncthreads();
-      const T* const x = x_tile + channel * (a.rows + R - 1) * width;
-      const T* const dy = dy_tile + quad * kFiltersEach * pixels;
-      for (int pixel = slice * 32 + lane; pixel < pixels; pixel += 32 * a.slices) {
-        const T* const window = x + pixel / a.Q * width + pixel % a.Q;
+__device__ __forceinline__ void add_pixels(T (&sums)[kQuad][R * R], const T* x, int x_width, const T* dy,
+                                           int dy_width, int dy_stride, int rows) {
+  T grad[kQuad][kWeightRows];
+  EK_UNROLL
+  for (int j = 0; j < kQuad; ++j) {
+    EK_UNROLL
+    for (int i = 0; i < kWeightRows; ++i) grad[j][i] = dy[j * dy_stride + i * dy_width];
+  }
+  EK_UNROLL
+  for (int s = 0; s < R; ++s) {
+    EK_UNROLL
+    for (int h = 0; h < kWeightRows + R - 1; ++h) {
+      const T value = x[h * x_width + s];
+      EK_UNROLL
+      for (int i = max(0, h - R + 1); i < min(kWeightRows, h + 1); ++i) {
+        if (i >= rows) continue;
         EK_UNROLL
-        for (int tap = 0; tap < kTaps; ++tap) {
-          const T value = window[tap / R * width + tap % R];
-          EK_UNROLL
-          for (int j = 0; j < kFiltersEach; ++j) sums[j][tap] += dy[j * pixels + pixel] * value;
-        }
+        for (int j = 0; j < kQuad; ++j) sums[j][(h - i) * R + s] += grad[j][i] * value;
+      }
+    }
+  }
+}
+
+/// Adds the sums of the lanes, then of the slices of a block, each in a fixed order, and writes them to the
+/// chunk's partial gradient. Call: all threads, after a barrier. Shared memory: [slices][filters][channels][R
+/// R].
+template <int R, typename T>
+__device__ __forceinline__ void write_partial(T* shared, T (&sums)[kQuad][R * R], const WeightGradient<T>& a,
+                                              const WeightTiles& t, const WeightPlace& at) {
+  constexpr int kTaps = R * R;
+  EK_NO_UNROLL
+  for (int distance = t.lanes / 2; distance > 0; distance /= 2) {
+    EK_UNROLL
+    for (int j = 0; j < kQuad; ++j) {
+      EK_UNROLL
+      for (int tap = 0; tap < kTaps; ++tap)
+        sums[j][tap] += __shfl_xor_sync(kWholeWarp, sums[j][tap], distance);
+    }
+  }
+  const int of_filter = t.channels() * kTaps, of_slice = t.filters() * of_filter;
+  if (at.lane == 0) {
+    T* const mine = shared + at.slice * of_slice + at.filter * of_filter + at.channel * kTaps;
+    EK_UNROLL
+    for (int j = 0; j < kQuad; ++j) {
+      EK_UNROLL
+      for (int tap = 0; tap < kTaps; ++tap) mine[j * of_filter + tap] = sums[j][tap];
+    }
+  }
+  __syncthreads();
+  T* const partial = a.partial + at.chunk * a.K * a.C * kTaps;
+  for (int i = static_cast<int>(threadIdx.x); i < of_slice; i += static_cast<int>(blockDim.x)) {
+    int k = i;
+    const int weight = t.by_filter.take_remainder(k) + at.c0 * kTaps;
+    T sum = shared[i];
+    for (int slice = 1; slice < t.slices; ++slice) sum += shared[slice * of_slice + i];
+    if (at.k0 + k < a.K && weight < a.C * kTaps) partial[(at.k0 + k) * a.C * kTaps + weight] = sum;
+  }
+}
+
+/// A thread has the R R taps of a channel and a quad of filters in registers. 2 N K P Q C R R FLOP; bytes: x
+/// once for every filter tile, dy once for every channel tile (tiles of 16 where there are as many), and the
+/// partials once.
+template <int R, typename T>
+__global__ void __launch_bounds__(kWeightWarps* kWarp)
+    conv2d_weight_kernel(WeightGradient<T> a, WeightTiles t) {
+  SIMT_DYN_SHARED(T, shared);
+  const WeightPlace at(t);
+  T* const x_tile = shared;
+  T* const dy_tile = shared + t.channels() * t.x.stride;
+  const T* const my_x = x_tile + at.channel * t.x.stride;
+  const T* const my_dy = dy_tile + at.filter * t.dy.stride;
+  T sums[kQuad][R * R] = {};
+  for (std::int64_t n = at.chunk * t.images; n < min((at.chunk + 1) * t.images, a.N); ++n) {
+    const T* const x = a.x + n * a.C * a.H * a.W;
+    const T* const dy = a.dy + n * a.K * a.P * a.Q;
+    for (int p0 = 0; p0 < a.P; p0 += t.rows) {
+      load_planes(x_tile, t.x, x, at.c0, t.channels(), a.C, a.H, a.W, p0 - a.pad_h, -a.pad_w);
+      load_planes(dy_tile, t.dy, dy, at.k0, t.filters(), a.K, a.P, a.Q, p0, 0);
+      __syncthreads();
+      const int rows = min(t.rows, a.P - p0), units = (rows + kWeightRows - 1) / kWeightRows * a.Q;
+      EK_NO_UNROLL
+      for (int unit = at.slice * t.lanes + at.lane; unit < units; unit += t.slices * t.lanes) {
+        int strip = unit;
+        const int q = t.by_Q.take_remainder(strip), row = strip * kWeightRows;
+        add_pixels<R>(sums, my_x + row * t.x.width + q, t.x.width, my_dy + row * a.Q + q, a.Q, t.dy.stride,
+                      rows - row);
       }
       __syncthreads();
     }
   }
-  T* const partial = a.partial + (chunk * a.slices + slice) * a.K * a.C * kTaps;
-  EK_UNROLL
-  for (int j = 0; j < kFiltersEach; ++j) {
-    const int k = k0 + quad * kFiltersEach + j, c = c0 + channel;
-    EK_UNROLL
-    for (int tap = 0; tap < kTaps; ++tap) {
-      const T sum = lane_sum(sums[j][tap]);
-      if (lane == 0 && k < a.K && c < a.C)
-        partial[(static_cast<std::int64_t>(k) * a.C + c) * kTaps + tap] = sum;
-    }
-  }
+  write_partial<R>(shared, sums, a, t, at);
 }
 
-/// y[i] = the sum over j of partial[j][i], in the order of j. Bytes: the partials once.
+/// y[i] = the sum over j of partial[j][i]: a warp takes every eighth j in order, then the warps are added in
+/// order. Bytes: the partials once.
 template <typename T>
-__global__ void __launch_bounds__(kConvThreads)
+__global__ void __launch_bounds__(kFinalWarps* kWarp)
     conv2d_finalize_weight_kernel(T* y, const T* partial, std::int64_t parts, std::int64_t n) {
-  const std::int64_t i = thread_number();
-  if (i >= n) return;
+  SIMT_SHARED(T, sums, [kFinalWarps][kWarp]);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kWarp + lane;
   T sum = 0;
-  for (std::int64_t j = 0; j < parts; ++j) sum += partial[j * n + i];
+  for (std::int64_t j = warp; i < n && j < parts; j += kFinalWarps) sum += partial[j * n + i];
+  sums[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || i >= n) return;
+  for (int other = 1; other < kFinalWarps; ++other) sum += sums[other][lane];
   y[i] = sum;
 }
 
-/// The part of WeightGradient that is chosen from the sizes; rows is 0 if a row of the tile is too long for
-/// shared memory.
+/// Chooses the tiles for blocks of at most `most` warps that differ in filters or channels; rows is 0 if
+/// planes are too wide for shared memory.
 template <int R, typename T>
-WeightGradient<T> plan_weight_gradient(const Conv2dBackwardWeightArgs<T>& g) {
-  constexpr std::int64_t kMostChunks = 32;
-  const Conv2dSizes& s = g.sizes;
-  WeightGradient<T> a{};
-  a.dy = g.dy;
-  a.x = g.x;
-  a.N = s.N;
-  a.C = static_cast<int>(s.C);
-  a.H = static_cast<int>(s.H);
-  a.W = static_cast<int>(s.W);
-  a.K = static_cast<int>(s.K);
-  a.P = static_cast<int>(s.P);
-  a.Q = static_cast<int>(s.Q);
-  a.pad_h = static_cast<int>(s.pad_h);
-  a.pad_w = static_cast<int>(s.pad_w);
-  a.quads = static_cast<int>(min(blocks_for(s.K, kFiltersEach), std::int64_t{4}));
-  a.channels = min(a.C, kWeightWarps / a.quads);
-  a.slices = kWeightWarps / (a.quads * a.channels);
-  a.images = blocks_for(s.N, kMostChunks);
-  a.chunks = blocks_for(s.N, a.images);
-  a.channel_tiles = blocks_for(s.C, a.channels);
-  a.filter_tiles = blocks_for(s.K, a.quads * kFiltersEach);
-  const std::int64_t width = s.Q + R - 1, room = kConvShared / static_cast<std::int64_t>(sizeof(T));
-  const std::int64_t halo = a.channels * (R - 1) * width,
-                     row = a.channels * width + a.quads * kFiltersEach * s.Q;
-  a.rows = static_cast<int>(max(min((room - halo) / row, s.P), std::int64_t{0}));
-  return a;
+WeightTiles weight_tiles(const WeightGradient<T>& a, int most) {
+  constexpr std::int64_t kMostChunks = 64;
+  constexpr int kRoom = static_cast<int>(kConvShared / static_cast<std::int64_t>(sizeof(T)));
+  WeightTiles t{};
+  t.lanes = kWarp / min(lanes_for(a.C), 8);
+  const Parts quads(blocks_for(a.K, kQuad), min(most, kMostQuads));
+  const Parts groups(blocks_for(a.C, kWarp / t.lanes), most / quads.size);
+  t.quads = quads.size;
+  t.groups = groups.size;
+  t.slices = kWeightWarps / (t.quads * t.groups);
+  t.filter_tiles = quads.count;
+  t.channel_tiles = groups.count;
+  t.images = blocks_for(a.N, kMostChunks);
+  t.chunks = blocks_for(a.N, t.images);
+  const int width = a.Q + R - 1;
+  // The stride of planes of x is `lanes` more than a multiple of 32, against bank conflicts between channels.
+  const auto stride = [&](int rows) {
+    return ((rows + R - 1) * width - t.lanes + kWarp - 1) / kWarp * kWarp + t.lanes;
+  };
+  const auto elements = [&](int rows) {
+    return std::int64_t{t.channels()} * stride(rows) + std::int64_t{t.filters()} * rows * a.Q;
+  };
+  t.rows = static_cast<int>(blocks_for(a.P, kWeightRows)) * kWeightRows;
+  while (t.rows > 0 && elements(t.rows) > kRoom) t.rows -= kWeightRows;
+  if (t.rows == 0) return t;
+  t.rows = Parts(blocks_for(a.P, kWeightRows), t.rows / kWeightRows).size * kWeightRows;
+  t.x = TilePlane(t.rows + R - 1, width, stride(t.rows));
+  t.dy = TilePlane(t.rows, a.Q, t.rows * a.Q);
+  t.by_Q = Divisor(a.Q);
+  t.by_filter = Divisor(t.channels() * R * R);
+  return t;
 }
 
-/// False, and nothing is done, if rows are too long.
+/// False, and nothing is done, if planes are too wide.
 template <int R, typename T>
 bool conv2d_weight(const Conv2dBackwardWeightArgs<T>& g, Stream stream) {
-  WeightGradient<T> a = plan_weight_gradient<R>(g);
-  if (a.rows < 1) return false;
-  const std::int64_t weights = g.sizes.K * g.sizes.C * R * R, parts = a.chunks * a.slices;
-  a.partial = static_cast<T*>(workspace(stream, parts * weights * static_cast<std::int64_t>(sizeof(T))));
-  const std::int64_t shared =
-      static_cast<std::int64_t>(sizeof(T)) *
-      (a.channels * (a.rows + R - 1) * (a.Q + R - 1) + a.quads * kFiltersEach * a.rows * a.Q);
+  const Conv2dSizes& s = g.sizes;
+  const auto i = [](std::int64_t n) { return static_cast<int>(n); };
+  WeightGradient<T> a{g.dy,   g.x,    nullptr, s.N,    i(s.C),     i(s.H),
+                      i(s.W), i(s.K), i(s.P),  i(s.Q), i(s.pad_h), i(s.pad_w)};
+  if (s.Q > kConvShared || s.P > kConvShared) return false;
+  WeightTiles t = weight_tiles<R>(a, kWeightWarps);
+  if (t.rows == 0) t = weight_tiles<R>(a, 1);
+  if (t.rows == 0) return false;
+  constexpr std::int64_t kBytes = sizeof(T);
+  const std::int64_t weights = s.K * s.C * R * R;
+  a.partial = static_cast<T*>(workspace(stream, t.chunks * weights * kBytes));
+  const std::int64_t tiles = t.channels() * t.x.stride + t.filters() * t.dy.stride,
+                     sums = std::int64_t{t.slices} * t.filters() * t.channels() * R * R;
   launch("conv2d_backward_weight", conv2d_weight_kernel<R, T>,
-         {a.chunks * a.channel_tiles * a.filter_tiles, a.channels * a.quads * a.slices * 32, shared, stream},
-         a);
+         {t.chunks * t.channel_tiles * t.filter_tiles, t.threads(), max(tiles, sums) * kBytes, stream}, a, t);
   launch("conv2d_backward_weight_finalize", conv2d_finalize_weight_kernel<T>,
-         {blocks_for(weights, kConvThreads), kConvThreads, 0, stream}, g.dweight,
-         static_cast<const T*>(a.partial), parts, weights);
+         {blocks_for(weights, kWarp), kFinalWarps * kWarp, 0, stream}, g.dweight,
+         static_cast<const T*>(a.partial), t.chunks, weights);
   return true;
 }
 
