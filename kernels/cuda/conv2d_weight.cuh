@@ -9,8 +9,10 @@
 namespace evenkeel::cuda {
 
 inline constexpr int kWeightWarps = 8;  // of a block, at most
-inline constexpr int kWeightRows = 2;   // pixels that a thread takes at a time, one below the other
 inline constexpr int kFinalWarps = 8;
+/// Pixels that a thread takes at a time, one below the other.
+template <int R>
+inline constexpr int kWeightRows = R == 1 ? 4 : 2;
 
 /// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p+r-pad_h, q+s-pad_w], filters R x R.
 template <typename T>
@@ -86,19 +88,19 @@ __device__ void load_planes(T* tile, const TilePlane& to, const T* from, int fir
 template <int R, typename T>
 __device__ __forceinline__ void add_pixels(T (&sums)[kQuad][R * R], const T* x, int x_width, const T* dy,
                                            int dy_width, int dy_stride, int rows) {
-  T grad[kQuad][kWeightRows];
+  T grad[kQuad][kWeightRows<R>];
   EK_UNROLL
   for (int j = 0; j < kQuad; ++j) {
     EK_UNROLL
-    for (int i = 0; i < kWeightRows; ++i) grad[j][i] = dy[j * dy_stride + i * dy_width];
+    for (int i = 0; i < kWeightRows<R>; ++i) grad[j][i] = dy[j * dy_stride + i * dy_width];
   }
   EK_UNROLL
   for (int s = 0; s < R; ++s) {
     EK_UNROLL
-    for (int h = 0; h < kWeightRows + R - 1; ++h) {
+    for (int h = 0; h < kWeightRows<R> + R - 1; ++h) {
       const T value = x[h * x_width + s];
       EK_UNROLL
-      for (int i = max(0, h - R + 1); i < min(kWeightRows, h + 1); ++i) {
+      for (int i = max(0, h - R + 1); i < min(kWeightRows<R>, h + 1); ++i) {
         if (i >= rows) continue;
         EK_UNROLL
         for (int j = 0; j < kQuad; ++j) sums[j][(h - i) * R + s] += grad[j][i] * value;
@@ -163,11 +165,11 @@ __global__ void __launch_bounds__(kWeightWarps* kWarp)
       load_planes(x_tile, t.x, x, at.c0, t.channels(), a.C, a.H, a.W, p0 - a.pad_h, -a.pad_w);
       load_planes(dy_tile, t.dy, dy, at.k0, t.filters(), a.K, a.P, a.Q, p0, 0);
       __syncthreads();
-      const int rows = min(t.rows, a.P - p0), units = (rows + kWeightRows - 1) / kWeightRows * a.Q;
+      const int rows = min(t.rows, a.P - p0), units = (rows + kWeightRows<R> - 1) / kWeightRows<R> * a.Q;
       EK_NO_UNROLL
       for (int unit = at.slice * t.lanes + at.lane; unit < units; unit += t.slices * t.lanes) {
         int strip = unit;
-        const int q = t.by_Q.take_remainder(strip), row = strip * kWeightRows;
+        const int q = t.by_Q.take_remainder(strip), row = strip * kWeightRows<R>;
         add_pixels<R>(sums, my_x + row * t.x.width + q, t.x.width, my_dy + row * a.Q + q, a.Q, t.dy.stride,
                       rows - row);
       }
@@ -219,10 +221,10 @@ WeightTiles weight_tiles(const WeightGradient<T>& a, int most) {
   const auto elements = [&](int rows) {
     return std::int64_t{t.channels()} * stride(rows) + std::int64_t{t.filters()} * rows * a.Q;
   };
-  t.rows = static_cast<int>(blocks_for(a.P, kWeightRows)) * kWeightRows;
-  while (t.rows > 0 && elements(t.rows) > kRoom) t.rows -= kWeightRows;
+  t.rows = static_cast<int>(blocks_for(a.P, kWeightRows<R>)) * kWeightRows<R>;
+  while (t.rows > 0 && elements(t.rows) > kRoom) t.rows -= kWeightRows<R>;
   if (t.rows == 0) return t;
-  t.rows = Parts(blocks_for(a.P, kWeightRows), t.rows / kWeightRows).size * kWeightRows;
+  t.rows = Parts(blocks_for(a.P, kWeightRows<R>), t.rows / kWeightRows<R>).size * kWeightRows<R>;
   t.x = TilePlane(t.rows + R - 1, width, stride(t.rows));
   t.dy = TilePlane(t.rows, a.Q, t.rows * a.Q);
   t.by_Q = Divisor(a.Q);
