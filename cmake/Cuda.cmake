@@ -36,7 +36,7 @@ message(STATUS "CUDA kernels: ${EVENKEEL_CUDA_MODE}")
 # What the host's compiler is told about a .cu file.
 set(EK_EMULATED_FLAGS -x c++)
 if(EVENKEEL_RACE_DETECTOR)
-  list(APPEND EK_EMULATED_FLAGS -O1 -g1 -fsanitize=thread)
+  list(APPEND EK_EMULATED_FLAGS -O1 -g1 -fsanitize=thread -fno-threadsafe-statics)  # whose guards are atomics
 endif()
 
 # ek_add_cuda(TARGET): adds the CUDA backend to the library.
