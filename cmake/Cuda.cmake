@@ -3,7 +3,7 @@
 #   ON        by nvcc, for the architectures of CMAKE_CUDA_ARCHITECTURES
 #   OFF       not at all: Device::cuda() is refused
 #   EMULATED  by the host's compiler, on the SIMT executor of tests/simt: for tests, on machines without a GPU
-set(EVENKEEL_CUDA OFF CACHE STRING "AUTO, ON, OFF or EMULATED")
+set(EVENKEEL_CUDA AUTO CACHE STRING "AUTO, ON, OFF or EMULATED")
 set_property(CACHE EVENKEEL_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
 option(EVENKEEL_RACE_DETECTOR "EMULATED only: check every memory access of the kernels for races" OFF)
 
