@@ -5,9 +5,10 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 add_library(ek_warnings INTERFACE)
-target_compile_options(ek_warnings INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-psabi
-                       $<$<BOOL:${EVENKEEL_WERROR}>:-Werror>
-                       -ffp-contract=fast)  # fused multiply-add, which -std=c++20 alone switches off
+set(host_options -Wall -Wextra -Wpedantic -Wshadow -Wno-psabi $<$<BOOL:${EVENKEEL_WERROR}>:-Werror>
+    -ffp-contract=fast)  # fused multiply-add, which -std=c++20 alone switches off
+target_compile_options(ek_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${host_options}>
+                       $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)
 
 if(EVENKEEL_SANITIZE)
   add_compile_options(-fsanitize=${EVENKEEL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

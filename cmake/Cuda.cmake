@@ -3,7 +3,7 @@
 #   ON        by nvcc, for the architectures of CMAKE_CUDA_ARCHITECTURES
 #   OFF       not at all: Device::cuda() is refused
 #   EMULATED  by the host's compiler, on the SIMT executor of tests/simt: for tests, on machines without a GPU
-set(EVENKEEL_CUDA OFF CACHE STRING "AUTO, ON, OFF or EMULATED")
+set(EVENKEEL_CUDA AUTO CACHE STRING "AUTO, ON, OFF or EMULATED")
 set_property(CACHE EVENKEEL_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
 option(EVENKEEL_RACE_DETECTOR "EMULATED only: check every memory access of the kernels for races" OFF)
 
@@ -29,6 +29,10 @@ if(EVENKEEL_CUDA_MODE STREQUAL ON)
     endif()
   endif()
   enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake before 3.26 does not know that nvcc has C++20
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
   find_package(CUDAToolkit REQUIRED)
 endif()
 message(STATUS "CUDA kernels: ${EVENKEEL_CUDA_MODE}")
@@ -36,7 +40,7 @@ message(STATUS "CUDA kernels: ${EVENKEEL_CUDA_MODE}")
 # What the host's compiler is told about a .cu file.
 set(EK_EMULATED_FLAGS -x c++)
 if(EVENKEEL_RACE_DETECTOR)
-  list(APPEND EK_EMULATED_FLAGS -O1 -g1 -fsanitize=thread)
+  list(APPEND EK_EMULATED_FLAGS -O1 -g1 -fsanitize=thread -fno-threadsafe-statics)  # whose guards are atomics
 endif()
 
 # ek_add_cuda(TARGET): adds the CUDA backend to the library.
@@ -48,9 +52,7 @@ function(ek_add_cuda target)
   target_sources(${target} PRIVATE ${sources} ${PROJECT_SOURCE_DIR}/core/cuda.cpp)
   target_compile_definitions(${target} PUBLIC EVENKEEL_WITH_CUDA)
   if(EVENKEEL_CUDA_MODE STREQUAL ON)
-    target_link_libraries(${target} PRIVATE ${CMAKE_DL_LIBS})
-    target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
-    target_link_libraries(${target} PRIVATE CUDA::cudart_static)
+    target_link_libraries(${target} PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
   else()
     # One version of the CPU's vector code: it builds faster.
     target_compile_definitions(${target} PRIVATE EVENKEEL_NO_CLONES)

@@ -9,7 +9,7 @@ endif()
 install(FILES evenkeel.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel)
 foreach(layer core kernels nn)
   install(DIRECTORY ${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel FILES_MATCHING PATTERN "*.h"
-          PATTERN "kernels/cpu" EXCLUDE PATTERN "nn/functional" EXCLUDE)
+          PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda/simt.h" EXCLUDE PATTERN "nn/functional" EXCLUDE)
 endforeach()
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Evenkeel)
 install(EXPORT EvenkeelTargets NAMESPACE Evenkeel:: DESTINATION ${config_dir})

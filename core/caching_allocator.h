@@ -48,7 +48,7 @@ class CachingAllocator {
   }
 
   /// `bytes` and `stream` as in allocate().
-  void deallocate(std::byte* data, std::int64_t bytes, Stream stream = nullptr) {
+  void deallocate(std::byte* data, std::int64_t bytes, [[maybe_unused]] Stream stream = nullptr) {
     const std::size_t size = rounded(bytes);
     const std::lock_guard lock(mutex_);
     stats_.bytes_in_use -= static_cast<std::int64_t>(size);

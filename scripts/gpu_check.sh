@@ -11,7 +11,7 @@
 # from the system or from .deps/ (scripts/pack_deps.sh); MNIST from EVENKEEL_DATA or data/mnist.
 # Exit codes: 0 all green, 1 something failed (the JSON is written and says what), 2 usage, 4 no GPU.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 preset=cuda epochs=20 out="" sanitize=true
 while [ $# -gt 0 ]; do

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kPixelThreads)
 /// Few channels: dx, and dgamma and dbeta of `strips` times kPixelThreads neighbouring pixels a block, as its
 /// row of the partials, whose sums are null if unwanted. Bytes: 3 N C S sizeof(T), and 2 C sizeof(T) a block.
 template <typename T>
-__global__ void __launch_bounds__(kPixelThreads)
+__global__ void __launch_bounds__(kPixelThreads, 2)
     layer_norm2d_backward_held(LayerNorm2dBackwardArgs<T> a, std::int64_t strips,
                                ParameterPartials<T> partials) {
   const int C = static_cast<int>(a.C);
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kPixelThreads)
 /// Any number of channels: dx, and in rest[N, S] what rounding took from the means. A thread a pixel, read
 /// twice. Bytes: 3 N C S sizeof(T), and the second reading from cache.
 template <typename T>
-__global__ void __launch_bounds__(kPixelThreads)
+__global__ void __launch_bounds__(kPixelThreads, 4)
     layer_norm2d_backward_long(LayerNorm2dBackwardArgs<T> a, T* rest) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;

@@ -30,6 +30,19 @@ std::size_t at_barrier = 0, exited = 0;
 void (*entry)(const void*) = nullptr;
 std::string failure;  // set by a thread that broke a rule
 
+/// SIMT_SKIP_BARRIER=reduce.cuh:46 takes one __syncthreads out of the kernels, to see whether the tests
+/// notice. Without std::string, whose functions may be the kernels' own, which report what they write.
+bool is_skipped(Site site) {
+  static const char* const skipped = std::getenv("SIMT_SKIP_BARRIER");
+  if (skipped == nullptr) return false;
+  const char *colon = std::strrchr(skipped, ':'), *slash = std::strrchr(site.file, '/');
+  if (colon == nullptr) return false;
+  const char* file = slash != nullptr ? slash + 1 : site.file;
+  const auto length = static_cast<std::size_t>(colon - skipped);
+  return std::strlen(file) == length && std::strncmp(file, skipped, length) == 0 &&
+         std::strtoul(colon + 1, nullptr, 10) == site.line;
+}
+
 void take_turn(Thread& t) {
   running = &t;
   current.thread_index = t.index;
@@ -201,7 +214,10 @@ std::string str(Site site) {
   return std::string(slash != nullptr ? slash + 1 : site.file) + ":" + std::to_string(site.line);
 }
 
-void sync_threads(Site site) { wait(State::at_barrier, site); }
+void sync_threads(Site site) {
+  if (is_skipped(site)) return;
+  wait(State::at_barrier, site);
+}
 
 std::uint64_t warp_collective(WarpOp op, unsigned mask, std::uint64_t value, int operand, int width,
                               Site site) {

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Takes each __syncthreads out of the shipped kernels in turn; the op's test must fail every time.
+#   skip_barriers.sh FOLDER-OF-THE-TESTS      (of a build with the race detector)
+set -uo pipefail
+tests=$1
+kernels=$(dirname "$0")/../../kernels/cuda
+
+# The test that runs the kernels of a file.
+test_of() {
+  case "$1" in
+    conv2d*) echo conv2d ;;
+    matmul.cu) echo linear ;;
+    norm.cuh) echo layer_norm ;;
+    reduce.cuh) echo batch_norm ;;
+    reduce.cu) echo ops ;;
+    *) echo "${1%.cu}" ;;
+  esac
+}
+
+count=0 unnoticed=0
+while IFS=: read -r file line _; do
+  file=$(basename "$file")
+  count=$((count + 1))
+  output=$(SIMT_ORDERS=1 SIMT_SKIP_BARRIER=$file:$line "$tests/test_$(test_of "$file")" --abort 2>&1)
+  if [ $? -eq 0 ]; then
+    echo "test_$(test_of "$file") passes without the barrier at $file:$line"
+    unnoticed=$((unnoticed + 1))
+  else
+    echo "$file:$line: $(tr -s ' \n' ' ' <<<"$output" | grep -o 'kernel [a-z0-9_]*: [a-z :]*' | head -1)"
+  fi
+done < <(grep -n '__syncthreads()' "$kernels"/*.cu "$kernels"/*.cuh)
+echo "$count barriers, $unnoticed unnoticed"
+[ "$count" -gt 0 ] && [ "$unnoticed" -eq 0 ]
