@@ -225,6 +225,18 @@ TEST_CASE("NaN stays where it was, and is not hidden by a zero weight") {
   });
 }
 
+TEST_CASE("an infinity reaches the weights that met it, and no others") {
+  for_each_kind([](TensorOptions options) {
+    Tensor x = ones({1, 1, 5, 5}, options), weight = leaf(ones({1, 1, 3, 3}, options));
+    x.slice(2, 4, 5).slice(3, 2, 3).fill_(std::numeric_limits<double>::infinity());
+    conv2d(x, weight, {}, {.padding = 1}).backward(ones({1, 1, 5, 5}, options));
+    const Array dweight = to_array(weight.grad());
+    for (int r = 0; r < 3; ++r) {  // padded by one row, the first row of taps never sees the last row of x
+      for (int s = 0; s < 3; ++s) CHECK(std::isfinite(dweight(0, 0, r, s)) == (r == 0));
+    }
+  });
+}
+
 TEST_CASE("conv2d refuses what does not fit") {
   const Tensor x = zeros({2, 4, 8, 8}), w = zeros({6, 4, 3, 3});
   const auto message = [&](const Tensor& in, const Tensor& weight, const Tensor& bias, ConvOptions options) {

@@ -110,8 +110,8 @@ __device__ __forceinline__ void add_pixels(T (&sums)[kQuad][R * R], const T* x, 
 }
 
 /// Adds the sums of the lanes, then of the slices of a block, each in a fixed order, and writes them to the
-/// chunk's partial gradient. Call: all threads, after a barrier. Shared memory: [slices][filters][channels][R
-/// R].
+/// chunk's partial gradient. Call: all threads, after a barrier. Shared memory: a partial gradient a slice,
+/// [slices][filters][channels][R][R].
 template <int R, typename T>
 __device__ __forceinline__ void write_partial(T* shared, T (&sums)[kQuad][R * R], const WeightGradient<T>& a,
                                               const WeightTiles& t, const WeightPlace& at) {
