@@ -4,6 +4,7 @@
 
 #include "compare.h"
 #include "core/ops.h"
+#include "kernels/cuda/cudnn.h"
 #include "nn/functional.h"
 #include "reference/conv2d.h"
 
@@ -235,6 +236,21 @@ TEST_CASE("an infinity reaches the weights that met it, and no others") {
       for (int s = 0; s < 3; ++s) CHECK(std::isfinite(dweight(0, 0, r, s)) == (r == 0));
     }
   });
+}
+
+TEST_CASE("cuDNN's convolutions agree with the reference, or the reason is given why they cannot be had") {
+  if constexpr (kCudaEnabled) {
+    if (!cuda::why_no_cudnn().empty()) {
+      CHECK_THROWS_WITH(cuda::set_conv_backend(cuda::ConvBackend::cudnn),
+                        "cuDNN cannot be used: " + cuda::why_no_cudnn());
+      WARN("cuDNN: " << cuda::why_no_cudnn());
+    } else if (cuda_devices().count > 0) {
+      cuda::set_conv_backend(cuda::ConvBackend::cudnn);
+      for (const ConvCase& c : kCases) check_against_reference(c);
+      for (const ConvCase& c : kStudy) check_against_reference(c);
+      cuda::set_conv_backend(cuda::ConvBackend::own);
+    }
+  }
 }
 
 TEST_CASE("conv2d refuses what does not fit") {

@@ -1,5 +1,6 @@
 #include "kernels/pool2d.h"
 
+#include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
@@ -60,23 +61,27 @@ __global__ void __launch_bounds__(kThreads) max_pool2d_forward_kernel(MaxPool2dF
   a.index[i] = index;
 }
 
+/// Calls f(o, pixel) for the outputs o whose windows hold input i of [planes, H, W], in their order.
+template <typename F>
+__device__ __forceinline__ void for_each_holder(const Pool2dSizes& s, std::int64_t i, const F& f) {
+  const Pixel at(i, s.H, s.W);
+  const Holders rows(at.row, s.P, s.R, s.stride_h, s.pad_h);
+  const Holders columns(at.column, s.Q, s.S, s.stride_w, s.pad_w);
+  for (std::int64_t p = rows.first; p < rows.end; ++p) {
+    for (std::int64_t q = columns.first; q < columns.end; ++q) f((at.plane * s.P + p) * s.Q + q, at);
+  }
+}
+
 /// dx [planes, H, W]: a thread an input gathers from the windows that hold it, in their order.
 /// Bytes: dx, dy and the indices once, read again from the cache where windows overlap.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) max_pool2d_backward_kernel(MaxPool2dBackwardArgs<T> a) {
-  const Pool2dSizes& s = a.sizes;
   const std::int64_t i = thread_number();
-  if (i >= s.planes * s.H * s.W) return;
-  const Pixel at(i, s.H, s.W);
-  const Holders rows(at.row, s.P, s.R, s.stride_h, s.pad_h),
-      columns(at.column, s.Q, s.S, s.stride_w, s.pad_w);
+  if (i >= a.sizes.planes * a.sizes.H * a.sizes.W) return;
   T total = 0;
-  for (std::int64_t p = rows.first; p < rows.end; ++p) {
-    for (std::int64_t q = columns.first; q < columns.end; ++q) {
-      const std::int64_t o = (at.plane * s.P + p) * s.Q + q;
-      if (a.index[o] == at.row * s.W + at.column) total += a.dy[o];
-    }
-  }
+  for_each_holder(a.sizes, i, [&](std::int64_t o, const Pixel& at) {
+    if (a.index[o] == at.row * a.sizes.W + at.column) total += a.dy[o];
+  });
   a.dx[i] = total;
 }
 
@@ -97,8 +102,7 @@ __global__ void __launch_bounds__(kThreads) avg_pool2d_forward_kernel(AvgPool2dF
   T total = 0;
   for (std::int64_t k = threadIdx.x % LANES; k < pixels; k += LANES)
     total += x[(window.h0 + k / width) * s.W + window.w0 + k % width];
-  EK_UNROLL
-  for (int lanes = LANES / 2; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
+  if constexpr (LANES > 1) total = lane_sum(total, LANES);
   if (threadIdx.x % LANES == 0) a.y[i] = total / static_cast<T>(s.R * s.S);
 }
 
@@ -106,17 +110,11 @@ __global__ void __launch_bounds__(kThreads) avg_pool2d_forward_kernel(AvgPool2dF
 /// Bytes: dx and dy once.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) avg_pool2d_backward_kernel(AvgPool2dBackwardArgs<T> a) {
-  const Pool2dSizes& s = a.sizes;
   const std::int64_t i = thread_number();
-  if (i >= s.planes * s.H * s.W) return;
-  const Pixel at(i, s.H, s.W);
-  const Holders rows(at.row, s.P, s.R, s.stride_h, s.pad_h),
-      columns(at.column, s.Q, s.S, s.stride_w, s.pad_w);
+  if (i >= a.sizes.planes * a.sizes.H * a.sizes.W) return;
   T total = 0;
-  for (std::int64_t p = rows.first; p < rows.end; ++p) {
-    for (std::int64_t q = columns.first; q < columns.end; ++q) total += a.dy[(at.plane * s.P + p) * s.Q + q];
-  }
-  a.dx[i] = total / static_cast<T>(s.R * s.S);
+  for_each_holder(a.sizes, i, [&](std::int64_t o, const Pixel&) { total += a.dy[o]; });
+  a.dx[i] = total / static_cast<T>(a.sizes.R * a.sizes.S);
 }
 
 std::int64_t outputs_of(const Pool2dSizes& s) { return s.planes * s.P * s.Q; }

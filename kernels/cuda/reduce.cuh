@@ -27,6 +27,16 @@ __device__ __forceinline__ T lane_sum(T value, int width = kWarp) {
   return value;
 }
 
+/// The largest of the warp's values.
+/// Call: all lanes of the warp. Shared memory: none. Result: in every lane.
+template <typename T>
+__device__ __forceinline__ T lane_max(T value) {
+  EK_UNROLL
+  for (int distance = kWarp / 2; distance > 0; distance /= 2)
+    value = max(value, __shfl_xor_sync(kWholeWarp, value, distance));
+  return value;
+}
+
 /// Replaces each value by its sum over the block, whose size is a multiple of a warp.
 /// Call: all threads of the block. Shared memory: 32 elements a value. Result: in every thread. Ends with a
 /// barrier.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
@@ -9,26 +10,6 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
-
-/// The sum, or the largest, of one value a lane; every lane of the warp calls it and gets the result.
-template <typename T, typename F>
-__device__ T across_warp(T value, F join) {
-  EK_UNROLL
-  for (int lanes = 16; lanes > 0; lanes /= 2) value = join(value, __shfl_xor_sync(~0u, value, lanes));
-  return value;
-}
-struct Plus {
-  template <typename T>
-  __device__ T operator()(T a, T b) const {
-    return a + b;
-  }
-};
-struct Larger {
-  template <typename T>
-  __device__ T operator()(T a, T b) const {
-    return a < b ? b : a;
-  }
-};
 
 /// The row of this warp, or M if there is none.
 __device__ __forceinline__ std::int64_t row_of_warp() {
@@ -43,12 +24,12 @@ __global__ void __launch_bounds__(kThreads) log_softmax_forward_kernel(LogSoftma
   if (m >= a.M) return;
   const T* x = a.x + m * a.D;
   T largest = x[0];
-  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) largest = Larger{}(largest, x[d]);
-  largest = across_warp(largest, Larger{});
+  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) largest = max(largest, x[d]);
+  largest = lane_max(largest);
   double total = 0;
   for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32)
     total += static_cast<double>(std::exp(x[d] - largest));
-  const T log_total = static_cast<T>(log(across_warp(total, Plus{})));
+  const T log_total = static_cast<T>(log(lane_sum(total)));
   for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) a.y[m * a.D + d] = x[d] - largest - log_total;
 }
 
@@ -60,7 +41,7 @@ __global__ void __launch_bounds__(kThreads) log_softmax_backward_kernel(LogSoftm
   const T *dy = a.dy + m * a.D, *y = a.y + m * a.D;
   double sum = 0;
   for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) sum += static_cast<double>(dy[d]);
-  const T total = static_cast<T>(across_warp(sum, Plus{}));
+  const T total = static_cast<T>(lane_sum(sum));
   for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32)
     a.dx[m * a.D + d] = dy[d] - std::exp(y[d]) * total;
 }

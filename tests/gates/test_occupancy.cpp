@@ -21,6 +21,10 @@ struct Exception {
 constexpr Exception kExceptions[] = {
     {"conv2d", 8, "accumulators in registers: each value loaded is used many times"},
     {"matmul", 16, "accumulators in registers: each value loaded is used many times"},
+    {"batch_norm: ", 16, "up to 32 loads in flight a thread"},
+    {"group_norm: ", 16, "a thread's part of dy and x in registers: up to 32 loads in flight"},
+    {"layer_norm: ", 24, "a thread's part of dy, x, dgamma and dbeta in registers: 16 loads in flight"},
+    {"layer_norm2d: ", 8, "a pixel's channels in registers: 32 loads in flight a thread"},
 };
 
 int planned_warps(const std::string& kernel) {
