@@ -10,6 +10,7 @@ function(ek_add_simt_test name)
   target_link_libraries(test_simt_${name} PRIVATE ek_simt ek_catch ek_warnings)
   add_test(NAME simt_${name} COMMAND test_simt_${name})
   ek_label(simt simt_${name})
+  set_tests_properties(simt_${name} PROPERTIES ENVIRONMENT SIMT_ORDERS=3)
 endfunction()
 
 ek_add_simt_test(executor test_executor.cpp)
@@ -34,6 +35,7 @@ function(ek_catches number message)
   add_test(NAME simt_bug_${number} COMMAND ${CMAKE_COMMAND} "-DCOMMAND=$<TARGET_FILE:injected_bugs>;${number}"
                                            "-DMESSAGE=${message}" -P ${simt}/expect_failure.cmake)
   ek_label(simt simt_bug_${number})
+  set_tests_properties(simt_bug_${number} PROPERTIES ENVIRONMENT SIMT_ORDERS=3)
 endfunction()
 
 set(of_order "result depends on the order of threads")
