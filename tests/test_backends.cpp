@@ -25,7 +25,7 @@ struct Trained {
 };
 
 Trained train(models::Norm norm, TensorOptions options) {
-  manual_seed(3);
+  manual_seed(4);  // 3 has a tie of ReLU or pooling that rounding decides: f32 differs by 4e-5 at once
   nn::Sequential net = models::mnist_net(norm);
   net.to(options.dtype);
   net.to(options.device);
