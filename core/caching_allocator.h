@@ -18,7 +18,8 @@ namespace evenkeel {
 /// A cache over Source, which has
 ///   void* allocate(std::size_t bytes)    null when there is no memory
 ///   void deallocate(void*)
-///   static constexpr std::size_t kAlignment, to which sizes are rounded up, and const char* kName.
+///   static constexpr std::size_t kAlignment, to which sizes are rounded up, std::int64_t kMostCached, in
+///   bytes, and const char* kName.
 /// Blocks belong to the stream they were allocated on: work enqueued there before a block was freed is done
 /// before later work on that stream touches it, so that freeing waits for nothing. The CPU has one stream,
 /// null.
@@ -57,6 +58,7 @@ class CachingAllocator {
 #else
     free_[{stream, size}].push_back(data);
     stats_.bytes_cached += static_cast<std::int64_t>(size);
+    if (stats_.bytes_cached > Source::kMostCached) release();
 #endif
   }
 

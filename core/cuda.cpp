@@ -25,6 +25,11 @@ void set_device(int device) { check(cudaSetDevice(device), "cudaSetDevice({})", 
 
 struct DeviceMemory {
   static constexpr std::size_t kAlignment = 512;
+#ifdef SIMT_EXECUTOR
+  static constexpr std::int64_t kMostCached = 1 << 20;  // the executor copies all blocks at each launch
+#else
+  static constexpr std::int64_t kMostCached = INT64_MAX;
+#endif
   static constexpr const char* kName = "the CUDA device";
   int device;
 
@@ -40,6 +45,7 @@ struct DeviceMemory {
 
 struct PinnedMemory {
   static constexpr std::size_t kAlignment = 4096;
+  static constexpr std::int64_t kMostCached = INT64_MAX;
   static constexpr const char* kName = "page-locked memory";
 
   void* allocate(std::size_t bytes) const {

@@ -10,6 +10,7 @@ namespace {
 
 struct CpuMemory {
   static constexpr std::size_t kAlignment = 64;
+  static constexpr std::int64_t kMostCached = INT64_MAX;
   static constexpr const char* kName = "the CPU";
 
   void* allocate(std::size_t bytes) const { return std::aligned_alloc(kAlignment, bytes); }

@@ -15,6 +15,9 @@
 #include <tuple>
 #include <type_traits>
 
+/// Code that has to know is built for the executor.
+#define SIMT_EXECUTOR
+
 struct dim3;
 struct uint3;
 
