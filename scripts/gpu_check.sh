@@ -62,7 +62,9 @@ step tests ctest --test-dir "$build" --label-regex '^(core|op|nn)$' --output-on-
 if [ "$sanitize" = true ] && [ "$preset" != emulated ]; then
   for tool in memcheck racecheck synccheck initcheck; do
     for test in relu dropout softmax pool2d sgd rotate batch_norm group_norm layer_norm layer_norm2d conv2d linear; do
-      step "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/test_$test" '*reference*'
+      filter='*reference*'
+      [ "$test" != sgd ] || filter='*'
+      step "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/test_$test" "$filter" --warn NoTests
     done
   done
 fi
