@@ -19,13 +19,12 @@ refuses() {
   [ "$(wc -l <<<"$message")" -eq 1 ] || fail "more than one line: $message"
   case "$message" in *"$words"*) ;; *) fail "no \"$words\" in \"$message\"" ;; esac
 }
-if ! "$train" --device cuda --epochs 0 --data "$work" 2>&1 | grep -q "not available"; then
-  if [ "${SIMT_ORDERS:-}" != "" ]; then
-    refuses "there is no NVIDIA driver" SIMT_DEVICES=-1
-    refuses "there is no CUDA device" SIMT_DEVICES=0
-  fi
-else
-  echo "skipped: no CUDA device" && exit 77
+case "$("$train" --device cuda --epochs 0 --data "$work" 2>&1)" in
+  *"not available"*) echo "skipped: no CUDA device" && exit 77 ;;
+esac
+if [ "${SIMT_ORDERS:-}" != "" ]; then
+  refuses "there is no NVIDIA driver" SIMT_DEVICES=-1
+  refuses "there is no CUDA device" SIMT_DEVICES=0
 fi
 if [ ! -e "$data/train-images-idx3-ubyte" ] && [ ! -e "$data/train-images-idx3-ubyte.gz" ] && [ ! -d "$data/MNIST" ]; then
   echo "skipped: no MNIST in $data" && exit 77
