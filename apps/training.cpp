@@ -73,7 +73,8 @@ Metrics train_epoch(nn::Module& net, optim::SGD& sgd, const data::Dataset& datas
                                                  .seed = o.seed,
                                                  .epoch = static_cast<std::uint64_t>(epoch),
                                                  .rotate = o.rotate,
-                                                 .device = o.device});
+                                                 .device = o.device,
+                                                 .format = fastest_format(o.device)});
   const std::int64_t steps = o.max_steps > 0 ? std::min(o.max_steps, batches.count()) : batches.count();
   const Stopwatch clock;
   RunningTotals totals(o.device);

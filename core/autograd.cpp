@@ -49,6 +49,7 @@ void record(const char* op, Tensor& output, std::initializer_list<const Tensor*>
   for (const Tensor* x : inputs) node->inputs.push_back(x->defined() ? x->variable() : nullptr);
   auto variable = std::make_shared<Variable>();
   variable->node = std::move(node);
+  variable->format = output.format();
   output.set_variable(std::move(variable));
 }
 
@@ -89,11 +90,13 @@ std::vector<Variable*> topological_order(Variable* root) {
   return order;
 }
 
+bool is_dense(const Tensor& x) { return x.format() == MemoryFormat::lanes || x.is_contiguous(); }
+
 /// sum += gradient, without touching memory that another tensor shares.
 void accumulate(Tensor& sum, Tensor gradient) {
   if (!sum.defined()) {
     sum = std::move(gradient);
-  } else if (!sum.exclusive() || !sum.is_contiguous()) {
+  } else if (!sum.exclusive() || !is_dense(sum)) {
     Tensor fresh = sum.clone();
     sum = std::move(fresh.add_(gradient));
   } else {
@@ -108,7 +111,7 @@ void propagate(Node& node, const Tensor& dy, std::unordered_map<Variable*, Tenso
            node.op);
   EK_CHECK(node.backward != nullptr,
            "backward: {} has no backward; detach() its result if no gradient is wanted", node.op);
-  std::vector<Tensor> results = node.backward(dy.contiguous());
+  std::vector<Tensor> results = node.backward(dy);
   node.backward = nullptr;
   node.freed = true;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
@@ -136,13 +139,13 @@ void backward(const Tensor& root, const Tensor& gradient) {
   for (Variable* variable : topological_order(root.variable().get())) {
     auto found = gradients.extract(variable);
     if (found.empty()) continue;
-    Tensor dy = std::move(found.mapped());
+    Tensor dy = std::move(found.mapped()).to(variable->format);
     if (variable->node) {
       propagate(*variable->node, dy, gradients);
     } else if (variable->grad.defined()) {
       accumulate(variable->grad, std::move(dy));
     } else {
-      variable->grad = dy.exclusive() && dy.is_contiguous() ? std::move(dy) : dy.clone();
+      variable->grad = dy.exclusive() ? std::move(dy) : dy.clone();
     }
   }
 }

@@ -29,7 +29,8 @@ bool grad_enabled();
 
 namespace autograd {
 
-/// Maps dy, the dense gradient of the output, to one gradient per input; undefined where none is needed.
+/// Maps dy, the gradient of the output, dense and in its memory format, to one gradient per input, in any
+/// format; undefined where none is needed.
 using BackwardFn = std::function<std::vector<Tensor>(const Tensor& dy)>;
 
 /// One recorded op.
@@ -44,6 +45,7 @@ struct Node {
 struct Variable {
   Tensor grad;
   std::shared_ptr<Node> node;  // null for a leaf
+  MemoryFormat format = MemoryFormat::strided;  // of the tensor and its gradient
 
   Variable() = default;
   ~Variable();  // takes long chains apart without recursion

@@ -12,17 +12,27 @@ using autograd::record;
 using autograd::Saved;
 
 template <typename T>
-BinaryArgs<T> binary_args(Tensor& y, const Tensor& a, const Tensor& b) {
+BinaryArgs<T> binary_args(Tensor y, const Tensor& a, const Tensor& b) {
+  if (y.format() == MemoryFormat::lanes)
+    return binary_args<T>(y.lanes_memory(), a.lanes_memory(), b.lanes_memory());
   return {y.mutable_data<T>(), a.data<T>(),           b.data<T>(),
           y.shape().extents(), a.strides().extents(), b.strides().extents()};
 }
 
-/// The output of an element-wise op, and both inputs as views of its shape.
+/// The output of an element-wise op, and both inputs as views of its shape. Two of one shape in lanes are
+/// worked on as they lie; anything else is strided.
 struct Broadcast {
   Tensor y, a, b;
   Broadcast(const char* op, const Tensor& left, const Tensor& right) {
     check_same_kind(op, {&left, &right});
     const Shape shape = broadcast_shapes(op, left.shape(), right.shape());
+    if (left.format() == MemoryFormat::lanes && right.format() == MemoryFormat::lanes &&
+        left.shape() == right.shape()) {
+      a = left.detach();
+      b = right.detach();
+      y = empty(shape, left.options(), MemoryFormat::lanes);
+      return;
+    }
     a = left.detach().broadcast_to(shape);
     b = right.detach().broadcast_to(shape);
     y = empty(shape, left.options());
@@ -161,6 +171,7 @@ ReduceArgs<T> reduce_args(Tensor& y, const Tensor& x, const ReducedAxes& r) {
 }  // namespace
 
 Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  if (x.format() == MemoryFormat::lanes) return sum(x.contiguous(), axes, keepdim);
   const ReducedAxes r("sum", x, axes, keepdim);
   Tensor y = empty(r.shape, x.options());
   dispatch_floating(x.dtype(), [&]<typename T>() { EK_DISPATCH(x.device(), sum, reduce_args<T>(y, x, r)); });
@@ -171,12 +182,14 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
 }
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  if (x.format() == MemoryFormat::lanes) return mean(x.contiguous(), axes, keepdim);
   const ReducedAxes r("mean", x, axes, keepdim);
   EK_CHECK(r.count > 0, "mean: there is nothing to average in shape {}", x.shape().str());
   return sum(x, axes, keepdim) * (1.0 / static_cast<double>(r.count));
 }
 
 Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  if (x.format() == MemoryFormat::lanes) return max(x.contiguous(), axes, keepdim);
   const ReducedAxes r("max", x, axes, keepdim);
   EK_CHECK(r.count > 0, "max: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor y = empty(r.shape, x.options());
@@ -189,6 +202,7 @@ Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
 }
 
 Tensor argmax(const Tensor& x, int axis) {
+  if (x.format() == MemoryFormat::lanes) return argmax(x.contiguous(), axis);
   const ReducedAxes r("argmax", x, {axis}, false);
   EK_CHECK(r.count > 0, "argmax: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor index = empty(r.shape, {DType::i64, x.device()});
@@ -218,6 +232,8 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 // --------------------------------------------------------------------------------------------------
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
+  if (a.format() == MemoryFormat::lanes) return matmul(a.contiguous(), b);
+  if (b.format() == MemoryFormat::lanes) return matmul(a, b.contiguous());
   check_same_kind("matmul", {&a, &b});
   const int rank = a.rank();
   EK_CHECK((rank == 2 || rank == 3) && b.rank() == rank && a.size(-1) == b.size(-2) &&

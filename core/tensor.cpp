@@ -6,6 +6,7 @@
 #include "core/cuda.h"
 #include "core/ops.h"
 #include "kernels/elementwise.h"
+#include "kernels/lanes.h"
 
 namespace evenkeel {
 namespace {
@@ -20,6 +21,29 @@ void copy_elements(const Tensor& y, const Tensor& x) {
       EK_DISPATCH(y.device(), copy, args);
     });
   });
+}
+
+/// y = x between the memory formats; both dense with the same shape and dtype, one of them in lanes.
+void copy_between_formats(Tensor& y, const Tensor& x) {
+  const std::int64_t N = x.size(0);
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const LanesCopyArgs<T> args{y.mutable_data<T>(y.format()), x.data<T>(x.format()), N,
+                                N > 0 ? x.numel() / N : 0};
+    if (y.format() == MemoryFormat::lanes) {
+      cpu::strided_to_lanes(args);
+    } else {
+      cpu::lanes_to_strided(args);
+    }
+  });
+}
+
+/// The elements that a tensor's memory has room for: in lanes, the last block is whole.
+std::int64_t elements_of_memory(const Shape& shape, DType dtype, MemoryFormat format) {
+  if (format == MemoryFormat::strided) return shape.numel();
+  const std::int64_t lanes = dtype == DType::f32 ? kLanes<float> : kLanes<double>;
+  Shape whole = shape;
+  whole[0] = (shape[0] + lanes - 1) / lanes * lanes;
+  return whole.numel();
 }
 
 /// y = x, both dense with the same shape and dtype, on different devices. Waits where the host takes part.
@@ -63,10 +87,21 @@ bool strides_for_view(const Shape& old_shape, const Shape& old_strides, const Sh
 
 }  // namespace
 
-Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype)
-    : impl_(std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, nullptr})) {}
+const char* name_of(MemoryFormat format) { return format == MemoryFormat::lanes ? "lanes" : "strided"; }
+
+Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype,
+               MemoryFormat format)
+    : impl_(std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, format, nullptr})) {
+}
+
+const Shape& Tensor::strides() const {
+  EK_CHECK(format() == MemoryFormat::strided,
+           "strides: a tensor in MemoryFormat::lanes has none; use to(MemoryFormat::strided)");
+  return impl().strides;
+}
 
 bool Tensor::is_contiguous() const {
+  if (format() != MemoryFormat::strided) return false;
   std::int64_t expected = 1;
   for (int d = rank() - 1; d >= 0; --d) {
     if (shape()[d] != 1 && strides()[d] != expected) return false;
@@ -75,9 +110,13 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
-const void* Tensor::raw_data(DType expected) const {
-  EK_CHECK(dtype() == expected, "data: a {} tensor was read as {}", name_of(dtype()), name_of(expected));
-  return storage().data() + offset() * size_of(dtype());
+const void* Tensor::raw_data(DType dtype, MemoryFormat format) const {
+  EK_CHECK(this->dtype() == dtype, "data: a {} tensor was read as {}", name_of(this->dtype()),
+           name_of(dtype));
+  EK_CHECK(this->format() == format,
+           "data: a tensor in MemoryFormat::{} was read as {}; use to(MemoryFormat::{}) first",
+           name_of(this->format()), name_of(format), name_of(format));
+  return storage().data() + offset() * size_of(dtype);
 }
 
 double Tensor::item() const {
@@ -118,10 +157,13 @@ Tensor Tensor::reshape(Shape shape) const {
   EK_CHECK(shape.numel() == numel(), "reshape: {} elements of shape {} do not fit {}", numel(),
            this->shape().str(), shape.str());
   Shape new_strides = contiguous_strides(shape);
-  if (!is_contiguous() && !strides_for_view(this->shape(), strides(), shape, new_strides)) {
+  const bool in_lanes = format() == MemoryFormat::lanes;
+  const bool keeps_images = in_lanes && shape.rank() > 0 && shape[0] == this->shape()[0];
+  if (in_lanes && !keeps_images) return contiguous().reshape(shape);
+  if (!in_lanes && !is_contiguous() && !strides_for_view(this->shape(), strides(), shape, new_strides)) {
     return contiguous().reshape(shape);
   }
-  Tensor y = view(shape, new_strides, offset());
+  Tensor y(storage(), offset(), shape, new_strides, dtype(), format());
   autograd::record("reshape", y, {this},
                    [old = this->shape()](const Tensor& dy) { return std::vector{dy.reshape(old)}; });
   return y;
@@ -130,6 +172,7 @@ Tensor Tensor::reshape(Shape shape) const {
 Tensor Tensor::permute(const std::vector<int>& axes) const {
   EK_CHECK(static_cast<int>(axes.size()) == rank(), "permute: {} axes given for shape {}", axes.size(),
            shape().str());
+  if (format() == MemoryFormat::lanes) return contiguous().permute(axes);
   Shape new_shape(rank(), -1), new_strides(rank(), 0);
   std::vector<int> inverse(axes.size());
   std::vector<bool> used(axes.size());
@@ -157,6 +200,7 @@ Tensor Tensor::transpose(int axis0, int axis1) const {
 
 Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t end, std::int64_t step) const {
   axis = normalize_axis("slice", axis, rank());
+  if (format() == MemoryFormat::lanes) return contiguous().slice(axis, start, end, step);
   const std::int64_t n = shape()[axis];
   const std::int64_t first = start < 0 ? start + n : start, last = end < 0 ? end + n : end;
   EK_CHECK(step >= 1, "slice: step {} given, at least 1 is needed", step);
@@ -178,6 +222,7 @@ Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t end, std::int64_
 Tensor Tensor::broadcast_to(const Shape& target) const {
   EK_CHECK(broadcast_shapes("broadcast_to", shape(), target) == target,
            "broadcast_to: shape {} does not broadcast to {}", shape().str(), target.str());
+  if (format() == MemoryFormat::lanes) return contiguous().broadcast_to(target);
   const int extra = target.rank() - rank();
   Shape new_strides(target.rank(), 0);
   for (int d = 0; d < rank(); ++d) {
@@ -192,11 +237,33 @@ Tensor Tensor::broadcast_to(const Shape& target) const {
 // --- copies
 // --------------------------------------------------------------------------------------------------------
 
-Tensor Tensor::contiguous() const { return is_contiguous() ? *this : clone(); }
+Tensor Tensor::contiguous() const {
+  if (format() == MemoryFormat::lanes) return to(MemoryFormat::strided);
+  return is_contiguous() ? *this : clone();
+}
+
+Tensor Tensor::to(MemoryFormat format) const {
+  if (format == this->format()) return format == MemoryFormat::strided ? contiguous() : *this;
+  const Tensor x = format == MemoryFormat::lanes ? detach().contiguous() : detach();
+  Tensor y = empty(shape(), options(), format);
+  copy_between_formats(y, x);
+  autograd::record("to", y, {this}, [](const Tensor& dy) { return std::vector{dy}; });
+  return y;
+}
+
+Tensor Tensor::lanes_memory() const {
+  EK_CHECK(format() == MemoryFormat::lanes, "lanes_memory: the tensor is {}", name_of(format()));
+  const std::int64_t n = elements_of_memory(shape(), dtype(), format());
+  return view({n}, {1}, offset());
+}
 
 Tensor Tensor::clone() const {
   Tensor y = empty_like(*this);
-  copy_elements(y, *this);
+  if (format() == MemoryFormat::lanes) {
+    copy_elements(y.lanes_memory(), lanes_memory());
+  } else {
+    copy_elements(y, *this);
+  }
   autograd::record("clone", y, {this}, [](const Tensor& dy) { return std::vector{dy}; });
   return y;
 }
@@ -213,6 +280,7 @@ Tensor Tensor::to(Device device) const {
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == this->dtype()) return *this;
+  if (format() == MemoryFormat::lanes) return contiguous().to(dtype);
   Tensor y = empty(shape(), {dtype, device()});
   copy_elements(y, *this);
   if (is_floating(dtype)) {
@@ -232,6 +300,10 @@ void Tensor::check_in_place(const char* op) const {
 
 Tensor& Tensor::fill_(double value) {
   check_in_place("fill_");
+  if (format() == MemoryFormat::lanes) {
+    lanes_memory().fill_(value);
+    return *this;
+  }
   dispatch_any(dtype(), [&]<typename T>() {
     const FillArgs<T> args{mutable_data<T>(), value, shape().extents(), strides().extents()};
     EK_DISPATCH(device(), fill, args);
@@ -241,6 +313,12 @@ Tensor& Tensor::fill_(double value) {
 
 Tensor& Tensor::copy_(const Tensor& source) {
   check_in_place("copy_");
+  if (format() == MemoryFormat::lanes) {
+    const Tensor x = source.detach().to(device()).to(dtype());
+    const Tensor in_lanes = (x.shape() == shape() ? x : x.broadcast_to(shape())).to(MemoryFormat::lanes);
+    copy_elements(lanes_memory(), in_lanes.lanes_memory());
+    return *this;
+  }
   const Tensor broadcast = source.detach().to(device()).broadcast_to(shape());
   // Overlapping memory is read in full before any of it is written.
   copy_elements(*this, broadcast.storage() == storage() ? broadcast.clone() : broadcast);
@@ -251,6 +329,11 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
   check_in_place("add_");
   check_same_kind("add_", {this, &other});
   const NoGrad guard;
+  if (format() == MemoryFormat::lanes) {
+    const Tensor x = other.shape() == shape() ? other.detach() : other.detach().broadcast_to(shape());
+    lanes_memory().add_(x.to(MemoryFormat::lanes).lanes_memory(), alpha);
+    return *this;
+  }
   const Tensor broadcast = other.detach().broadcast_to(shape());
   const Tensor x = broadcast.storage() == storage() ? broadcast.clone() : broadcast.contiguous();
   if (!is_contiguous()) return copy_(*this + x * alpha);
@@ -265,8 +348,9 @@ void Tensor::set_data(const Tensor& other) {
   impl().storage = other.storage();
   impl().offset = other.offset();
   impl().shape = other.shape();
-  impl().strides = other.strides();
+  impl().strides = other.impl().strides;
   impl().dtype = other.dtype();
+  impl().format = other.format();
 }
 
 // --- autograd
@@ -277,7 +361,10 @@ Tensor& Tensor::requires_grad_(bool value) {
            name_of(dtype()));
   EK_CHECK(!requires_grad() || !variable()->node,
            "requires_grad_: this is the result of {}, not a leaf; use detach()", variable()->node->op);
-  if (value && !requires_grad()) impl().variable = std::make_shared<autograd::Variable>();
+  if (value && !requires_grad()) {
+    impl().variable = std::make_shared<autograd::Variable>();
+    variable()->format = format();
+  }
   if (!value) impl().variable = nullptr;
   return *this;
 }
@@ -290,20 +377,31 @@ void Tensor::zero_grad() {
 
 void Tensor::backward(const Tensor& gradient) const { autograd::backward(*this, gradient); }
 
-Tensor Tensor::detach() const { return view(shape(), strides(), offset()); }
+Tensor Tensor::detach() const {
+  return {storage(), offset(), shape(), impl().strides, dtype(), format()};
+}
 
 // --- factories
 // -----------------------------------------------------------------------------------------------------
 
-Tensor empty(const Shape& shape, TensorOptions options) {
+Tensor empty(const Shape& shape, TensorOptions options, MemoryFormat format) {
   std::int64_t n = 1;
   for (std::int64_t size : shape) {
     EK_CHECK(size >= 0, "{} is no shape: sizes are at least 0", shape.str());
     EK_CHECK(!__builtin_mul_overflow(n, size, &n) && n <= INT64_MAX / 8, "shape {} has too many elements",
              shape.str());
   }
-  return {Storage(n * size_of(options.dtype), options.device), 0, shape, contiguous_strides(shape),
-          options.dtype};
+  EK_CHECK(format == MemoryFormat::strided ||
+               (shape.rank() > 0 && is_floating(options.dtype) && options.device.is_cpu()),
+           "MemoryFormat::lanes: only floating-point tensors on the CPU have it, not {} {} on {}",
+           name_of(options.dtype), shape.str(), options.device.str());
+  const std::int64_t elements = elements_of_memory(shape, options.dtype, format);
+  return {Storage(elements * size_of(options.dtype), options.device),
+          0,
+          shape,
+          contiguous_strides(shape),
+          options.dtype,
+          format};
 }
 
 Tensor full(const Shape& shape, double value, TensorOptions options) {
@@ -322,7 +420,7 @@ Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options) {
   return from_vector(values, {end - start}).to(options.dtype).to(options.device);
 }
 
-Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.options()); }
+Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.options(), x.format()); }
 Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.options()); }
 
 template <typename T>

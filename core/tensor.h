@@ -23,6 +23,13 @@ struct TensorOptions {
   Device device = Device::cpu();
 };
 
+/// The memory formats in words, "strided" and "lanes".
+const char* name_of(MemoryFormat format);
+/// The format in which `device` works fastest on batches of images.
+inline MemoryFormat fastest_format(Device device) {
+  return device.is_cpu() ? MemoryFormat::lanes : MemoryFormat::strided;
+}
+
 /// An n-dimensional array. A handle: copies are shallow and share data and gradient; clone() is deep.
 /// Wrong shapes, dtypes and devices throw Error with one sentence that names the op and the shapes.
 class Tensor {
@@ -30,11 +37,14 @@ class Tensor {
   /// A tensor that is not there; defined() is false.
   Tensor() = default;
   /// A view of `storage`. `offset` and `strides` count elements.
-  Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype);
+  Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype,
+         MemoryFormat format = MemoryFormat::strided);
 
   bool defined() const { return impl_ != nullptr; }
   const Shape& shape() const { return impl().shape; }
-  const Shape& strides() const { return impl().strides; }
+  /// Throws Error in MemoryFormat::lanes, which no strides describe.
+  const Shape& strides() const;
+  MemoryFormat format() const { return impl().format; }
   int rank() const { return shape().rank(); }
   /// The size of an axis; negative axes count from the end.
   std::int64_t size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
@@ -48,16 +58,17 @@ class Tensor {
   /// True if no other handle and no view shares the memory, so that a change in place shows nowhere else.
   bool exclusive() const { return impl_.use_count() == 1 && !storage().shared(); }
 
-  /// The first element. Throws Error unless T is the dtype. Device memory for a CUDA tensor.
+  /// The first element. Throws Error unless T is the dtype and the elements lie in the format given. Device
+  /// memory for a CUDA tensor.
   template <typename T>
-  const T* data() const {
-    return static_cast<const T*>(raw_data(kDTypeOf<T>));
+  const T* data(MemoryFormat expected = MemoryFormat::strided) const {
+    return static_cast<const T*>(raw_data(kDTypeOf<T>, expected));
   }
   /// Likewise, to write through; counts as a change in place.
   template <typename T>
-  T* mutable_data() {
+  T* mutable_data(MemoryFormat expected = MemoryFormat::strided) {
     storage().bump_version();
-    return const_cast<T*>(data<T>());
+    return const_cast<T*>(data<T>(expected));
   }
   /// The only element, converted to double. Waits for the device. Throws Error unless numel() is 1.
   double item() const;
@@ -83,6 +94,12 @@ class Tensor {
   Tensor clone() const;
   Tensor to(Device device) const;
   Tensor to(DType dtype) const;
+  /// Itself if its elements lie so already (strided: densely), else a copy in which they do. Only
+  /// floating-point tensors on the CPU with at least one axis can go to MemoryFormat::lanes; kernels/lanes.h
+  /// tells why they would. Layers pass the format on, everything else takes its input back to strided.
+  Tensor to(MemoryFormat format) const;
+  /// All memory of a tensor in lanes, unused lanes included, as a strided tensor of one axis.
+  Tensor lanes_memory() const;
 
   // Changes in place: not recorded, so refused on tensors that require a gradient unless under NoGrad.
 
@@ -119,13 +136,14 @@ class Tensor {
     std::int64_t offset;
     Shape shape, strides;
     DType dtype;
+    MemoryFormat format;
     std::shared_ptr<autograd::Variable> variable;  // null: no gradient wanted
   };
   Impl& impl() const {
     EK_CHECK(impl_ != nullptr, "an undefined tensor was used; give it a value first");
     return *impl_;
   }
-  const void* raw_data(DType expected) const;
+  const void* raw_data(DType dtype, MemoryFormat format) const;
   Tensor view(const Shape& shape, const Shape& strides, std::int64_t offset) const;
   void check_in_place(const char* op) const;
 
@@ -135,12 +153,13 @@ class Tensor {
 // Factories
 
 /// Uninitialised memory.
-Tensor empty(const Shape& shape, TensorOptions options = {});
+Tensor empty(const Shape& shape, TensorOptions options = {}, MemoryFormat format = MemoryFormat::strided);
 Tensor full(const Shape& shape, double value, TensorOptions options = {});
 Tensor zeros(const Shape& shape, TensorOptions options = {});
 Tensor ones(const Shape& shape, TensorOptions options = {});
 /// start, start+1, ... below end.
 Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options = {DType::i64});
+/// In the format of x.
 Tensor empty_like(const Tensor& x);
 Tensor zeros_like(const Tensor& x);
 /// Copies values on the host to a tensor of dtype T. Throws Error unless their number fits the shape.

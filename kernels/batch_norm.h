@@ -23,6 +23,7 @@ struct BatchNormForwardArgs {
   std::int64_t N, C, S;
   double eps, momentum;
   bool training;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(batch_norm_forward, BatchNormForwardArgs)
 
@@ -40,6 +41,7 @@ struct BatchNormBackwardArgs {
   const T* gamma;  // or null: 1
   std::int64_t N, C, S;
   bool training;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(batch_norm_backward, BatchNormBackwardArgs)
 

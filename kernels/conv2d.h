@@ -22,6 +22,7 @@ struct Conv2dForwardArgs {
   const T* weight;
   const T* bias;  // or null
   Conv2dSizes sizes;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(conv2d_forward, Conv2dForwardArgs)
 
@@ -32,6 +33,7 @@ struct Conv2dBackwardInputArgs {
   const T* dy;
   const T* weight;
   Conv2dSizes sizes;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(conv2d_backward_input, Conv2dBackwardInputArgs)
 
@@ -43,6 +45,7 @@ struct Conv2dBackwardWeightArgs {
   const T* dy;
   const T* x;
   Conv2dSizes sizes;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(conv2d_backward_weight, Conv2dBackwardWeightArgs)
 

@@ -15,6 +15,8 @@ struct DropoutArgs {
   RandomKey key;
   double p;  // in [0, 1)
   std::int64_t n;
+  MemoryFormat format = MemoryFormat::strided;
+  std::int64_t N = 0;  // lanes: images, n/N elements each; i counts them one image after the other
 };
 EK_DECLARE_KERNEL(dropout, DropoutArgs)
 

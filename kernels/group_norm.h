@@ -18,6 +18,7 @@ struct GroupNormForwardArgs {
   const T* beta;   // [C] or null: 0
   std::int64_t N, C, S, G;
   double eps;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(group_norm_forward, GroupNormForwardArgs)
 
@@ -35,6 +36,7 @@ struct GroupNormBackwardArgs {
   const T* rstd;
   const T* gamma;  // or null: 1
   std::int64_t N, C, S, G;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(group_norm_backward, GroupNormBackwardArgs)
 

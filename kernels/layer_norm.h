@@ -16,6 +16,8 @@ struct LayerNormForwardArgs {
   const T* beta;   // [D] or null: 0
   std::int64_t M, D;
   double eps;
+  MemoryFormat format = MemoryFormat::strided;
+  std::int64_t N = 0;  // lanes: the images that the rows belong to, M/N each; mean and rstd are [N, M/N]
 };
 EK_DECLARE_KERNEL(layer_norm_forward, LayerNormForwardArgs)
 
@@ -33,6 +35,8 @@ struct LayerNormBackwardArgs {
   const T* rstd;
   const T* gamma;  // or null: 1
   std::int64_t M, D;
+  MemoryFormat format = MemoryFormat::strided;
+  std::int64_t N = 0;  // lanes: the images that the rows belong to, M/N each; mean and rstd are [N, M/N]
 };
 EK_DECLARE_KERNEL(layer_norm_backward, LayerNormBackwardArgs)
 

@@ -16,6 +16,7 @@ struct LayerNorm2dForwardArgs {
   const T* beta;   // [C] or null: 0
   std::int64_t N, C, S;
   double eps;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(layer_norm2d_forward, LayerNorm2dForwardArgs)
 
@@ -33,6 +34,7 @@ struct LayerNorm2dBackwardArgs {
   const T* rstd;
   const T* gamma;  // or null: 1
   std::int64_t N, C, S;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(layer_norm2d_backward, LayerNorm2dBackwardArgs)
 

@@ -5,7 +5,8 @@
 
 namespace evenkeel {
 
-/// A window of R x S; P = (H + 2 pad_h - R) / stride_h + 1, and Q likewise.
+/// A window of R x S; P = (H + 2 pad_h - R) / stride_h + 1, and Q likewise. In lanes, planes are of vectors:
+/// those of all blocks.
 struct Pool2dSizes {
   std::int64_t planes, H, W;
   std::int64_t R, S;
@@ -18,8 +19,10 @@ template <typename T>
 struct MaxPool2dForwardArgs {
   T* y;
   std::int64_t* index;  // [planes, P, Q]: h*W + w of the maximum, the first of equal ones; saved for backward
+  T* tap;               // in its place in lanes: the maximum's number in its window, r*S + s
   const T* x;
   Pool2dSizes sizes;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(max_pool2d_forward, MaxPool2dForwardArgs)
 
@@ -28,8 +31,10 @@ template <typename T>
 struct MaxPool2dBackwardArgs {
   T* dx;
   const T* dy;
-  const std::int64_t* index;
+  const std::int64_t* index;  // strided
+  const T* tap;               // lanes
   Pool2dSizes sizes;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(max_pool2d_backward, MaxPool2dBackwardArgs)
 
@@ -39,6 +44,7 @@ struct AvgPool2dForwardArgs {
   T* y;
   const T* x;
   Pool2dSizes sizes;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(avg_pool2d_forward, AvgPool2dForwardArgs)
 
@@ -48,6 +54,7 @@ struct AvgPool2dBackwardArgs {
   T* dx;
   const T* dy;
   Pool2dSizes sizes;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(avg_pool2d_backward, AvgPool2dBackwardArgs)
 

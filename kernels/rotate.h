@@ -17,6 +17,7 @@ struct RotateNormalizeArgs {
   const float* angle;          // [N], radians; or null: no rotation
   std::int64_t N, H, W;
   double mean, std;
+  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_KERNEL(rotate_normalize, RotateNormalizeArgs)
 

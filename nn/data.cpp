@@ -237,7 +237,7 @@ Batch Batches::get(std::int64_t i) const {
   EK_CHECK(0 <= i && i < count(), "Batches: batch {} was asked for, there are {}", i, count());
   const std::int64_t start = i * options_.size, end = std::min(start + options_.size, images_.size(0));
   const Tensor angles = angles_.defined() ? angles_.slice(0, start, end) : Tensor();
-  return {rotate_normalize(images_, order_.slice(0, start, end), angles, mean_, std_),
+  return {rotate_normalize(images_, order_.slice(0, start, end), angles, mean_, std_, options_.format),
           labels_.slice(0, start, end)};
 }
 

@@ -76,6 +76,6 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& target, Reduction reduc
 /// images that `index` names, rotated, (pixel/255 - mean)/std. See kernels/rotate.h. Not differentiable:
 /// images are data.
 Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor& angles, double mean,
-                        double std);
+                        double std, MemoryFormat format = MemoryFormat::strided);
 
 }  // namespace evenkeel

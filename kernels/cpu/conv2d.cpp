@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/lanes.h"
+#include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu {
@@ -274,12 +275,14 @@ void correlate_all(T* y, const T* x, const T* w, const T* bias, const Conv2dSize
 
 template <typename T>
 void conv2d_forward(const Conv2dForwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::conv2d_forward(a);
   const Conv2dSizes& s = a.sizes;
   correlate_all(a.y, a.x, a.weight, a.bias, s, forward_correlation(s), s.W, s.pad_w, 1);
 }
 
 template <typename T>
 void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::conv2d_backward_input(a);
   const Conv2dSizes& s = a.sizes;
   const std::vector<T> weight = flipped_weights(a.weight, s);
   correlate_all<T>(a.dx, a.dy, weight.data(), nullptr, s, backward_correlation(s), s.Q,
@@ -288,6 +291,7 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a) {
 
 template <typename T>
 void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::conv2d_backward_weight(a);
   const Conv2dSizes& s = a.sizes;
   const Correlation g = forward_correlation(s);
   const std::int64_t weights = s.K * g.C * s.R * s.S,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
@@ -30,6 +31,7 @@ EK_SIMD void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, st
 
 template <typename T>
 void dropout(const DropoutArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::dropout(a);
   const T scale = static_cast<T>(1 / (1 - a.p));
   parallel_for_ranges(a.n, [&](std::int64_t begin, std::int64_t end) {
     dropout_range(a.y, a.x, a.key, static_cast<float>(a.p), scale, begin, end);

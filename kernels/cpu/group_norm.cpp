@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/norm_common.h"
 #include "kernels/cpu/parallel.h"
 
@@ -9,6 +10,7 @@ namespace evenkeel::cpu {
 
 template <typename T>
 void group_norm_forward(const GroupNormForwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::group_norm_forward(a);
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
   parallel_for(a.N * a.G, 5 * size, [&](std::int64_t i) {
     const Moments m = plane_moments(a.x + i * size, size);
@@ -26,6 +28,7 @@ void group_norm_forward(const GroupNormForwardArgs<T>& a) {
 
 template <typename T>
 void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::group_norm_backward(a);
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
   std::vector<GradientSums> planes(a.N * a.C);
   std::vector<AffineGradients> affine(a.N * a.C);

@@ -1,5 +1,4 @@
-// Blocks of images with one image in each lane of a vector: [C][H][W] of Vec. In it a convolution of any
-// channel count is plain element-wise code, without tails or horizontal sums.
+// What kernels share that work on MemoryFormat::lanes: blocks of images, one in each lane of a vector.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +13,7 @@ namespace evenkeel::cpu {
 template <typename T>
 class Scratch {
  public:
+  /// At least n vectors.
   Vec<T>* get(std::int64_t n) {
     if (n > size_) {
       size_ = n;
@@ -21,6 +21,11 @@ class Scratch {
       if (!data_) std::abort();  // inside a parallel region nothing can be thrown
     }
     return reinterpret_cast<Vec<T>*>(data_.get());
+  }
+
+  /// At least n numbers.
+  T* numbers(std::int64_t n) {
+    return reinterpret_cast<T*>(get((n * static_cast<std::int64_t>(sizeof(T)) + 63) / 64));
   }
 
  private:
@@ -95,11 +100,28 @@ EK_SIMD void from_lanes(T* y, const Vec<T>* lanes, std::int64_t n, std::int64_t 
   }
 }
 
-/// The sum of a vector's lanes, pairwise.
+/// The vectors of an array in MemoryFormat::lanes.
 template <typename T>
-EK_INLINE T sum_of_lanes(const Vec<T>& v) {
+EK_INLINE Vec<T>* as_lanes(T* x) {
+  return reinterpret_cast<Vec<T>*>(x);
+}
+template <typename T>
+EK_INLINE const Vec<T>* as_lanes(const T* x) {
+  return reinterpret_cast<const Vec<T>*>(x);
+}
+
+/// The images of a block of N: kLanes<T>, fewer in the last.
+template <typename T>
+std::int64_t images_of_block(std::int64_t N, std::int64_t block) {
+  return std::min<std::int64_t>(kLanes<T>, N - block * kLanes<T>);
+}
+
+/// The sum of a vector's first `count` lanes, pairwise.
+template <typename T>
+EK_INLINE T sum_of_lanes(const Vec<T>& v, std::int64_t count = kLanes<T>) {
   T lane[kLanes<T>];
   std::memcpy(lane, &v, sizeof v);
+  for (std::int64_t k = count; k < kLanes<T>; ++k) lane[k] = T(0);
   for (int width = kLanes<T> / 2; width > 0; width /= 2) {
     for (int k = 0; k < width; ++k) lane[k] += lane[k + width];
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/norm_common.h"
 #include "kernels/cpu/parallel.h"
 
@@ -58,6 +59,7 @@ EK_SIMD void add_row_gradients(double* dgamma, double* dbeta, const T* dy, const
 
 template <typename T>
 void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::layer_norm_forward(a);
   parallel_for(a.M, 5 * a.D, [&](std::int64_t m) {
     normalize_row(a.y + m * a.D, a.mean + m, a.rstd + m, a.x + m * a.D, a.gamma, a.beta, a.D, a.eps);
   });
@@ -65,6 +67,7 @@ void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
 
 template <typename T>
 void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::layer_norm_backward(a);
   std::vector<double> rest(a.M);
   parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
     T* dx = a.dx != nullptr ? a.dx + m * a.D : nullptr;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/norm_common.h"
 #include "kernels/cpu/parallel.h"
 
@@ -98,6 +99,7 @@ EK_SIMD AffineGradients plane_affine_gradients(const T* dy, const T* x, const T*
 
 template <typename T>
 void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::layer_norm2d_forward(a);
   const Strips strips(a.N, a.S);
   parallel_for(strips.count, 5 * a.C * kPixels, [&](std::int64_t i) {
     const std::int64_t s0 = i % strips.per_image * kPixels;
@@ -107,6 +109,7 @@ void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
 
 template <typename T>
 void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::layer_norm2d_backward(a);
   const Strips strips(a.N, a.S);
   std::vector<T> rest(a.N * a.S);
   parallel_for(strips.count, 6 * a.C * kPixels, [&](std::int64_t i) {

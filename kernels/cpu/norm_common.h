@@ -11,15 +11,26 @@ namespace evenkeel::cpu {
 /// Mean, and sum of squared distances from it, of `count` elements.
 struct Moments {
   double count = 0, mean = 0, m2 = 0;
-
-  /// Adds the moments of other elements (Chan, Golub and LeVeque, 1979).
-  void merge(const Moments& other) {
-    const double total = count + other.count, delta = other.mean - mean;
-    mean += delta * other.count / total;
-    m2 += other.m2 + delta * delta * count * other.count / total;
-    count = total;
-  }
 };
+
+/// The moments of all elements of n parts, which lie `stride` apart. Means are taken relative to that of the
+/// first part and in two passes, so that the number of parts costs no digits.
+inline Moments merged(const Moments* part, std::int64_t n, std::int64_t stride) {
+  Moments all;
+  const double pivot = part[0].mean;
+  double offset = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    all.count += part[i * stride].count;
+    offset += part[i * stride].count * (part[i * stride].mean - pivot);
+  }
+  offset /= all.count;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double d = (part[i * stride].mean - pivot) - offset;
+    all.m2 += part[i * stride].m2 + part[i * stride].count * d * d;
+  }
+  all.mean = pivot + offset;
+  return all;
+}
 
 /// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983): the sum of the deviations, which is the
 /// rounding error of the first pass, takes that error out of mean and variance.

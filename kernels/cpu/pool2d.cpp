@@ -2,21 +2,12 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/pool2d_window.h"
 
 namespace evenkeel::cpu {
 namespace {
-
-/// The part of a pooling window that lies inside the plane: rows [h0, h1), columns [w0, w1).
-struct Window {
-  std::int64_t h0, h1, w0, w1;
-  Window(const Pool2dSizes& s, std::int64_t p, std::int64_t q)
-      : h0(std::max<std::int64_t>(p * s.stride_h - s.pad_h, 0)),
-        h1(std::min(p * s.stride_h - s.pad_h + s.R, s.H)),
-        w0(std::max<std::int64_t>(q * s.stride_w - s.pad_w, 0)),
-        w1(std::min(q * s.stride_w - s.pad_w + s.S, s.W)) {}
-};
 
 /// Calls f(plane) on all threads.
 template <typename F>
@@ -83,6 +74,7 @@ EK_SIMD void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSiz
 
 template <typename T>
 void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::max_pool2d_forward(a);
   const Pool2dSizes& s = a.sizes;
   for_each_plane(s, [&](std::int64_t plane) {
     const T* x = a.x + plane * s.H * s.W;
@@ -95,6 +87,7 @@ void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
 
 template <typename T>
 void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::max_pool2d_backward(a);
   const std::int64_t outputs = a.sizes.P * a.sizes.Q, inputs = a.sizes.H * a.sizes.W;
   for_each_plane(a.sizes, [&](std::int64_t plane) {
     T* dx = a.dx + plane * inputs;
@@ -105,6 +98,7 @@ void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
 
 template <typename T>
 void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::avg_pool2d_forward(a);
   const T scale = T(1) / static_cast<T>(a.sizes.R * a.sizes.S);
   for_each_plane(a.sizes, [&](std::int64_t plane) {
     const T* x = a.x + plane * a.sizes.H * a.sizes.W;
@@ -122,6 +116,7 @@ void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
 
 template <typename T>
 void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& a) {
+  if (a.format == MemoryFormat::lanes) return lanes::avg_pool2d_backward(a);
   const std::int64_t inputs = a.sizes.H * a.sizes.W;
   const T scale = T(1) / static_cast<T>(a.sizes.R * a.sizes.S);
   for_each_plane(a.sizes, [&](std::int64_t plane) {

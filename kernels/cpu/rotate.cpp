@@ -2,29 +2,44 @@
 
 #include <cmath>
 
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
 
 namespace evenkeel::cpu {
 namespace {
 
-/// Writes one image: value[b] is the normalised value of a pixel of brightness b.
+/// A rotation. In f64 and rounded once, and used in fused multiply-adds that are written out: the same pixels
+/// on every device.
+struct Turn {
+  float cos, sin;
+  explicit Turn(float angle)
+      : cos(static_cast<float>(std::cos(static_cast<double>(angle)))),
+        sin(static_cast<float>(std::sin(static_cast<double>(angle)))) {}
+};
+
+/// Row i of a rotated image: value[b] is the normalised value of a pixel of brightness b.
 template <typename T>
-EK_SIMD void rotate_image(T* y, const std::uint8_t* image, float angle, const T* value, std::int64_t H,
-                          std::int64_t W) {
-  // In f64 and rounded once, and fused multiply-adds that are written out: the same pixels on every device.
-  const auto c = static_cast<float>(std::cos(static_cast<double>(angle)));
-  const auto s = static_cast<float>(std::sin(static_cast<double>(angle)));
+EK_SIMD void rotate_row(T* y, const std::uint8_t* image, Turn turn, const T* value, std::int64_t H,
+                        std::int64_t W, std::int64_t i) {
   const float centre_h = static_cast<float>(H - 1) / 2, centre_w = static_cast<float>(W - 1) / 2;
-  for (std::int64_t i = 0; i < H; ++i) {
-    for (std::int64_t j = 0; j < W; ++j) {
-      const float di = static_cast<float>(i) - centre_h, dj = static_cast<float>(j) - centre_w;
-      const auto h = static_cast<std::int64_t>(std::nearbyint(std::fma(s, dj, std::fma(c, di, centre_h))));
-      const auto w = static_cast<std::int64_t>(std::nearbyint(std::fma(c, dj, std::fma(-s, di, centre_w))));
-      const bool inside = h >= 0 && h < H && w >= 0 && w < W;
-      y[i * W + j] = value[inside ? image[h * W + w] : 0];
-    }
+  const float di = static_cast<float>(i) - centre_h;
+  const float h0 = std::fma(turn.cos, di, centre_h), w0 = std::fma(-turn.sin, di, centre_w);
+  for (std::int64_t j = 0; j < W; ++j) {
+    const float dj = static_cast<float>(j) - centre_w;
+    const auto h = static_cast<std::int64_t>(std::nearbyint(std::fma(turn.sin, dj, h0)));
+    const auto w = static_cast<std::int64_t>(std::nearbyint(std::fma(turn.cos, dj, w0)));
+    const bool inside = h >= 0 && h < H && w >= 0 && w < W;
+    y[j] = value[inside ? image[h * W + w] : 0];
   }
+}
+
+/// Row i of image n of the output.
+template <typename T>
+void write_row(T* y, const RotateNormalizeArgs<T>& a, const Turn* turns, const T* value, std::int64_t n,
+               std::int64_t i) {
+  const std::uint8_t* image = a.images + a.index[n] * a.H * a.W;
+  if (turns != nullptr) return rotate_row(y, image, turns[n], value, a.H, a.W, i);
+  for (std::int64_t j = 0; j < a.W; ++j) y[j] = value[image[i * a.W + j]];
 }
 
 }  // namespace
@@ -33,15 +48,23 @@ template <typename T>
 void rotate_normalize(const RotateNormalizeArgs<T>& a) {
   T value[256];
   for (int b = 0; b < 256; ++b) value[b] = static_cast<T>((b / 255.0 - a.mean) / a.std);
-  const std::int64_t size = a.H * a.W;
-  parallel_for(a.N, 4 * size, [&](std::int64_t n) {
-    const std::uint8_t* image = a.images + a.index[n] * size;
-    T* y = a.y + n * size;
-    if (a.angle != nullptr) {
-      rotate_image(y, image, a.angle[n], value, a.H, a.W);
-    } else {
-      for (std::int64_t i = 0; i < size; ++i) y[i] = value[image[i]];
-    }
+  static thread_local Scratch<float> scratch;
+  Turn* turns = a.angle != nullptr ? reinterpret_cast<Turn*>(scratch.numbers(2 * a.N)) : nullptr;
+  for (std::int64_t n = 0; turns != nullptr && n < a.N; ++n) turns[n] = Turn(a.angle[n]);
+
+  if (a.format == MemoryFormat::strided) {
+    parallel_for(a.N * a.H, 4 * a.W, [&](std::int64_t row) {
+      write_row(a.y + row * a.W, a, turns, value, row / a.H, row % a.H);
+    });
+    return;
+  }
+  parallel_for(lane_blocks<T>(a.N) * a.H, 4 * a.W * kLanes<T>, [&](std::int64_t row) {
+    static thread_local Scratch<T> rows;
+    const std::int64_t block = row / a.H, count = images_of_block<T>(a.N, block);
+    T* y = rows.numbers(count * a.W);
+    for (std::int64_t l = 0; l < count; ++l)
+      write_row(y + l * a.W, a, turns, value, block * kLanes<T> + l, row % a.H);
+    to_lanes<T>(as_lanes(a.y) + row * a.W, y, a.W, a.W, count);
   });
 }
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/lanes.h"
+
 // Only in functions that contain no lambda that is not inlined and no OpenMP region: those would not be
 // cloned. Under a sanitizer there are no clones, as its checks do not survive the loader's early resolution.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EVENKEEL_SANITIZED) && \
@@ -32,11 +34,20 @@ struct VecOf<double> {
   typedef std::int64_t half_index __attribute__((vector_size(32)));
 };
 
-/// 64 bytes of T: one AVX-512 register, two of AVX2, four of SSE or NEON.
+/// kLanes<T> numbers of T.
 template <typename T>
 using Vec = typename VecOf<T>::whole;
-template <typename T>
-inline constexpr int kLanes = static_cast<int>(64 / sizeof(T));
+
+/// True where a Vec is one of 32 registers, so that a kernel can hold many; else it is spread over several of
+/// 16.
+inline bool wide_registers() {
+#if defined(__x86_64__)
+  static const bool wide = __builtin_cpu_supports("avx512f") > 0;
+  return wide;
+#else
+  return false;
+#endif
+}
 
 /// The sum of f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added pairwise at
 /// the end.

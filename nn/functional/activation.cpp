@@ -8,16 +8,16 @@ namespace evenkeel {
 using namespace functional;
 
 Tensor relu(const Tensor& input) {
-  const Tensor x = dense(input);
-  Tensor y = empty(x.shape(), x.options());
+  const Tensor x = dense_or_lanes(input);
+  Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const ReluForwardArgs<T> args{y.mutable_data<T>(), x.data<T>(), x.numel()};
+    const ReluForwardArgs<T> args{out<T>(y), in<T>(x), memory_size(x)};
     EK_DISPATCH(x.device(), relu_forward, args);
   });
   record("relu", y, {&input}, [y = Saved(y)](const Tensor& dy) {
-    Tensor dx = empty(dy.shape(), dy.options());
+    Tensor dx = empty_like(dy);
     dispatch_floating(dy.dtype(), [&]<typename T>() {
-      const ReluBackwardArgs<T> args{dx.mutable_data<T>(), dy.data<T>(), y.get().data<T>(), dy.numel()};
+      const ReluBackwardArgs<T> args{out<T>(dx), in<T>(dy), in<T>(*y), memory_size(dy)};
       EK_DISPATCH(dy.device(), relu_backward, args);
     });
     return std::vector{dx};
@@ -29,9 +29,11 @@ namespace {
 
 /// y = x masked and scaled: forward, and on dy backward.
 Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
-  Tensor y = empty(x.shape(), x.options());
+  Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const DropoutArgs<T> args{y.mutable_data<T>(), x.data<T>(), key, p, x.numel()};
+    const DropoutArgs<T> args{out<T>(y), in<T>(x),   key,
+                              p,         x.numel(),  x.format(),
+                              x.format() == MemoryFormat::lanes ? x.size(0) : 0};
     EK_DISPATCH(x.device(), dropout, args);
   });
   return y;
@@ -42,7 +44,7 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   EK_CHECK(p >= 0 && p < 1, "dropout: p is {}, it must be at least 0 and below 1", p);
   EK_CHECK(key.stream >> 32 == 0, "dropout: stream {} is past 2^32", key.stream);
-  Tensor y = apply_dropout(dense(x), p, key);
+  Tensor y = apply_dropout(dense_or_lanes(x), p, key);
   record("dropout", y, {&x}, [p, key](const Tensor& dy) { return std::vector{apply_dropout(dy, p, key)}; });
   return y;
 }

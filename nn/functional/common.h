@@ -10,23 +10,35 @@ using autograd::record;
 using autograd::Saved;
 
 /// Makes undefined an output that nobody wants.
-inline Tensor empty_if(bool wanted, const Shape& shape, TensorOptions options) {
-  return wanted ? empty(shape, options) : Tensor();
+inline Tensor empty_if(bool wanted, const Shape& shape, TensorOptions options,
+                       MemoryFormat format = MemoryFormat::strided) {
+  return wanted ? empty(shape, options, format) : Tensor();
 }
 
+/// The first element in whatever format it lies; null for an undefined tensor.
 template <typename T>
-const T* data_or_null(const Tensor& x) {
-  return x.defined() ? x.data<T>() : nullptr;
+const T* in(const Tensor& x) {
+  return x.defined() ? x.data<T>(x.format()) : nullptr;
 }
 template <typename T>
-T* mutable_data_or_null(Tensor& x) {
-  return x.defined() ? x.mutable_data<T>() : nullptr;
+T* out(Tensor& x) {
+  return x.defined() ? x.mutable_data<T>(x.format()) : nullptr;
 }
 
 inline bool wants_grad(const Tensor& x) { return x.defined() && x.requires_grad(); }
 
 /// The detached, dense form in which kernels read an optional tensor.
 inline Tensor dense(const Tensor& x) { return x.defined() ? x.detach().contiguous() : Tensor(); }
+
+/// Likewise, but what lies in lanes stays there: for ops whose kernels know both formats.
+inline Tensor dense_or_lanes(const Tensor& x) {
+  return x.format() == MemoryFormat::lanes && x.numel() > 0 ? x.detach() : dense(x);
+}
+
+/// The elements of dense memory, for element-wise kernels: in lanes, unused ones included.
+inline std::int64_t memory_size(const Tensor& x) {
+  return x.format() == MemoryFormat::lanes ? x.lanes_memory().numel() : x.numel();
+}
 
 /// Throws unless all of `index` is in [0, limit). Skipped on a GPU, where reading it would wait for the
 /// device.

@@ -1,4 +1,5 @@
 #include "kernels/conv2d.h"
+#include "kernels/lanes.h"
 #include "nn/functional/common.h"
 
 namespace evenkeel {
@@ -47,19 +48,29 @@ Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bi
   return s;
 }
 
+/// The format in which x is convolved. On the CPU that is lanes where a batch fills them and channels are few;
+/// many channels go through matrix products.
+MemoryFormat format_for(const Tensor& x, const Conv2dSizes& s) {
+  constexpr std::int64_t kManyChannels = 64;
+  if (!x.device().is_cpu() || x.numel() == 0 || !is_floating(x.dtype())) return MemoryFormat::strided;
+  const std::int64_t lanes = dispatch_floating(x.dtype(), []<typename T>() -> std::int64_t { return kLanes<T>; });
+  const bool few = s.C / s.groups < kManyChannels || s.K / s.groups < kManyChannels;
+  return s.N >= lanes && few ? MemoryFormat::lanes : MemoryFormat::strided;
+}
+
 std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                     const Conv2dSizes& sizes, bool want_x, bool want_weight, bool want_bias) {
-  Tensor dx = empty_if(want_x, x.shape(), x.options());
+  Tensor dx = empty_if(want_x, x.shape(), x.options(), x.format());
   Tensor dweight = empty_if(want_weight || want_bias, weight.shape(), x.options());
   Tensor dbias = empty_if(want_bias, {sizes.K}, x.options());
   dispatch_floating(x.dtype(), [&]<typename T>() {
     if (want_x) {
-      const Conv2dBackwardInputArgs<T> args{dx.mutable_data<T>(), dy.data<T>(), weight.data<T>(), sizes};
+      const Conv2dBackwardInputArgs<T> args{out<T>(dx), in<T>(dy), in<T>(weight), sizes, x.format()};
       EK_DISPATCH(x.device(), conv2d_backward_input, args);
     }
     if (want_weight || want_bias) {
-      const Conv2dBackwardWeightArgs<T> args{dweight.mutable_data<T>(), mutable_data_or_null<T>(dbias),
-                                             dy.data<T>(), x.data<T>(), sizes};
+      const Conv2dBackwardWeightArgs<T> args{out<T>(dweight), out<T>(dbias), in<T>(dy), in<T>(x), sizes,
+                                             x.format()};
       EK_DISPATCH(x.device(), conv2d_backward_weight, args);
     }
   });
@@ -70,10 +81,10 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, ConvOptions options) {
   const Conv2dSizes sizes = conv2d_sizes(input, weight, bias, options);
-  const Tensor x = dense(input), w = dense(weight), b = dense(bias);
-  Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options());
+  const Tensor x = input.detach().to(format_for(input, sizes)), w = dense(weight), b = dense(bias);
+  Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options(), x.format());
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const Conv2dForwardArgs<T> args{y.mutable_data<T>(), x.data<T>(), w.data<T>(), data_or_null<T>(b), sizes};
+    const Conv2dForwardArgs<T> args{out<T>(y), in<T>(x), in<T>(w), in<T>(b), sizes, x.format()};
     EK_DISPATCH(x.device(), conv2d_forward, args);
   });
   record("conv2d", y, {&input, &weight, &bias},

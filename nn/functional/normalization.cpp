@@ -31,7 +31,7 @@ void check_channels(const char* op, const Tensor& x, const Tensor& gamma, const 
 struct NormGradients {
   Tensor dx, dgamma, dbeta;
   NormGradients(const Tensor& x, const Shape& parameter, bool want_x, bool want_gamma, bool want_beta)
-      : dx(empty_if(want_x, x.shape(), x.options())),
+      : dx(empty_if(want_x, x.shape(), x.options(), x.format())),
         dgamma(empty_if(want_gamma, parameter, x.options())),
         dbeta(empty_if(want_beta, parameter, x.options())) {}
   std::vector<Tensor> list() const { return {dx, dgamma, dbeta}; }
@@ -48,46 +48,48 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
            "batch_norm: running_mean and running_var come together, and evaluation needs them");
   EK_CHECK(!training || N * S > 1,
            "batch_norm: training needs more than one value per channel, x has shape {}", input.shape().str());
-  const Tensor x = dense(input), g = dense(gamma), b = dense(beta);
-  Tensor y = empty(x.shape(), x.options()), mean = empty({C}, x.options()), rstd = empty({C}, x.options());
+  const Tensor x = dense_or_lanes(input), g = dense(gamma), b = dense(beta);
+  Tensor y = empty_like(x), mean = empty({C}, x.options()), rstd = empty({C}, x.options());
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const BatchNormForwardArgs<T> args{y.mutable_data<T>(),
-                                       mean.mutable_data<T>(),
-                                       rstd.mutable_data<T>(),
-                                       mutable_data_or_null<T>(running_mean),
-                                       mutable_data_or_null<T>(running_var),
-                                       x.data<T>(),
-                                       data_or_null<T>(g),
-                                       data_or_null<T>(b),
+    const BatchNormForwardArgs<T> args{out<T>(y),
+                                       out<T>(mean),
+                                       out<T>(rstd),
+                                       out<T>(running_mean),
+                                       out<T>(running_var),
+                                       in<T>(x),
+                                       in<T>(g),
+                                       in<T>(b),
                                        N,
                                        C,
                                        S,
                                        eps,
                                        momentum,
-                                       training};
+                                       training,
+                                       x.format()};
     EK_DISPATCH(x.device(), batch_norm_forward, args);
   });
   record("batch_norm", y, {&input, &gamma, &beta},
          [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), N, C, S, training,
           want_x = wants_grad(input), want_gamma = wants_grad(gamma),
           want_beta = wants_grad(beta)](const Tensor& dy) {
-           NormGradients out(*x, {C}, want_x, want_gamma, want_beta);
+           NormGradients d(*x, {C}, want_x, want_gamma, want_beta);
            dispatch_floating(dy.dtype(), [&]<typename T>() {
-             const BatchNormBackwardArgs<T> args{mutable_data_or_null<T>(out.dx),
-                                                 mutable_data_or_null<T>(out.dgamma),
-                                                 mutable_data_or_null<T>(out.dbeta),
-                                                 dy.data<T>(),
-                                                 x.get().data<T>(),
-                                                 mean.get().data<T>(),
-                                                 rstd.get().data<T>(),
-                                                 data_or_null<T>(*g),
+             const BatchNormBackwardArgs<T> args{out<T>(d.dx),
+                                                 out<T>(d.dgamma),
+                                                 out<T>(d.dbeta),
+                                                 in<T>(dy),
+                                                 in<T>(*x),
+                                                 in<T>(*mean),
+                                                 in<T>(*rstd),
+                                                 in<T>(*g),
                                                  N,
                                                  C,
                                                  S,
-                                                 training};
+                                                 training,
+                                       dy.format()};
              EK_DISPATCH(dy.device(), batch_norm_backward, args);
            });
-           return out.list();
+           return d.list();
          });
   return y;
 }
@@ -99,24 +101,22 @@ namespace {
 template <typename Forward, typename Backward>
 Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, const Tensor& beta,
                       const Shape& stats, const Shape& parameter, Forward forward, Backward backward) {
-  const Tensor x = dense(input), g = dense(gamma), b = dense(beta);
-  Tensor y = empty(x.shape(), x.options()), mean = empty(stats, x.options()),
-         rstd = empty(stats, x.options());
+  const Tensor x = dense_or_lanes(input), g = dense(gamma), b = dense(beta);
+  Tensor y = empty_like(x), mean = empty(stats, x.options(), x.format()),
+         rstd = empty(stats, x.options(), x.format());
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    forward(x.device(), y.mutable_data<T>(), mean.mutable_data<T>(), rstd.mutable_data<T>(), x.data<T>(),
-            data_or_null<T>(g), data_or_null<T>(b));
+    forward(x, out<T>(y), out<T>(mean), out<T>(rstd), in<T>(x), in<T>(g), in<T>(b));
   });
   record(op, y, {&input, &gamma, &beta},
          [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), parameter, backward,
           want_x = wants_grad(input), want_gamma = wants_grad(gamma),
           want_beta = wants_grad(beta)](const Tensor& dy) {
-           NormGradients out(*x, parameter, want_x, want_gamma, want_beta);
+           NormGradients d(*x, parameter, want_x, want_gamma, want_beta);
            dispatch_floating(dy.dtype(), [&]<typename T>() {
-             backward(dy.device(), mutable_data_or_null<T>(out.dx), mutable_data_or_null<T>(out.dgamma),
-                      mutable_data_or_null<T>(out.dbeta), dy.data<T>(), x.get().data<T>(),
-                      mean.get().data<T>(), rstd.get().data<T>(), data_or_null<T>(*g));
+             backward(dy, out<T>(d.dx), out<T>(d.dgamma), out<T>(d.dbeta), in<T>(dy), in<T>(*x), in<T>(*mean),
+                      in<T>(*rstd), in<T>(*g));
            });
-           return out.list();
+           return d.list();
          });
   return y;
 }
@@ -130,14 +130,14 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
            groups, C, x.shape().str());
   return per_image_norm(
       "group_norm", x, gamma, beta, {N, groups}, {C},
-      [=]<typename T>(Device device, T* y, T* mean, T* rstd, const T* in, const T* g, const T* b) {
-        const GroupNormForwardArgs<T> args{y, mean, rstd, in, g, b, N, C, S, groups, eps};
-        EK_DISPATCH(device, group_norm_forward, args);
+      [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
+        const GroupNormForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, groups, eps, like.format()};
+        EK_DISPATCH(like.device(), group_norm_forward, args);
       },
-      [=]<typename T>(Device device, T* dx, T* dgamma, T* dbeta, const T* dy, const T* in, const T* mean,
+      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
                       const T* rstd, const T* g) {
-        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, in, mean, rstd, g, N, C, S, groups};
-        EK_DISPATCH(device, group_norm_backward, args);
+        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, N, C, S, groups, like.format()};
+        EK_DISPATCH(like.device(), group_norm_backward, args);
       });
 }
 
@@ -152,17 +152,18 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
     EK_CHECK(!p->defined() || p->shape() == normalized_shape,
              "layer_norm: a parameter of shape {} does not fit {}", p->shape().str(), normalized_shape.str());
   }
-  const std::int64_t D = normalized_shape.numel(), M = D > 0 ? x.numel() / D : 0;
+  const std::int64_t D = normalized_shape.numel(), M = D > 0 ? x.numel() / D : 0, N = x.size(0);
+  const bool by_image = kept > 0 && N > 0;  // no row has elements of two images
   return per_image_norm(
-      "layer_norm", x, gamma, beta, {M}, normalized_shape,
-      [=]<typename T>(Device device, T* y, T* mean, T* rstd, const T* in, const T* g, const T* b) {
-        const LayerNormForwardArgs<T> args{y, mean, rstd, in, g, b, M, D, eps};
-        EK_DISPATCH(device, layer_norm_forward, args);
+      "layer_norm", by_image ? x : x.contiguous(), gamma, beta, by_image ? Shape{N, M / N} : Shape{M}, normalized_shape,
+      [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
+        const LayerNormForwardArgs<T> args{y, mean, rstd, data, g, b, M, D, eps, like.format(), N};
+        EK_DISPATCH(like.device(), layer_norm_forward, args);
       },
-      [=]<typename T>(Device device, T* dx, T* dgamma, T* dbeta, const T* dy, const T* in, const T* mean,
+      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
                       const T* rstd, const T* g) {
-        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, in, mean, rstd, g, M, D};
-        EK_DISPATCH(device, layer_norm_backward, args);
+        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, M, D, like.format(), N};
+        EK_DISPATCH(like.device(), layer_norm_backward, args);
       });
 }
 
@@ -171,14 +172,14 @@ Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, do
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
   return per_image_norm(
       "layer_norm2d", x, gamma, beta, {N, S}, {C},
-      [=]<typename T>(Device device, T* y, T* mean, T* rstd, const T* in, const T* g, const T* b) {
-        const LayerNorm2dForwardArgs<T> args{y, mean, rstd, in, g, b, N, C, S, eps};
-        EK_DISPATCH(device, layer_norm2d_forward, args);
+      [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
+        const LayerNorm2dForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, eps, like.format()};
+        EK_DISPATCH(like.device(), layer_norm2d_forward, args);
       },
-      [=]<typename T>(Device device, T* dx, T* dgamma, T* dbeta, const T* dy, const T* in, const T* mean,
+      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
                       const T* rstd, const T* g) {
-        const LayerNorm2dBackwardArgs<T> args{dx, dgamma, dbeta, dy, in, mean, rstd, g, N, C, S};
-        EK_DISPATCH(device, layer_norm2d_backward, args);
+        const LayerNorm2dBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, N, C, S, like.format()};
+        EK_DISPATCH(like.device(), layer_norm2d_backward, args);
       });
 }
 

@@ -1,3 +1,4 @@
+#include "kernels/lanes.h"
 #include "kernels/pool2d.h"
 #include "nn/functional/common.h"
 
@@ -6,6 +7,12 @@ namespace evenkeel {
 using namespace functional;
 
 namespace {
+
+/// Images in a vector of x.
+std::int64_t lanes_of(const Tensor& x) {
+  if (x.format() == MemoryFormat::strided) return 1;
+  return dispatch_floating(x.dtype(), []<typename T>() -> std::int64_t { return kLanes<T>; });
+}
 
 /// The sizes of a pooling, and in `shape` that of its output.
 Pool2dSizes pool2d_sizes(const char* op, const Tensor& x, Size2d kernel, PoolOptions o, Shape& shape) {
@@ -24,27 +31,34 @@ Pool2dSizes pool2d_sizes(const char* op, const Tensor& x, Size2d kernel, PoolOpt
   shape = x.shape();
   const std::int64_t P = shape[x.rank() - 2] = room_h / o.stride.h + 1;
   const std::int64_t Q = shape[x.rank() - 1] = room_w / o.stride.w + 1;
-  const std::int64_t planes = x.rank() == 4 ? x.size(0) * x.size(1) : x.size(0);
+  const std::int64_t planes = H * W > 0 ? memory_size(x) / (H * W) / lanes_of(x) : 0;
   return {planes, H, W, kernel.h, kernel.w, P, Q, o.stride.h, o.stride.w, o.padding.h, o.padding.w};
 }
+
+/// x in the format in which it is pooled: the lanes are of images, which [C, H, W] has none of.
+Tensor pooled_form(const Tensor& x) { return x.rank() == 4 ? dense_or_lanes(x) : dense(x); }
 
 }  // namespace
 
 Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Shape shape;
-  const Pool2dSizes sizes = pool2d_sizes("max_pool2d", input, kernel, options, shape);
-  const Tensor x = dense(input);
-  Tensor y = empty(shape, x.options()), index = empty(shape, {DType::i64, x.device()});
+  const Tensor x = pooled_form(input);
+  const Pool2dSizes sizes = pool2d_sizes("max_pool2d", x, kernel, options, shape);
+  const bool lanes = x.format() == MemoryFormat::lanes;
+  Tensor y = empty(shape, x.options(), x.format());
+  Tensor index = empty_if(!lanes, shape, {DType::i64, x.device()});
+  Tensor tap = empty_if(lanes, shape, x.options(), x.format());
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const MaxPool2dForwardArgs<T> args{y.mutable_data<T>(), index.mutable_data<std::int64_t>(), x.data<T>(),
-                                       sizes};
+    const MaxPool2dForwardArgs<T> args{out<T>(y), out<std::int64_t>(index), out<T>(tap), in<T>(x), sizes,
+                                       x.format()};
     EK_DISPATCH(x.device(), max_pool2d_forward, args);
   });
-  record("max_pool2d", y, {&input}, [index = Saved(index), shape = x.shape(), sizes](const Tensor& dy) {
-    Tensor dx = empty(shape, dy.options());
+  record("max_pool2d", y, {&input},
+         [index = Saved(index), tap = Saved(tap), shape = x.shape(), sizes](const Tensor& dy) {
+    Tensor dx = empty(shape, dy.options(), dy.format());
     dispatch_floating(dy.dtype(), [&]<typename T>() {
-      const MaxPool2dBackwardArgs<T> args{dx.mutable_data<T>(), dy.data<T>(),
-                                          index.get().data<std::int64_t>(), sizes};
+      const MaxPool2dBackwardArgs<T> args{out<T>(dx), in<T>(dy), in<std::int64_t>(*index), in<T>(*tap), sizes,
+                                          dy.format()};
       EK_DISPATCH(dy.device(), max_pool2d_backward, args);
     });
     return std::vector{dx};
@@ -54,17 +68,17 @@ Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
 
 Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Shape shape;
-  const Pool2dSizes sizes = pool2d_sizes("avg_pool2d", input, kernel, options, shape);
-  const Tensor x = dense(input);
-  Tensor y = empty(shape, x.options());
+  const Tensor x = pooled_form(input);
+  const Pool2dSizes sizes = pool2d_sizes("avg_pool2d", x, kernel, options, shape);
+  Tensor y = empty(shape, x.options(), x.format());
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const AvgPool2dForwardArgs<T> args{y.mutable_data<T>(), x.data<T>(), sizes};
+    const AvgPool2dForwardArgs<T> args{out<T>(y), in<T>(x), sizes, x.format()};
     EK_DISPATCH(x.device(), avg_pool2d_forward, args);
   });
   record("avg_pool2d", y, {&input}, [shape = x.shape(), sizes](const Tensor& dy) {
-    Tensor dx = empty(shape, dy.options());
+    Tensor dx = empty(shape, dy.options(), dy.format());
     dispatch_floating(dy.dtype(), [&]<typename T>() {
-      const AvgPool2dBackwardArgs<T> args{dx.mutable_data<T>(), dy.data<T>(), sizes};
+      const AvgPool2dBackwardArgs<T> args{out<T>(dx), in<T>(dy), sizes, dy.format()};
       EK_DISPATCH(dy.device(), avg_pool2d_backward, args);
     });
     return std::vector{dx};

@@ -6,7 +6,7 @@ namespace evenkeel {
 using namespace functional;
 
 Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor& angles, double mean,
-                        double std) {
+                        double std, MemoryFormat format) {
   EK_CHECK(images.rank() == 3 && images.dtype() == DType::u8,
            "rotate_normalize: images are {} {}, need u8 [count, H, W]", name_of(images.dtype()),
            images.shape().str());
@@ -22,16 +22,18 @@ Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor&
   }
   const Tensor from = dense(images), which = dense(index), by = dense(angles);
   check_range("rotate_normalize", which, from.size(0));
-  Tensor y = empty({which.size(0), 1, from.size(1), from.size(2)}, {DType::f32, from.device()});
-  const RotateNormalizeArgs<float> args{y.mutable_data<float>(),
+  Tensor y = empty({which.size(0), 1, from.size(1), from.size(2)}, {DType::f32, from.device()},
+                   format);
+  const RotateNormalizeArgs<float> args{out<float>(y),
                                         from.data<std::uint8_t>(),
                                         which.data<std::int64_t>(),
-                                        data_or_null<float>(by),
+                                        in<float>(by),
                                         which.size(0),
                                         from.size(1),
                                         from.size(2),
                                         mean,
-                                        std};
+                                        std,
+                                        format};
   EK_DISPATCH(from.device(), rotate_normalize, args);
   return y;
 }

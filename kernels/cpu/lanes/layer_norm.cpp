@@ -1,0 +1,105 @@
+#include "kernels/layer_norm.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/lanes/ops.h"
+#include "kernels/cpu/lanes/statistics.h"
+#include "kernels/cpu/parallel.h"
+
+namespace evenkeel::cpu::lanes {
+namespace {
+
+/// Row `i` of [blocks, rows of an image]: D vectors.
+template <typename T>
+EK_SIMD void normalize_row(const LayerNormForwardArgs<T>& a, std::int64_t i) {
+  const Vec<T>* x = as_lanes(a.x) + i * a.D;
+  Vec<T>* y = as_lanes(a.y) + i * a.D;
+  const LaneMoments<T> m = lane_moments<T>(x, a.D);
+  const LaneSplitMean<T> mean(m.mean);
+  const Vec<T> scale = (m.variance + Doubles<T>(a.eps)).rsqrt().rounded();
+  as_lanes(a.mean)[i] = mean.high;
+  as_lanes(a.rstd)[i] = scale;
+  for (std::int64_t d = 0; d < a.D; ++d) {
+    const T gamma = a.gamma != nullptr ? a.gamma[d] : T(1), beta = a.beta != nullptr ? a.beta[d] : T(0);
+    y[d] = mean.centre(x[d]) * scale * gamma + beta;
+  }
+}
+
+/// dx of row `i`, with g = gamma dy, and in `rest` what rounding took from the means.
+template <typename T>
+EK_SIMD void row_input_gradient(const LayerNormBackwardArgs<T>& a, Vec<T>* rest, std::int64_t i) {
+  const Vec<T>*x = as_lanes(a.x) + i * a.D, *dy = as_lanes(a.dy) + i * a.D;
+  const Vec<T> saved = as_lanes(a.mean)[i], rstd = as_lanes(a.rstd)[i];
+  const double count = static_cast<double>(a.D);
+  LaneGradientSums<T> sums;
+  for (std::int64_t d = 0; d < a.D; ++d) {
+    sums.add(a.gamma != nullptr ? dy[d] * a.gamma[d] : dy[d], x[d] - saved);
+  }
+  const Doubles<T> left = sums.x / count;
+  rest[i] = left.rounded();
+  if (a.dx == nullptr) return;
+  Vec<T>* dx = as_lanes(a.dx) + i * a.D;
+  const LaneSplitMean<T> mean(saved, left);
+  const Vec<T> offset = (sums.dy / count).rounded();
+  const Vec<T> along = (sums.dy_xhat(left, Doubles<T>(rstd)) / count).rounded() * rstd;
+  for (std::int64_t d = 0; d < a.D; ++d) {
+    const Vec<T> g = a.gamma != nullptr ? dy[d] * a.gamma[d] : dy[d];
+    dx[d] = rstd * (g - mean.centre(x[d]) * along - offset);
+  }
+}
+
+/// dgamma and dbeta of elements [begin, end), summed over all rows of all images.
+template <typename T>
+EK_SIMD void element_gradients(const LayerNormBackwardArgs<T>& a, const Vec<T>* rest, std::int64_t begin,
+                               std::int64_t end) {
+  const std::int64_t blocks = lane_blocks<T>(a.N), rows = a.M / a.N;
+  for (std::int64_t d = begin; d < end; ++d) {
+    Doubles<T> dgamma, dbeta;
+    double last_dgamma = 0, last_dbeta = 0;
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t count = std::min<std::int64_t>(kLanes<T>, a.N - block * kLanes<T>);
+      for (std::int64_t i = block * rows; i < (block + 1) * rows; ++i) {
+        const Vec<T> dy = as_lanes(a.dy)[i * a.D + d], x = as_lanes(a.x)[i * a.D + d];
+        const Vec<T> centred = (x - as_lanes(a.mean)[i]) - rest[i];
+        const Doubles<T> along(dy * (centred * as_lanes(a.rstd)[i]));
+        if (count == kLanes<T>) {
+          dgamma += along;
+          dbeta += Doubles<T>(dy);
+        } else {
+          last_dgamma += along.total(count);
+          last_dbeta += Doubles<T>(dy).total(count);
+        }
+      }
+    }
+    if (a.dgamma != nullptr) a.dgamma[d] = static_cast<T>(dgamma.total(kLanes<T>) + last_dgamma);
+    if (a.dbeta != nullptr) a.dbeta[d] = static_cast<T>(dbeta.total(kLanes<T>) + last_dbeta);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
+  parallel_for(lane_blocks<T>(a.N) * (a.M / a.N), 5 * a.D * kLanes<T>,
+               [&](std::int64_t i) { normalize_row(a, i); });
+}
+
+template <typename T>
+void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
+  const std::int64_t rows = lane_blocks<T>(a.N) * (a.M / a.N);
+  static thread_local Scratch<T> scratch;
+  Vec<T>* rest = scratch.get(rows);
+  parallel_for(rows, 6 * a.D * kLanes<T>, [&](std::int64_t i) { row_input_gradient(a, rest, i); });
+  if (a.dgamma == nullptr && a.dbeta == nullptr) return;
+  constexpr std::int64_t kElements = 64;  // of a task
+  parallel_for((a.D + kElements - 1) / kElements, 4 * kElements * a.M, [&](std::int64_t i) {
+    element_gradients(a, rest, i * kElements, std::min(a.D, (i + 1) * kElements));
+  });
+}
+
+template void layer_norm_forward(const LayerNormForwardArgs<float>&);
+template void layer_norm_forward(const LayerNormForwardArgs<double>&);
+template void layer_norm_backward(const LayerNormBackwardArgs<float>&);
+template void layer_norm_backward(const LayerNormBackwardArgs<double>&);
+
+}  // namespace evenkeel::cpu::lanes
