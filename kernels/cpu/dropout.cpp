@@ -4,7 +4,7 @@
 
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
+#include "kernels/cpu/philox_many.h"
 
 namespace evenkeel::cpu {
 namespace {
@@ -16,14 +16,14 @@ constexpr std::int64_t kBlocks = 64;  // Philox blocks of four numbers that are 
 template <typename T>
 EK_SIMD void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::int64_t begin,
                            std::int64_t end) {
-  std::uint32_t bits[4 * kBlocks];
+  std::uint32_t bits[4][kBlocks];
+  std::uint64_t number[kBlocks];
   for (std::int64_t i = begin; i < end; i += 4 * kBlocks) {
-    const std::int64_t n = std::min(end - i, 4 * kBlocks);
-    for (std::int64_t b = 0; 4 * b < n; ++b) {
-      const auto block = philox(key, static_cast<std::uint64_t>(i / 4 + b));
-      for (int k = 0; k < 4; ++k) bits[4 * b + k] = block[k];
-    }
-    for (std::int64_t k = 0; k < n; ++k) y[i + k] = unit_interval(bits[k]) >= p ? x[i + k] * scale : T(0);
+    const std::int64_t n = std::min(end - i, 4 * kBlocks), blocks = (n + 3) / 4;
+    for (std::int64_t b = 0; b < blocks; ++b) number[b] = static_cast<std::uint64_t>(i / 4 + b);
+    philox_many(bits, key, number, blocks);
+    for (std::int64_t k = 0; k < n; ++k)
+      y[i + k] = unit_interval(bits[k % 4][k / 4]) >= p ? x[i + k] * scale : T(0);
   }
 }
 

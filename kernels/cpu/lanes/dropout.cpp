@@ -5,37 +5,41 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/philox_many.h"
 
 namespace evenkeel::cpu::lanes {
 namespace {
 
-/// Elements [begin, end) of a block of images of `size` elements, the first of which has number `first`.
-/// begin is a multiple of 4. Where size is too, the four numbers of a Philox block belong to four neighbouring
-/// elements of one image.
+constexpr std::int64_t kElements = 64;  // of a task, in all images of a block; a multiple of 4
+
+/// y[i] for n <= kElements elements of a block of images of `size` elements; the first of them has number
+/// `first`. Where `first` and size are multiples of 4, the four numbers of a Philox block belong to four
+/// neighbours in one image. Bits first, then the elements, so that both loops vectorise.
 template <typename T>
-EK_SIMD void dropout_range(Vec<T>* y, const Vec<T>* x, RandomKey key, float p, T scale, std::uint64_t first,
-                           std::uint64_t size, std::int64_t begin, std::int64_t end) {
-  constexpr int L = kLanes<T>;
-  std::uint32_t bits[4][L];
-  for (std::int64_t i = begin; i < end; i += 4) {
-    if (size % 4 == 0) {
-      for (int l = 0; l < L; ++l) {
-        const auto four = philox(key, (first + static_cast<std::uint64_t>(l) * size + static_cast<std::uint64_t>(i)) / 4);
-        for (int k = 0; k < 4; ++k) bits[k][l] = four[k];
-      }
-    } else {
-      for (int k = 0; k < 4; ++k) {
-        for (int l = 0; l < L; ++l) {
-          const std::uint64_t number =
-              first + static_cast<std::uint64_t>(l) * size + static_cast<std::uint64_t>(i + k);
-          bits[k][l] = philox(key, number / 4)[number % 4];
-        }
-      }
+EK_SIMD void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::uint64_t first,
+                           std::uint64_t size, std::int64_t n) {
+  constexpr std::int64_t L = kLanes<T>;
+  std::uint32_t bits[4][kElements / 4 * L];  // [element % 4][element / 4][lane]
+  std::uint64_t number[kElements / 4 * L];
+  for (std::int64_t i = 0; i < n; i += 4) {
+    for (std::int64_t l = 0; l < L; ++l)
+      number[i / 4 * L + l] = first + static_cast<std::uint64_t>(l) * size + static_cast<std::uint64_t>(i);
+  }
+  const std::int64_t blocks = (n + 3) / 4 * L;
+  if ((first | size) % 4 == 0) {
+    for (std::int64_t b = 0; b < blocks; ++b) number[b] /= 4;
+    philox_many(bits, key, number, blocks);
+  } else {
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      for (std::uint64_t k = 0; k < 4; ++k) bits[k][b] = philox(key, (number[b] + k) / 4)[(number[b] + k) % 4];
     }
-    for (int k = 0; k < 4 && i + k < end; ++k) {
-      const T* from = reinterpret_cast<const T*>(x + i + k);
-      T* to = reinterpret_cast<T*>(y + i + k);
-      for (int l = 0; l < L; ++l) to[l] = unit_interval(bits[k][l]) >= p ? from[l] * scale : T(0);
+  }
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::uint32_t* of_element = &bits[i % 4][i / 4 * L];
+    EK_LANE_LOOP
+    for (std::int64_t l = 0; l < L; ++l) {
+      const T scaled = x[i * L + l] * scale;
+      y[i * L + l] = unit_interval(of_element[l]) >= p ? scaled : T(0);
     }
   }
 }
@@ -44,14 +48,14 @@ EK_SIMD void dropout_range(Vec<T>* y, const Vec<T>* x, RandomKey key, float p, T
 
 template <typename T>
 void dropout(const DropoutArgs<T>& a) {
-  constexpr std::int64_t kElements = 64;  // of a task, in all images of a block
   const std::int64_t size = a.n / a.N, tasks = (size + kElements - 1) / kElements;
   const T scale = static_cast<T>(1 / (1 - a.p));
   parallel_for(lane_blocks<T>(a.N) * tasks, 4 * kElements * kLanes<T>, [&](std::int64_t i) {
     const std::int64_t block = i / tasks, begin = i % tasks * kElements;
-    dropout_range(as_lanes(a.y) + block * size, as_lanes(a.x) + block * size, a.key, static_cast<float>(a.p),
-                  scale, static_cast<std::uint64_t>(block * kLanes<T> * size),
-                  static_cast<std::uint64_t>(size), begin, std::min(begin + kElements, size));
+    const std::int64_t at = (block * size + begin) * kLanes<T>;
+    dropout_range(a.y + at, a.x + at, a.key, static_cast<float>(a.p), scale,
+                  static_cast<std::uint64_t>(block * kLanes<T> * size + begin),
+                  static_cast<std::uint64_t>(size), std::min(kElements, size - begin));
   });
 }
 

@@ -11,42 +11,65 @@
 namespace evenkeel::cpu::lanes {
 namespace {
 
-/// One plane of y and of the taps. NaN wins, and the first of equal values.
+/// Takes the value of tap number `tap` into the running maximum of each lane. NaN wins, and the first of equal
+/// values.
 template <typename T>
-EK_SIMD void max_plane(Vec<T>* y, Vec<T>* tap, const Vec<T>* x, const Pool2dSizes& s) {
+EK_INLINE void take_maximum(T* __restrict largest, T* __restrict at, const T* __restrict value, T tap) {
+  EK_LANE_LOOP
+  for (int l = 0; l < kLanes<T>; ++l) {
+    const bool wins = !(value[l] <= largest[l]) & (largest[l] == largest[l]);
+    largest[l] = wins ? value[l] : largest[l];
+    at[l] = wins ? tap : at[l];
+  }
+}
+
+/// One plane of y and of the taps.
+template <typename T>
+EK_SIMD void max_plane(T* y, T* taps, const T* x, const Pool2dSizes& s) {
+  constexpr int L = kLanes<T>;
   for (std::int64_t p = 0; p < s.P; ++p) {
-    for (std::int64_t q = 0; q < s.Q; ++q) {
+    for (std::int64_t q = 0; q < s.Q; ++q, y += L, taps += L) {
       const Window w(s, p, q);
-      Vec<T> largest = x[w.h0 * s.W + w.w0], at = Vec<T>{} + static_cast<T>(w.tap(w.h0, w.w0));
+      std::memcpy(y, x + (w.h0 * s.W + w.w0) * L, L * sizeof(T));
+      const T first = static_cast<T>(w.tap(w.h0, w.w0));
+      for (int l = 0; l < L; ++l) taps[l] = first;
       for (std::int64_t h = w.h0; h < w.h1; ++h) {
-        for (std::int64_t i = w.w0; i < w.w1; ++i) {
-          const Vec<T> value = x[h * s.W + i];
-          const auto wins = ~(value <= largest) & (largest == largest);
-          largest = wins ? value : largest;
-          at = wins ? Vec<T>{} + static_cast<T>(w.tap(h, i)) : at;
-        }
+        for (std::int64_t i = w.w0; i < w.w1; ++i)
+          take_maximum(y, taps, x + (h * s.W + i) * L, static_cast<T>(w.tap(h, i)));
       }
-      y[p * s.Q + q] = largest;
-      tap[p * s.Q + q] = at;
     }
+  }
+}
+
+/// dx = dy in the lanes whose maximum is tap number `tap`, else 0; added where ADD.
+template <bool ADD, typename T>
+EK_INLINE void give_gradient(T* __restrict dx, const T* __restrict dy, const T* __restrict at, T tap) {
+  EK_LANE_LOOP
+  for (int l = 0; l < kLanes<T>; ++l) {
+    const T share = at[l] == tap ? dy[l] : T(0);
+    dx[l] = ADD ? dx[l] + share : share;
   }
 }
 
 /// One plane of dx.
 template <typename T>
-EK_SIMD void max_plane_gradient(Vec<T>* dx, const Vec<T>* dy, const Vec<T>* tap, const Pool2dSizes& s) {
+EK_SIMD void max_plane_gradient(T* dx, const T* dy, const T* taps, const Pool2dSizes& s) {
+  constexpr int L = kLanes<T>;
   const bool once = s.stride_h >= s.R && s.stride_w >= s.S;  // each input is in one window at most
   const bool covered = once && s.P * s.R == s.H && s.Q * s.S == s.W;
-  if (!covered) std::fill_n(dx, s.H * s.W, Vec<T>{});
+  if (!covered) std::fill_n(dx, s.H * s.W * L, T(0));
   for (std::int64_t p = 0; p < s.P; ++p) {
-    for (std::int64_t q = 0; q < s.Q; ++q) {
+    for (std::int64_t q = 0; q < s.Q; ++q, dy += L, taps += L) {
       const Window w(s, p, q);
-      const Vec<T> grad = dy[p * s.Q + q], at = tap[p * s.Q + q];
       for (std::int64_t h = w.h0; h < w.h1; ++h) {
         for (std::int64_t i = w.w0; i < w.w1; ++i) {
-          const Vec<T> share = at == static_cast<T>(w.tap(h, i)) ? grad : Vec<T>{};
-          Vec<T>& to = dx[h * s.W + i];
-          to = once ? share : to + share;
+          T* to = dx + (h * s.W + i) * L;
+          const T tap = static_cast<T>(w.tap(h, i));
+          if (once) {
+            give_gradient<false>(to, dy, taps, tap);
+          } else {
+            give_gradient<true>(to, dy, taps, tap);
+          }
         }
       }
     }
@@ -100,14 +123,14 @@ T window_share(const Pool2dSizes& s) {
 template <typename T>
 void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
   for_each_plane<T>(a.sizes, [&](std::int64_t in, std::int64_t out) {
-    max_plane<T>(as_lanes(a.y) + out, as_lanes(a.tap) + out, as_lanes(a.x) + in, a.sizes);
+    max_plane(a.y + out * kLanes<T>, a.tap + out * kLanes<T>, a.x + in * kLanes<T>, a.sizes);
   });
 }
 
 template <typename T>
 void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
   for_each_plane<T>(a.sizes, [&](std::int64_t in, std::int64_t out) {
-    max_plane_gradient<T>(as_lanes(a.dx) + in, as_lanes(a.dy) + out, as_lanes(a.tap) + out, a.sizes);
+    max_plane_gradient(a.dx + in * kLanes<T>, a.dy + out * kLanes<T>, a.tap + out * kLanes<T>, a.sizes);
   });
 }
 
