@@ -18,6 +18,12 @@ std::vector<std::int64_t> elements_to_check(std::int64_t n, int limit, std::uint
 
 /// Sets one element of a dense f64 tensor.
 void set_element(const Tensor& x, std::int64_t i, double value) {
+  if (x.format() == MemoryFormat::lanes) {
+    const Tensor strided = x.detach().contiguous();
+    set_element(strided, i, value);
+    x.detach().copy_(strided);
+    return;
+  }
   Tensor flat = x.detach().reshape({-1});
   flat.slice(0, i, i + 1).fill_(value);
 }
@@ -27,7 +33,8 @@ void set_element(const Tensor& x, std::int64_t i, double value) {
 GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)>& fn,
                           const std::vector<Tensor>& inputs, GradcheckOptions options) {
   for (const Tensor& x : inputs) {
-    EK_CHECK(!x.requires_grad() || (x.dtype() == DType::f64 && !x.variable()->node && x.is_contiguous()),
+    const bool dense = x.format() == MemoryFormat::lanes || x.is_contiguous();
+    EK_CHECK(!x.requires_grad() || (x.dtype() == DType::f64 && !x.variable()->node && dense),
              "gradcheck: inputs that require a gradient must be dense f64 leaves");
   }
   for (Tensor x : inputs) x.zero_grad();

@@ -76,7 +76,8 @@ class Tensor {
   template <typename T>
   std::vector<T> to_vector() const;
 
-  // Views: they share memory, and gradients flow through them.
+  // Views: they share memory, and gradients flow through them. In MemoryFormat::lanes only reshape with the
+  // first axis kept is one; the others are strided copies.
 
   /// The same elements in another shape; one size may be -1. Copies only if the strides do not allow a view.
   Tensor reshape(Shape shape) const;

@@ -116,7 +116,7 @@ void check_norm_gradients(const NormCase& c) {
 }
 
 void check_norm_takes_views(const NormCase& c) {
-  for_each_kind([&](TensorOptions options) {
+  for_each_strided_kind([&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
     const Run dense(c, Input::ordinary, true, true, options);
     for (const auto& view : {with_gaps, transposed_in_memory}) {

@@ -58,23 +58,45 @@ Comparison mentions(const std::string& message, const std::vector<std::string>& 
 /// The CPU, and each CUDA device if there is one.
 std::vector<Device> devices();
 
-/// Calls f(options) for each device with f32 and f64; failures inside say which.
+/// While one is alive, leaf() makes its tensors in a memory format, where they can have it.
+class LeafFormat {
+ public:
+  explicit LeafFormat(MemoryFormat format);
+  ~LeafFormat();
+  LeafFormat(const LeafFormat&) = delete;
+  LeafFormat& operator=(const LeafFormat&) = delete;
+
+ private:
+  MemoryFormat before_;
+};
+
+/// Calls f(options) for each device; failures inside say which. `lanes`: on the CPU again, with leaves in
+/// MemoryFormat::lanes.
+template <typename F>
+void for_each_device_in(DType dtype, bool lanes, F&& f) {
+  for (Device device : devices()) {
+    INFO(name_of(dtype) << " on " << device.str());
+    f(TensorOptions{dtype, device});
+  }
+  if (!lanes) return;
+  INFO(name_of(dtype) << " on the CPU in lanes");
+  const LeafFormat format(MemoryFormat::lanes);
+  f(TensorOptions{dtype, Device::cpu()});
+}
+/// For each device, dtype and memory format.
 template <typename F>
 void for_each_kind(F&& f) {
-  for (Device device : devices()) {
-    for (DType dtype : {DType::f32, DType::f64}) {
-      INFO(name_of(dtype) << " on " << device.str());
-      f(TensorOptions{dtype, device});
-    }
-  }
+  for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, true, f);
 }
-/// Likewise in f64 only: for gradcheck.
+/// Likewise without lanes: for comparing bits with tensors that are not in them.
+template <typename F>
+void for_each_strided_kind(F&& f) {
+  for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, false, f);
+}
+/// In f64 only: for gradcheck.
 template <typename F>
 void for_each_device(F&& f) {
-  for (Device device : devices()) {
-    INFO("f64 on " << device.str());
-    f(TensorOptions{DType::f64, device});
-  }
+  for_each_device_in(DType::f64, true, f);
 }
 
 /// Calls f() with one CPU thread and then with two, which must give the same bits in every tensor it returns.

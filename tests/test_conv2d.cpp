@@ -156,7 +156,7 @@ TEST_CASE("conv2d works where the mean of the input dwarfs its spread") {
 }
 
 TEST_CASE("conv2d takes views with other strides, and gradients flow back through them") {
-  for_each_kind([](TensorOptions options) {
+  for_each_strided_kind([](TensorOptions options) {
     const ConvCase c{{3, 4, 6, 5}, {2, 4, 3, 3}, {.stride = 2, .padding = 1}, "views"};
     const Run dense(c, true, options);
     for (const auto& view : {with_gaps, transposed_in_memory}) {

@@ -48,10 +48,11 @@ Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bi
   return s;
 }
 
-/// The format in which x is convolved. On the CPU that is lanes where a batch fills them and channels are few;
-/// many channels go through matrix products.
+/// The format in which x is convolved: that in which it lies, but on the CPU also lanes where a batch fills
+/// them and channels are few. Many channels go through matrix products.
 MemoryFormat format_for(const Tensor& x, const Conv2dSizes& s) {
   constexpr std::int64_t kManyChannels = 64;
+  if (x.format() == MemoryFormat::lanes && x.numel() > 0) return MemoryFormat::lanes;
   if (!x.device().is_cpu() || x.numel() == 0 || !is_floating(x.dtype())) return MemoryFormat::strided;
   const std::int64_t lanes = dispatch_floating(x.dtype(), []<typename T>() -> std::int64_t { return kLanes<T>; });
   const bool few = s.C / s.groups < kManyChannels || s.K / s.groups < kManyChannels;
