@@ -36,6 +36,13 @@ std::string clock_of_cpu() {
                      most > 0 ? fmt::format(", {} MHz at most", most / 1000) : "");
 }
 
+/// Averaged over a minute.
+std::optional<double> load_of_cpu() {
+  std::ifstream file("/proc/loadavg");
+  double load = 0;
+  return file >> load ? std::optional(load) : std::nullopt;
+}
+
 std::string isa_of_cpu() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f")) return "AVX-512";
@@ -87,9 +94,12 @@ nlohmann::json number_or_null(std::optional<double> value) {
 }  // namespace
 
 std::vector<std::string> Machine::lines() const {
+  std::vector<std::string> facts{name, clock};
+  if (!isa.empty()) facts.push_back(isa);
+  facts.push_back(fmt::format("{} CPU thread{}", threads, threads == 1 ? "" : "s"));
+  if (load) facts.push_back(fmt::format("load {:.2f} before this run", *load));
   return {
-      fmt::format("{}: {}, {}{}{}, {} CPU thread{}", device.str(), name, clock, isa.empty() ? "" : ", ", isa,
-                  threads, threads == 1 ? "" : "s"),
+      fmt::format("{}: {}", device.str(), fmt::join(facts, ", ")),
       fmt::format("copy: {} (2 x 128 MiB), {} (in cache)", figure(copy, "GB/s"), figure(copy_cached, "GB/s")),
       fmt::format("multiply-add peak: {} f32, {} f64", figure(peak_f32, "GFLOP/s"),
                   figure(peak_f64, "GFLOP/s"))};
@@ -101,6 +111,7 @@ nlohmann::json Machine::json() const {
           {"clock", clock},
           {"vectors", isa},
           {"threads", threads},
+          {"load", number_or_null(load)},
           {"copy_bytes_per_s", number_or_null(copy)},
           {"copy_cached_bytes_per_s", number_or_null(copy_cached)},
           {"peak_f32_flops", number_or_null(peak_f32)},
@@ -111,6 +122,7 @@ Machine measure_machine(Device device) {
   Machine m;
   m.device = device;
   m.threads = num_threads();
+  m.load = load_of_cpu();
   m.copy = copy_bandwidth(device, CacheFlush::kBytes, 1);
   if (device.is_cpu()) {
     m.name = cpuinfo("model name");

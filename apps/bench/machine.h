@@ -16,6 +16,7 @@ struct Machine {
   Device device;
   std::string name, clock, isa;
   int threads = 0;                           // of the CPU
+  std::optional<double> load;                // processes that wanted a processor before this one began
   std::optional<double> copy, copy_cached;   // bytes read and written a second
   std::optional<double> peak_f32, peak_f64;  // operations a second, a fused multiply-add counts as two
 

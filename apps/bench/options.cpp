@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <functional>
+#include <numeric>
 #include <sstream>
 
 #include "command_line.h"
@@ -13,11 +14,13 @@ namespace {
 
 using app::UsageError;
 
+constexpr double kMostElements = 1 << 30;
+
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
   std::istringstream stream(text);
   for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
-  EK_CHECK(!parts.empty() && std::count(parts.begin(), parts.end(), "") == 0, "'{}' is no list", text);
+  if (parts.empty()) parts.emplace_back();
   return parts;
 }
 
@@ -41,11 +44,12 @@ Shape parse_shape(const std::string& text) {
   for (const std::string& part : split(text)) {
     std::int64_t size = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), size);
-    EK_CHECK(error == std::errc() && end == part.data() + part.size() && size > 0 && size < (1 << 30),
-             "'{}' is no shape: use sizes above 0 like 64,16,10,10", text);
+    if (error != std::errc() || end != part.data() + part.size() || size < 1 || size >= (1 << 30))
+      fail<UsageError>("--shape: '{}' is no shape: use sizes above 0 like 64,16,10,10", text);
     shape.push_back(size);
   }
-  EK_CHECK(shape.numel() <= (std::int64_t{1} << 32), "'{}' is too large", text);
+  if (shape.rank() > 4 || std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies()) > kMostElements)
+    fail<UsageError>("--shape: '{}' has more than 4 axes or 2^30 elements", text);
   return shape;
 }
 
@@ -112,10 +116,10 @@ std::optional<Options> parse_options(int argc, char** argv) {
   add(
       "--variant", [&](const std::string& text) { o.variants = split(text); },
       "Rows with one of these words in variant or layout", "all");
-  add(
-      "--shape", [&](const std::string& text) { o.shapes.push_back(parse_shape(text)); },
-      "Shape of x, listed or not; may be repeated", "the listed ones")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  std::vector<std::string> shapes;
+  cli.add_option("--shape", shapes, "Shape of x like 64,16,10,10, listed or not; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
   add(
       "--dtype", [&](const std::string& text) { o.dtypes = parse_dtypes(text); }, "f32, f64 or f32,f64",
       "f32");
@@ -128,6 +132,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
   cli.add_option("--json", o.json, "Write everything to this file");
   cli.add_option("--peer-json", o.peer_json, "Compare with this file of scripts/peer_torch.py");
   if (!app::parse(cli, argc, argv)) return std::nullopt;
+  for (const std::string& text : shapes) o.shapes.push_back(parse_shape(text));
   check(o);
   return o;
 }

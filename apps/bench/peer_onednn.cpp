@@ -142,6 +142,7 @@ void bind_norm_backward(OneDnn& peer, const typename Backward::primitive_desc& b
   peer.input(DNNL_ARG_MEAN, stats, "mean");
   peer.input(DNNL_ARG_VARIANCE, stats, peer.variance());
   if (affine) peer.input(DNNL_ARG_SCALE, parameter, "gamma");
+  if (affine) peer.input(DNNL_ARG_SHIFT, parameter, "gamma");  // it wants a shift here, and reads none
   peer.output(DNNL_ARG_DIFF_SRC, x, "dx");
   if (affine) peer.output(DNNL_ARG_DIFF_SCALE, parameter, "dgamma");
   if (affine) peer.output(DNNL_ARG_DIFF_SHIFT, parameter, "dbeta");
