@@ -13,7 +13,6 @@ import datetime
 import json
 import math
 import os
-import statistics
 import sys
 import time
 
@@ -221,8 +220,21 @@ def seconds(call, calls=1):
     return (time.perf_counter() - start) / calls
 
 
+def summary(samples):
+    """Percentiles as those of apps/bench/timing.cpp."""
+    samples = sorted(samples)
+
+    def quantile(q):
+        position = q * (len(samples) - 1)
+        below = int(position)
+        above = min(below + 1, len(samples) - 1)
+        return samples[below] + (position - below) * (samples[above] - samples[below])
+
+    return {"median": quantile(0.5), "p10": quantile(0.1), "p90": quantile(0.9)}
+
+
 def measure(call, flush):
-    """Medians of single calls after a flush, and of calls in a row that fill --min-time."""
+    """Of single calls after a flush, and of calls in a row that fill --min-time."""
     call()
     calls = 1
     while (total := seconds(call, calls) * calls) < args.min_time:
@@ -235,7 +247,7 @@ def measure(call, flush):
         cold.append(seconds(call))
         call()
         warm.append(seconds(call, calls))
-    return statistics.median(cold), statistics.median(warm)
+    return summary(cold), summary(warm)
 
 
 def read_rows():
@@ -266,8 +278,8 @@ def main():
         cold, warm = measure(OPS[row.op](row), lambda: big.add_(other, alpha=1e-3))
         name = {key: description[key] for key in ("op", "pass", "variant", "dtype", "layout", "shape")}
         rows.append({**name, "cold": cold, "warm": warm})
-        print(f"{row.op} {description['pass']} {row.shape} {row.variant} {row.dtype}: cold {cold * 1e6:.1f} us, "
-              f"warm {warm * 1e6:.1f} us", flush=True)
+        print(f"{row.op} {description['pass']} {row.shape} {row.variant} {row.dtype}: cold {cold['median'] * 1e6:.1f} us, "
+              f"warm {warm['median'] * 1e6:.1f} us", flush=True)
     content = {"peer": f"PyTorch {torch.__version__}", "device": args.device, "threads": threads,
                "date": datetime.date.today().isoformat(), "repeat": args.repeat, "rows": rows}
     if args.device == "cuda":

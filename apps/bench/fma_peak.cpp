@@ -12,7 +12,7 @@ namespace {
 using cpu::kLanes;
 using cpu::Vec;
 
-constexpr std::int64_t kSteps = 1 << 17;
+constexpr std::int64_t kSteps = 1 << 16;
 
 /// CHAINS vectors, each multiplied and added to kSteps times; returns their sum, so that nothing is left out.
 template <typename T, int CHAINS>
@@ -44,7 +44,7 @@ EK_SIMD T five_chains(T factor, T term) {
 
 template <typename T>
 double flops_of(T (*chains)(T, T), int count) {
-  constexpr int kTasks = 8, kTries = 12;
+  constexpr int kTasks = 8, kTries = 20;
   const int tasks = kTasks * num_threads();
   std::vector<T> sums(static_cast<std::size_t>(tasks));
   double best = 0;

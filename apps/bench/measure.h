@@ -14,7 +14,7 @@ namespace evenkeel::bench {
 /// What another library needs for the same row.
 struct PeerResult {
   std::string name;
-  double cold = 0, warm = 0;    // medians, in seconds
+  Timing timing;
   std::optional<double> error;  // as Result::error, where its result is here
 };
 

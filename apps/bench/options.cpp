@@ -99,6 +99,7 @@ void check(const Options& o) {
 
 std::optional<Options> parse_options(int argc, char** argv) {
   Options o;
+  o.device = Device::best();
   CLI::App cli("Times every kernel at the network's shapes and at large ones, and checks its results.",
                "bench_norms");
   app::set_conventions(cli);
@@ -125,7 +126,8 @@ std::optional<Options> parse_options(int argc, char** argv) {
       "f32");
   add(
       "--device", [&](const std::string& text) { o.device = Device::parse(text); },
-      "auto, cpu, cuda or cuda:N", "cpu");
+      "auto, cpu, cuda or cuda:N", "auto")
+      ->envname("EVENKEEL_DEVICE");
   cli.add_option("--threads", o.threads, "CPU threads; 0: OMP_NUM_THREADS, or one per core");
   cli.add_option("--repeat", o.effort.repeat, "Samples of each statistic");
   cli.add_option("--min-time", o.effort.min_time, "Seconds of each warm sample, at least");

@@ -26,14 +26,21 @@ bool same_row(const json& theirs, const json& ours) {
   return true;
 }
 
+Statistics statistics_of(const json& times) {
+  const Statistics s{times.at("median"), times.at("p10"), times.at("p90")};
+  for (double seconds : {s.median, s.p10, s.p90}) {
+    EK_CHECK(seconds > 0 && std::isfinite(seconds), "a time is {}", seconds);
+  }
+  return s;
+}
+
+Timing timing_of(const json& row) { return {statistics_of(row.at("cold")), statistics_of(row.at("warm"))}; }
+
 /// What find() reads is there, and times are times.
 void check_rows(const json& rows) {
   for (const json& row : rows) {
     same_row(row, row);
-    for (const char* key : {"cold", "warm"}) {
-      const double seconds = row.at(key).get<double>();
-      EK_CHECK(seconds > 0 && std::isfinite(seconds), "a time is {}", seconds);
-    }
+    timing_of(row);
   }
 }
 
@@ -64,7 +71,7 @@ PeerFile::PeerFile(const std::filesystem::path& file, const Machine& machine) {
 std::optional<PeerResult> PeerFile::find(const Row& row) const {
   const json ours = row.json();
   for (const json& theirs : rows_) {
-    if (same_row(theirs, ours)) return PeerResult{name_, theirs.at("cold"), theirs.at("warm"), std::nullopt};
+    if (same_row(theirs, ours)) return PeerResult{name_, timing_of(theirs), std::nullopt};
   }
   return std::nullopt;
 }

@@ -37,8 +37,8 @@ std::string peers(const Result& result) {
   if (result.peers.empty()) return kNotMeasured;
   std::vector<std::string> parts;
   for (const PeerResult& peer : result.peers) {
-    parts.push_back(fmt::format("{} {} us, x{:.2f}", peer.name, microseconds(peer.warm),
-                                peer.warm / result.timing.warm.median));
+    parts.push_back(fmt::format("{} {} us, x{:.2f}", peer.name, microseconds(peer.timing.warm.median),
+                                peer.timing.warm.median / result.timing.warm.median));
   }
   return fmt::format("{}", fmt::join(parts, "; "));
 }
@@ -101,10 +101,10 @@ nlohmann::json json(const Row& row, const Result& result, const Machine& machine
   out["peers"] = nlohmann::json::array();
   for (const PeerResult& peer : result.peers) {
     out["peers"].push_back({{"name", peer.name},
-                            {"cold", peer.cold},
-                            {"warm", peer.warm},
-                            {"ratio_cold", peer.cold / result.timing.cold.median},
-                            {"ratio", peer.warm / result.timing.warm.median},
+                            {"cold", peer.timing.cold},
+                            {"warm", peer.timing.warm},
+                            {"ratio_cold", peer.timing.cold.median / result.timing.cold.median},
+                            {"ratio", peer.timing.warm.median / result.timing.warm.median},
                             {"error", number_or_null(peer.error)}});
   }
   out["complaints"] = result.complaints;
