@@ -32,8 +32,11 @@ def options():
 
 
 args = options()
-import torch  # noqa: E402  after --help, which must not need it
-import torch.nn.functional as F  # noqa: E402
+try:  # after --help, which must not need it
+    import torch
+    import torch.nn.functional as F
+except ImportError as missing:
+    sys.exit(f"peer_torch.py: {missing}: use a Python that has PyTorch, for example scripts/setup.sh --peers")
 
 aten = torch.ops.aten
 EPS, MOMENTUM = 1e-5, 0.1

@@ -102,6 +102,12 @@ check "... all rows are right" test "$(count '^   "ok": true' all.json)" = "$num
 "$bench" --op relu $tiny --threads 1 --json one.json > stdout 2> stderr
 check "--threads" grep -q '^  "threads": 1,' one.json
 
+"$bench" --op batch_norm --shape 1,1,1,1 --repeat 1 --min-time 0 --json failed.json > stdout 2> stderr
+check "a result that is not finite (the unbiased variance of one element): exit code 1" test $? = 1
+check "... says how many rows failed" grep -q '^bench_norms: 2 of 4 rows failed' stderr
+check "... and why" grep -q '^  FAILED: the error of running_var is nan' stdout
+check "... also in the JSON" test "$(count '^   "ok": false' failed.json)" = 2
+
 # --- a peer's file ------------------------------------------------------------------------------------------------------
 
 "$bench" --list $tiny --json rows.json > stdout

@@ -145,16 +145,16 @@ Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
 /// Sets both launches from args with the members that all norms share; set_sizes sets the others.
 template <template <typename> typename Forward, template <typename> typename Backward, typename SetSizes,
           typename LaunchForward, typename LaunchBackward>
-void set_kernels(Norm& norm, DType dtype, SetSizes set_sizes, LaunchForward forward,
+void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, LaunchForward forward,
                  LaunchBackward backward) {
   const Norm described = norm;
-  norm.forward = bind_for(dtype, [=]<typename T>(DeviceArrays& a) {
+  norm.forward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     Forward<T> args{};
     set_forward<T>(args, described, a);
     set_sizes(args, a);
     return forward(args, a);
   });
-  norm.backward = bind_for(dtype, [=]<typename T>(DeviceArrays& a) {
+  norm.backward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     Backward<T> args{};
     set_backward<T>(args, described, a);
     set_sizes(args, a);
@@ -164,7 +164,7 @@ void set_kernels(Norm& norm, DType dtype, SetSizes set_sizes, LaunchForward forw
 #define EK_NORM_LAUNCH(function) \
   [](const auto& args, DeviceArrays& a) { return EK_LAUNCH(a, function, args); }
 
-Norm batch_norm(const Shape& x, DType dtype) {
+Norm batch_norm(const Shape& x, const Kind& kind) {
   Norm norm{.op = "batch_norm", .x = x, .stats = {x[1]}, .parameter = {x[1]}, .running = true};
   norm.partition = [x] { return reference::batch_norm_partition(sizes_of(x)); };
   const auto set_sizes = [x]<typename Args>(Args& args, DeviceArrays& a) {
@@ -178,11 +178,11 @@ Norm batch_norm(const Shape& x, DType dtype) {
     }
   };
   set_kernels<BatchNormForwardArgs, BatchNormBackwardArgs>(
-      norm, dtype, set_sizes, EK_NORM_LAUNCH(batch_norm_forward), EK_NORM_LAUNCH(batch_norm_backward));
+      norm, kind, set_sizes, EK_NORM_LAUNCH(batch_norm_forward), EK_NORM_LAUNCH(batch_norm_backward));
   return norm;
 }
 
-Norm group_norm(const Shape& x, DType dtype) {
+Norm group_norm(const Shape& x, const Kind& kind) {
   const std::int64_t groups = x[1] % 2 == 0 ? 2 : 1;
   Norm norm{.op = "group_norm",
             .variant = fmt::format("{} groups", groups),
@@ -196,12 +196,12 @@ Norm group_norm(const Shape& x, DType dtype) {
     args.G = groups;
   };
   set_kernels<GroupNormForwardArgs, GroupNormBackwardArgs>(
-      norm, dtype, set_sizes, EK_NORM_LAUNCH(group_norm_forward), EK_NORM_LAUNCH(group_norm_backward));
+      norm, kind, set_sizes, EK_NORM_LAUNCH(group_norm_forward), EK_NORM_LAUNCH(group_norm_backward));
   return norm;
 }
 
 /// Over the last `axes` axes.
-Norm layer_norm(const Shape& x, DType dtype, int axes, const char* variant, bool affine) {
+Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant, bool affine) {
   Norm norm{.op = "layer_norm", .variant = variant, .x = x, .affine = affine};
   for (int d = 0; d < x.rank(); ++d) (d < x.rank() - axes ? norm.stats : norm.parameter).push_back(x[d]);
   norm.parameters = {{"normalized_shape", sizes_of(norm.parameter)}, {"affine", affine}};
@@ -211,26 +211,26 @@ Norm layer_norm(const Shape& x, DType dtype, int axes, const char* variant, bool
     args.D = D;
   };
   set_kernels<LayerNormForwardArgs, LayerNormBackwardArgs>(
-      norm, dtype, set_sizes, EK_NORM_LAUNCH(layer_norm_forward), EK_NORM_LAUNCH(layer_norm_backward));
+      norm, kind, set_sizes, EK_NORM_LAUNCH(layer_norm_forward), EK_NORM_LAUNCH(layer_norm_backward));
   return norm;
 }
 
-Norm layer_norm2d(const Shape& x, DType dtype) {
+Norm layer_norm2d(const Shape& x, const Kind& kind) {
   Norm norm{.op = "layer_norm2d", .x = x, .stats = {x[0], x[2] * x[3]}, .parameter = {x[1]}};
   norm.partition = [x] { return reference::layer_norm2d_partition(sizes_of(x)); };
   const auto set_sizes = [x](auto& args, DeviceArrays&) { set_planes(args, x); };
   set_kernels<LayerNorm2dForwardArgs, LayerNorm2dBackwardArgs>(
-      norm, dtype, set_sizes, EK_NORM_LAUNCH(layer_norm2d_forward), EK_NORM_LAUNCH(layer_norm2d_backward));
+      norm, kind, set_sizes, EK_NORM_LAUNCH(layer_norm2d_forward), EK_NORM_LAUNCH(layer_norm2d_backward));
   return norm;
 }
 
 /// The norms of one op at a shape of x.
-using Norms = std::function<std::vector<Norm>(const Shape&, DType)>;
+using Norms = std::function<std::vector<Norm>(const Shape&, const Kind&)>;
 
 /// Forward and backward, on standard normal data and on data with a far mean.
 std::vector<Row> rows_of(const Norms& norms, const Kind& kind, const Shape& shape, bool far_mean) {
   std::vector<Row> rows;
-  for (Norm& norm : norms(shape, kind.dtype)) {
+  for (Norm& norm : norms(shape, kind)) {
     rows.push_back(forward_row(norm, kind, 0));
     rows.push_back(backward_row(norm, kind, 0));
     if (!far_mean) continue;
@@ -258,15 +258,15 @@ Op norm_op(std::string name, const std::vector<Shape>& shapes, const Norms& norm
 /// Norms that need x [N, C, H, W].
 template <typename F>
 Norms of_images(F f) {
-  return [f](const Shape& x, DType dtype) {
-    return x.rank() == 4 ? std::vector<Norm>{f(x, dtype)} : std::vector<Norm>{};
+  return [f](const Shape& x, const Kind& kind) {
+    return x.rank() == 4 ? std::vector<Norm>{f(x, kind)} : std::vector<Norm>{};
   };
 }
 
-std::vector<Norm> layer_norms(const Shape& x, DType dtype) {
-  if (x.rank() == 2) return {layer_norm(x, dtype, 1, "row", true)};
+std::vector<Norm> layer_norms(const Shape& x, const Kind& kind) {
+  if (x.rank() == 2) return {layer_norm(x, kind, 1, "row", true)};
   if (x.rank() != 4) return {};
-  return {layer_norm(x, dtype, 3, "chw", true), layer_norm(x, dtype, 1, "row", false)};
+  return {layer_norm(x, kind, 3, "chw", true), layer_norm(x, kind, 1, "row", false)};
 }
 
 }  // namespace
