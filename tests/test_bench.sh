@@ -14,6 +14,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 # shellcheck source=tests/checks.sh
 . "$source_dir/tests/checks.sh"
+
 # refuses NAME CODE WORDS OPTION...: exit code CODE, one line on stderr that holds WORDS, no file out.json.
 refuses() {
   local name=$1 code=$2 words=$3 got
