@@ -1,12 +1,11 @@
 #include "options.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <functional>
 #include <sstream>
 
+#include "command_line.h"
 #include "program.h"
 
 namespace evenkeel::app {
@@ -88,19 +87,6 @@ std::vector<Norm> parse_norms(const std::string& text) {
   return norms;
 }
 
-/// An option whose text `parse` reads; its Errors are about usage.
-CLI::Option* add_parsed(CLI::App& app, std::string name, std::function<void(const std::string&)> parse,
-                        const std::string& description, const std::string& default_text) {
-  const auto read = [=](const std::string& text) {
-    try {
-      parse(text);
-    } catch (const Error& e) {
-      fail<UsageError>("{}: {}", name, e.what());
-    }
-  };
-  return app.add_option_function<std::string>(name, read, description)->default_str(default_text);
-}
-
 /// Options that both programs have.
 void add_run_options(CLI::App& app, RunOptions& o) {
   app.add_option("--data", o.data, "Directory of MNIST's four files, plain or .gz")->envname("EVENKEEL_DATA");
@@ -131,26 +117,6 @@ void add_run_options(CLI::App& app, RunOptions& o) {
   app.add_option("--max-steps", o.max_steps, "End each epoch after this many steps; 0: all");
   app.add_flag("--save-logits", o.save_logits, "Write the outputs for the test images to logits.safetensors");
   app.add_flag("--quiet", o.quiet, "No progress within epochs");
-}
-
-/// Before the options are added.
-void set_conventions(CLI::App& app) {
-  app.option_defaults()->always_capture_default()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.set_version_flag("--version", std::string("Evenkeel ") + EVENKEEL_VERSION);
-  app.get_formatter()->column_width(38);
-}
-
-/// Reads the command line into what `app` is bound to. False if --help or --version was printed instead.
-bool parse(CLI::App& app, int argc, char** argv) {
-  try {
-    app.parse(argc, argv);
-    return true;
-  } catch (const CLI::Success& e) {
-    app.exit(e);
-    return false;
-  } catch (const CLI::ParseError& e) {
-    fail<UsageError>("{}; see --help", e.what());
-  }
 }
 
 }  // namespace

@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
-# Installs what Evenkeel is built with and is not here yet (Debian and Ubuntu):   scripts/setup.sh
+# Installs what Evenkeel is built with and is not here yet (Debian and Ubuntu):   scripts/setup.sh [--peers]
 #
+# With --peers also what bench_norms compares with: oneDNN and PyTorch.
 # As root by apt-get, else through sudo, else prints the command; without apt-get, names what is missing.
 # Exit codes: 0 everything is there, 1 something still has to be installed.
 set -euo pipefail
 
 packages=(build-essential cmake ninja-build libcli11-dev libfmt-dev nlohmann-json3-dev libeigen3-dev
   libstb-dev libtbb-dev zlib1g-dev librandom123-dev catch2 libssl-dev libboost-context-dev curl ca-certificates)
+case "${1:-}" in
+  "") ;;
+  --peers) packages+=(libdnnl-dev python3-torch) ;;
+  *)
+    echo "usage: $0 [--peers]" >&2
+    exit 2
+    ;;
+esac
 
 # Without apt-get: every command that is not in PATH and every header that the compiler does not find.
 check_without_apt() {

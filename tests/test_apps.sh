@@ -19,20 +19,8 @@ unset EVENKEEL_DEVICE
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-
-failures=0
-ok() { echo "ok      $1"; }
-bad() {
-  echo "FAILED  $1"
-  [ -e stderr ] && sed 's/^/          stderr: /' stderr
-  failures=$((failures + 1))
-}
-# check NAME COMMAND...: the command must succeed.
-check() {
-  local name=$1
-  shift
-  if "$@" > /dev/null 2>&1; then ok "$name"; else bad "$name"; fi
-}
+# shellcheck source=tests/checks.sh
+. "$source_dir/tests/checks.sh"
 
 # --- bad input: an exit code, one line on stderr, nothing left behind --------------------------------------------
 
@@ -200,5 +188,4 @@ listing=$(ls -lR study)
 refuses "a study over finished runs with other options" 2 "$compare" $study --lr 0.02 --out study
 check "... which are as they were" test "$listing" = "$(ls -lR study)"
 
-if [ $failures != 0 ]; then echo "$failures failed"; exit 1; fi
-echo "all passed"
+finish

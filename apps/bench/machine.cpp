@@ -1,0 +1,142 @@
+#include "bench/machine.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+
+#include "bench/timing.h"
+#include "console.h"
+#include "core/cuda.h"
+#include "core/tensor.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/elementwise.h"
+
+namespace evenkeel::bench {
+namespace {
+
+/// The value of the first "key : value" of /proc/cpuinfo.
+std::string cpuinfo(std::string_view key) {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (line.starts_with(key) && colon != std::string::npos && colon + 2 < line.size()) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "";
+}
+
+std::string clock_of_cpu() {
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
+  std::int64_t most = 0;
+  file >> most;
+  const std::string now = cpuinfo("cpu MHz");
+  if (now.empty() && most == 0) return "clock not known";
+  return fmt::format("{}{}", now.empty() ? "" : now + " MHz now",
+                     most > 0 ? fmt::format(", {} MHz at most", most / 1000) : "");
+}
+
+/// Averaged over a minute.
+std::optional<double> load_of_cpu() {
+  std::ifstream file("/proc/loadavg");
+  double load = 0;
+  return file >> load ? std::optional(load) : std::nullopt;
+}
+
+std::string isa_of_cpu() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f")) return "AVX-512";
+  if (__builtin_cpu_supports("avx2")) return "AVX2";
+#endif
+  return "baseline vectors";
+}
+
+/// Copies n floats by all threads; on a CPU in pieces of `piece` bytes, each by one thread.
+void copy_all(Tensor& to, const Tensor& from, std::int64_t piece) {
+  if (!to.device().is_cpu()) {
+    to.copy_(from);
+    wait_for(to.device());
+    return;
+  }
+  const std::int64_t bytes = from.storage().bytes();
+  std::byte* y = to.storage().data();
+  const std::byte* x = from.storage().data();
+  cpu::parallel_for((bytes + piece - 1) / piece, piece, [=](std::int64_t i) {
+    std::memcpy(y + i * piece, x + i * piece, static_cast<std::size_t>(std::min(piece, bytes - i * piece)));
+  });
+}
+
+/// Bytes read and written a second by the fastest of several copies between two arrays of `bytes` each.
+double copy_bandwidth(Device device, std::int64_t bytes, int copies) {
+  constexpr int kTries = 9;
+  const Tensor from = ones({bytes / 4}, {DType::f32, device});
+  Tensor to = zeros_like(from);
+  double best = 0;
+  const std::int64_t share = bytes / num_threads();
+  for (std::int64_t piece : {std::min<std::int64_t>(share, 256 * 1024), share}) {
+    for (int i = 0; i < kTries; ++i) {
+      const app::Stopwatch clock;
+      for (int k = 0; k < copies; ++k) copy_all(to, from, piece);
+      best = std::max(best, 2.0 * static_cast<double>(bytes) * copies / clock.seconds());
+    }
+  }
+  return best;
+}
+
+std::string figure(std::optional<double> value, const char* unit) {
+  return value ? fmt::format("{:.1f} {}", *value / 1e9, unit) : "not measured";
+}
+
+nlohmann::json number_or_null(std::optional<double> value) {
+  return value ? nlohmann::json(*value) : nullptr;
+}
+
+}  // namespace
+
+std::vector<std::string> Machine::lines() const {
+  std::vector<std::string> facts{name, clock};
+  if (!isa.empty()) facts.push_back(isa);
+  facts.push_back(fmt::format("{} CPU thread{}", threads, threads == 1 ? "" : "s"));
+  if (load) facts.push_back(fmt::format("load {:.2f} before this run", *load));
+  return {
+      fmt::format("{}: {}", device.str(), fmt::join(facts, ", ")),
+      fmt::format("copy: {} (2 x 128 MiB), {} (in cache)", figure(copy, "GB/s"), figure(copy_cached, "GB/s")),
+      fmt::format("multiply-add peak: {} f32, {} f64", figure(peak_f32, "GFLOP/s"),
+                  figure(peak_f64, "GFLOP/s"))};
+}
+
+nlohmann::json Machine::json() const {
+  return {{"device", device.str()},
+          {"name", name},
+          {"clock", clock},
+          {"vectors", isa},
+          {"threads", threads},
+          {"load", number_or_null(load)},
+          {"copy_bytes_per_s", number_or_null(copy)},
+          {"copy_cached_bytes_per_s", number_or_null(copy_cached)},
+          {"peak_f32_flops", number_or_null(peak_f32)},
+          {"peak_f64_flops", number_or_null(peak_f64)}};
+}
+
+Machine measure_machine(Device device) {
+  Machine m;
+  m.device = device;
+  m.threads = num_threads();
+  m.load = load_of_cpu();
+  m.copy = copy_bandwidth(device, CacheFlush::kBytes, 1);
+  if (device.is_cpu()) {
+    m.name = cpuinfo("model name");
+    if (m.name.empty()) m.name = "unknown CPU";
+    m.clock = clock_of_cpu();
+    m.isa = isa_of_cpu();
+    m.copy_cached = copy_bandwidth(device, 128 * 1024 * m.threads, 200);
+    m.peak_f32 = fma_peak<float>();
+    m.peak_f64 = fma_peak<double>();
+  } else if constexpr (kCudaEnabled) {
+    m.name = cuda_device_properties(device.index).name;
+    m.clock = "clock not measured";
+  }
+  return m;
+}
+
+}  // namespace evenkeel::bench

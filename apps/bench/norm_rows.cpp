@@ -1,0 +1,282 @@
+// Rows of the normalizations. They differ in the partition of x into sets that share statistics, and in
+// kernel.
+#include "bench/op_rows.h"
+#include "kernels/batch_norm.h"
+#include "kernels/group_norm.h"
+#include "kernels/layer_norm.h"
+#include "kernels/layer_norm2d.h"
+#include "reference/norms.h"
+
+namespace evenkeel::bench {
+namespace {
+
+constexpr double kEps = 1e-5, kMomentum = 0.1;
+/// Data whose mean is this many times its standard deviation.
+constexpr double kFarMean = 100;
+/// Nominal operations an element: two passes for the statistics and one for y; two sums and dx.
+constexpr double kForwardFlops = 8, kBackwardFlops = 12;
+
+struct Norm {
+  std::string op, variant = {};
+  Shape x, stats = {}, parameter = {};
+  bool affine = true, running = false;
+  nlohmann::json parameters = {};
+  std::function<reference::Partition()> partition = {};
+  std::function<Launch(DeviceArrays&)> forward = {}, backward = {};
+};
+
+template <typename T>
+const T* parameter_or_null(const Norm& norm, DeviceArrays& a, const char* name) {
+  return norm.affine ? a.in<T>(name) : nullptr;
+}
+template <typename T>
+T* gradient_or_null(const Norm& norm, DeviceArrays& a, const char* name) {
+  return norm.affine ? a.out<T>(name) : nullptr;
+}
+
+/// Sets the members that the args of all norms have.
+template <typename T, template <typename> typename Args>
+void set_forward(Args<T>& args, const Norm& norm, DeviceArrays& a) {
+  args.y = a.out<T>("y");
+  args.mean = a.out<T>("mean");
+  args.rstd = a.out<T>("rstd");
+  args.x = a.in<T>("x");
+  args.gamma = parameter_or_null<T>(norm, a, "gamma");
+  args.beta = parameter_or_null<T>(norm, a, "beta");
+  args.eps = kEps;
+}
+template <typename T, template <typename> typename Args>
+void set_backward(Args<T>& args, const Norm& norm, DeviceArrays& a) {
+  args.dx = a.out<T>("dx");
+  args.dgamma = gradient_or_null<T>(norm, a, "dgamma");
+  args.dbeta = gradient_or_null<T>(norm, a, "dbeta");
+  args.dy = a.in<T>("dy");
+  args.x = a.in<T>("x");
+  args.mean = a.in<T>("mean");
+  args.rstd = a.in<T>("rstd");
+  args.gamma = parameter_or_null<T>(norm, a, "gamma");
+}
+template <typename Args>
+void set_planes(Args& args, const Shape& x) {
+  args.N = x[0];
+  args.C = x[1];
+  args.S = x[2] * x[3];
+}
+
+Array array_of(const Eigen::ArrayXd& values) {
+  Array a({values.size()});
+  a.values = values;
+  return a;
+}
+Array rstd_of(const reference::Statistics& stats) { return array_of((stats.var + kEps).rsqrt()); }
+
+Array parameter_of(const Norm& norm, const Values& in, const char* name, double otherwise) {
+  const auto found = in.find(name);
+  return found != in.end() ? found->second : Array({norm.parameter.numel()}, otherwise);
+}
+
+Row norm_row(const Norm& norm, const char* pass, const Kind& kind, double flops) {
+  Row row = make_row(norm.op, pass, norm.x, kind, flops);
+  row.variant = norm.variant;
+  row.parameters = norm.parameters;
+  return row;
+}
+
+Row forward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
+  Row row = norm_row(norm, "forward", kind, kForwardFlops);
+  const auto add = [&](const char* name, Role role, const Shape& shape, Fill fill) {
+    row.operands.push_back({name, role, shape, kind.dtype, std::move(fill)});
+  };
+  add("x", Role::input, norm.x, normal(mean_of_x));
+  if (norm.affine) add("gamma", Role::input, norm.parameter, normal());
+  if (norm.affine) add("beta", Role::input, norm.parameter, normal());
+  if (norm.running) add("running_mean", Role::in_out, norm.stats, normal());
+  if (norm.running) add("running_var", Role::in_out, norm.stats, positive());
+  add("y", Role::output, norm.x, {});
+  add("mean", Role::output, norm.stats, {});
+  add("rstd", Role::output, norm.stats, {});
+  row.bind = norm.forward;
+  row.reference = [norm](const Values& in) {
+    const reference::Partition partition = norm.partition();
+    const Array& x = in.at("x");
+    const reference::Statistics stats = reference::statistics(x, partition);
+    std::map<std::string, Expected> out;
+    out["y"].values = reference::normalize(x, partition, stats, parameter_of(norm, in, "gamma", 1),
+                                           parameter_of(norm, in, "beta", 0), kEps);
+    out["mean"].values = array_of(stats.mean);
+    out["rstd"].values = rstd_of(stats);
+    if (norm.running) {
+      out["running_mean"].values = reference::running_average(in.at("running_mean"), stats.mean, kMomentum);
+      out["running_var"].values =
+          reference::running_average(in.at("running_var"), reference::unbiased(stats), kMomentum);
+    }
+    return out;
+  };
+  return row;
+}
+
+Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
+  Row row = norm_row(norm, "backward", kind, kBackwardFlops);
+  const auto add = [&](const char* name, Role role, const Shape& shape, Fill fill) {
+    row.operands.push_back({name, role, shape, kind.dtype, std::move(fill)});
+  };
+  const auto stats = [norm](const Values& in) { return reference::statistics(in.at("x"), norm.partition()); };
+  add("x", Role::input, norm.x, normal(mean_of_x));
+  add("mean", Role::input, norm.stats, derived([=](const Values& in) { return array_of(stats(in).mean); }));
+  add("rstd", Role::input, norm.stats, derived([=](const Values& in) { return rstd_of(stats(in)); }));
+  add("dy", Role::input, norm.x, normal());
+  if (norm.affine) add("gamma", Role::input, norm.parameter, normal());
+  add("dx", Role::output, norm.x, {});
+  if (norm.affine) add("dgamma", Role::output, norm.parameter, {});
+  if (norm.affine) add("dbeta", Role::output, norm.parameter, {});
+  row.bind = norm.backward;
+  row.reference = [norm](const Values& in) {
+    auto gradients = reference::normalize_backward(in.at("dy"), in.at("x"), norm.partition(),
+                                                   parameter_of(norm, in, "gamma", 1), kEps);
+    std::map<std::string, Expected> out;
+    out["dx"].values = std::move(gradients.dx);
+    if (norm.affine) out["dgamma"].values = std::move(gradients.dgamma);
+    if (norm.affine) out["dbeta"].values = std::move(gradients.dbeta);
+    return out;
+  };
+  return row;
+}
+
+/// Sets both launches from args with the members that all norms share; set_sizes sets the others.
+template <template <typename> typename Forward, template <typename> typename Backward, typename SetSizes,
+          typename LaunchForward, typename LaunchBackward>
+void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, LaunchForward forward,
+                 LaunchBackward backward) {
+  const Norm described = norm;
+  norm.forward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
+    Forward<T> args{};
+    set_forward<T>(args, described, a);
+    set_sizes(args, a);
+    return forward(args, a);
+  });
+  norm.backward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
+    Backward<T> args{};
+    set_backward<T>(args, described, a);
+    set_sizes(args, a);
+    return backward(args, a);
+  });
+}
+#define EK_NORM_LAUNCH(function) \
+  [](const auto& args, DeviceArrays& a) { return EK_LAUNCH(a, function, args); }
+
+Norm batch_norm(const Shape& x, const Kind& kind) {
+  Norm norm{.op = "batch_norm", .x = x, .stats = {x[1]}, .parameter = {x[1]}, .running = true};
+  norm.partition = [x] { return reference::batch_norm_partition(sizes_of(x)); };
+  const auto set_sizes = [x]<typename Args>(Args& args, DeviceArrays& a) {
+    set_planes(args, x);
+    args.training = true;
+    if constexpr (requires { args.momentum; }) {
+      using T = std::remove_pointer_t<decltype(args.running_mean)>;
+      args.momentum = kMomentum;
+      args.running_mean = a.out<T>("running_mean");
+      args.running_var = a.out<T>("running_var");
+    }
+  };
+  set_kernels<BatchNormForwardArgs, BatchNormBackwardArgs>(
+      norm, kind, set_sizes, EK_NORM_LAUNCH(batch_norm_forward), EK_NORM_LAUNCH(batch_norm_backward));
+  return norm;
+}
+
+Norm group_norm(const Shape& x, const Kind& kind) {
+  const std::int64_t groups = x[1] % 2 == 0 ? 2 : 1;
+  Norm norm{.op = "group_norm",
+            .variant = fmt::format("{} groups", groups),
+            .x = x,
+            .stats = {x[0], groups},
+            .parameter = {x[1]},
+            .parameters = {{"groups", groups}}};
+  norm.partition = [=] { return reference::group_norm_partition(sizes_of(x), groups); };
+  const auto set_sizes = [=](auto& args, DeviceArrays&) {
+    set_planes(args, x);
+    args.G = groups;
+  };
+  set_kernels<GroupNormForwardArgs, GroupNormBackwardArgs>(
+      norm, kind, set_sizes, EK_NORM_LAUNCH(group_norm_forward), EK_NORM_LAUNCH(group_norm_backward));
+  return norm;
+}
+
+/// Over the last `axes` axes.
+Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant, bool affine) {
+  Norm norm{.op = "layer_norm", .variant = variant, .x = x, .affine = affine};
+  for (int d = 0; d < x.rank(); ++d) (d < x.rank() - axes ? norm.stats : norm.parameter).push_back(x[d]);
+  norm.parameters = {{"normalized_shape", sizes_of(norm.parameter)}, {"affine", affine}};
+  norm.partition = [=] { return reference::layer_norm_partition(sizes_of(x), axes); };
+  const auto set_sizes = [M = norm.stats.numel(), D = norm.parameter.numel()](auto& args, DeviceArrays&) {
+    args.M = M;
+    args.D = D;
+  };
+  set_kernels<LayerNormForwardArgs, LayerNormBackwardArgs>(
+      norm, kind, set_sizes, EK_NORM_LAUNCH(layer_norm_forward), EK_NORM_LAUNCH(layer_norm_backward));
+  return norm;
+}
+
+Norm layer_norm2d(const Shape& x, const Kind& kind) {
+  Norm norm{.op = "layer_norm2d", .x = x, .stats = {x[0], x[2] * x[3]}, .parameter = {x[1]}};
+  norm.partition = [x] { return reference::layer_norm2d_partition(sizes_of(x)); };
+  const auto set_sizes = [x](auto& args, DeviceArrays&) { set_planes(args, x); };
+  set_kernels<LayerNorm2dForwardArgs, LayerNorm2dBackwardArgs>(
+      norm, kind, set_sizes, EK_NORM_LAUNCH(layer_norm2d_forward), EK_NORM_LAUNCH(layer_norm2d_backward));
+  return norm;
+}
+
+/// The norms of one op at a shape of x.
+using Norms = std::function<std::vector<Norm>(const Shape&, const Kind&)>;
+
+/// Forward and backward, on standard normal data and on data with a far mean.
+std::vector<Row> rows_of(const Norms& norms, const Kind& kind, const Shape& shape, bool far_mean) {
+  std::vector<Row> rows;
+  for (Norm& norm : norms(shape, kind)) {
+    rows.push_back(forward_row(norm, kind, 0));
+    rows.push_back(backward_row(norm, kind, 0));
+    if (!far_mean) continue;
+    norm.variant += fmt::format("{}mean {}", norm.variant.empty() ? "" : ", ", kFarMean);
+    rows.push_back(forward_row(norm, kind, kFarMean));
+    rows.push_back(backward_row(norm, kind, kFarMean));
+  }
+  return rows;
+}
+
+Op norm_op(std::string name, const std::vector<Shape>& shapes, const Norms& norms) {
+  Op op{std::move(name), {}, {}};
+  op.at = [=](const Kind& kind, const Shape& shape) { return rows_of(norms, kind, shape, true); };
+  op.listed = [=](const Kind& kind) {
+    std::vector<Row> rows;
+    for (const Shape& shape : shapes) {
+      const bool far_mean = shape == shapes.front() || shape == kLargeShape;
+      for (Row& row : rows_of(norms, kind, shape, far_mean)) rows.push_back(std::move(row));
+    }
+    return rows;
+  };
+  return op;
+}
+
+/// Norms that need x [N, C, H, W].
+template <typename F>
+Norms of_images(F f) {
+  return [f](const Shape& x, const Kind& kind) {
+    return x.rank() == 4 ? std::vector<Norm>{f(x, kind)} : std::vector<Norm>{};
+  };
+}
+
+std::vector<Norm> layer_norms(const Shape& x, const Kind& kind) {
+  if (x.rank() == 2) return {layer_norm(x, kind, 1, "row", true)};
+  if (x.rank() != 4) return {};
+  return {layer_norm(x, kind, 3, "chw", true), layer_norm(x, kind, 1, "row", false)};
+}
+
+}  // namespace
+
+std::vector<Op> norm_ops() {
+  const std::vector<Shape> shapes = with(kBlockShapes, {kLargeShape});
+  return {norm_op("batch_norm", shapes, of_images(batch_norm)),
+          norm_op("group_norm", shapes, of_images(group_norm)),
+          norm_op("layer_norm", with(shapes, {kLargeRows}), layer_norms),
+          norm_op("layer_norm2d", shapes, of_images(layer_norm2d))};
+}
+
+}  // namespace evenkeel::bench

@@ -1,0 +1,159 @@
+#include "bench/options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+#include <numeric>
+#include <sstream>
+
+#include "command_line.h"
+#include "program.h"
+
+namespace evenkeel::bench {
+namespace {
+
+using app::UsageError;
+
+constexpr double kMostElements = 1 << 30;
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  if (parts.empty()) parts.emplace_back();
+  return parts;
+}
+
+std::vector<std::string> op_names() {
+  std::vector<std::string> names;
+  for (const Op& op : ops()) names.push_back(op.name);
+  return names;
+}
+
+std::vector<std::string> parse_ops(const std::string& text) {
+  const std::vector<std::string> wanted = split(text), known = op_names();
+  for (const std::string& name : wanted) {
+    EK_CHECK(std::count(known.begin(), known.end(), name) > 0, "unknown op '{}': use some of {}", name,
+             fmt::join(known, ", "));
+  }
+  return wanted;
+}
+
+Shape parse_shape(const std::string& text) {
+  Shape shape;
+  for (const std::string& part : split(text)) {
+    std::int64_t size = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), size);
+    if (error != std::errc() || end != part.data() + part.size() || size < 1 || size >= (1 << 30))
+      fail<UsageError>("--shape: '{}' is no shape: use sizes above 0 like 64,16,10,10", text);
+    shape.push_back(size);
+  }
+  if (shape.rank() > 4 || std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies()) > kMostElements)
+    fail<UsageError>("--shape: '{}' has more than 4 axes or 2^30 elements", text);
+  return shape;
+}
+
+std::vector<DType> parse_dtypes(const std::string& text) {
+  std::vector<DType> dtypes;
+  for (const std::string& name : split(text)) {
+    EK_CHECK(name == "f32" || name == "f64", "unknown type '{}': use f32, f64 or f32,f64", name);
+    dtypes.push_back(name == "f32" ? DType::f32 : DType::f64);
+  }
+  return dtypes;
+}
+
+bool matches(const Row& row, const std::vector<std::string>& variants) {
+  return variants.empty() || std::any_of(variants.begin(), variants.end(), [&](const std::string& word) {
+           return row.layout == word || row.variant.find(word) != std::string::npos;
+         });
+}
+
+/// The op's listed rows, of these shapes if there are any; a shape that is not listed is made.
+std::vector<Row> rows_of(const Op& op, const Kind& kind, const std::vector<Shape>& shapes) {
+  const std::vector<Row> listed = op.listed(kind);
+  if (shapes.empty()) return listed;
+  std::vector<Row> rows;
+  for (const Shape& shape : shapes) {
+    const std::size_t before = rows.size();
+    std::copy_if(listed.begin(), listed.end(), std::back_inserter(rows),
+                 [&](const Row& row) { return row.shape == shape; });
+    if (rows.size() > before) continue;
+    for (Row& row : op.at(kind, shape)) rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+void check(const Options& o) {
+  if (o.threads < 0 || o.threads > 1024)
+    fail<UsageError>("--threads {}: must be from 0 (one per core) to 1024", o.threads);
+  if (o.effort.repeat < 1 || o.effort.repeat > 100000)
+    fail<UsageError>("--repeat {}: must be from 1 to 100000", o.effort.repeat);
+  if (!(o.effort.min_time >= 0 && o.effort.min_time <= 60))
+    fail<UsageError>("--min-time {}: must be from 0 to 60 seconds", o.effort.min_time);
+  if (o.list && !o.peer_json.empty())
+    fail<UsageError>("--list with --peer-json: nothing is measured that could be compared; leave one out");
+  o.device.require_available();
+}
+
+}  // namespace
+
+std::optional<Options> parse_options(int argc, char** argv) {
+  Options o;
+  o.device = Device::best();
+  CLI::App cli("Times every kernel at the network's shapes and at large ones, and checks its results.",
+               "bench_norms");
+  app::set_conventions(cli);
+  cli.footer(
+      "Examples: bench_norms --device cpu --op batch_norm,group_norm --json bench.json\n"
+      "          bench_norms --op conv2d --shape 32,16,20,20 --dtype f64\n"
+      "The columns are explained in docs/benchmarks/README.md. Exit code 1: a row failed its checks.");
+  const auto add = [&](const char* name, auto parse, const char* description, const char* by_default) {
+    return app::add_parsed(cli, name, parse, description, by_default);
+  };
+  cli.add_flag("--list", o.list, "Name the rows, with --json also for peers, and measure nothing");
+  add(
+      "--op", [&](const std::string& text) { o.ops = parse_ops(text); },
+      "Ops, separated by commas; see --list", "all");
+  add(
+      "--variant", [&](const std::string& text) { o.variants = split(text); },
+      "Rows with one of these words in variant or layout", "all");
+  std::vector<std::string> shapes;
+  cli.add_option("--shape", shapes, "Shape of x like 64,16,10,10, listed or not; may be repeated")
+      ->take_all()
+      ->allow_extra_args(false);
+  add(
+      "--dtype", [&](const std::string& text) { o.dtypes = parse_dtypes(text); }, "f32, f64 or f32,f64",
+      "f32");
+  add(
+      "--device", [&](const std::string& text) { o.device = Device::parse(text); },
+      "auto, cpu, cuda or cuda:N", "auto")
+      ->envname("EVENKEEL_DEVICE");
+  cli.add_option("--threads", o.threads, "CPU threads; 0: OMP_NUM_THREADS, or one per core");
+  cli.add_option("--repeat", o.effort.repeat, "Samples of each statistic");
+  cli.add_option("--min-time", o.effort.min_time, "Seconds of each warm sample, at least");
+  cli.add_option("--json", o.json, "Write everything to this file");
+  cli.add_option("--peer-json", o.peer_json, "Compare with this file of scripts/peer_torch.py");
+  if (!app::parse(cli, argc, argv)) return std::nullopt;
+  for (const std::string& text : shapes) o.shapes.push_back(parse_shape(text));
+  check(o);
+  return o;
+}
+
+std::vector<Row> selected_rows(const Options& o) {
+  std::vector<Row> rows;
+  for (const Op& op : ops()) {
+    if (!o.ops.empty() && std::count(o.ops.begin(), o.ops.end(), op.name) == 0) continue;
+    for (const DType dtype : o.dtypes) {
+      for (const std::string& layout : layouts()) {
+        for (Row& row : rows_of(op, {dtype, layout}, o.shapes)) {
+          if (matches(row, o.variants)) rows.push_back(std::move(row));
+        }
+      }
+    }
+  }
+  if (rows.empty())
+    fail<UsageError>("no row has such an op, variant and shape: bench_norms --list names those there are");
+  return rows;
+}
+
+}  // namespace evenkeel::bench

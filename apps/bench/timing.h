@@ -1,0 +1,57 @@
+// How long a call takes: several contenders in turn, in one process.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace evenkeel::bench {
+
+/// Of several samples, in seconds.
+struct Statistics {
+  double median = 0, p10 = 0, p90 = 0;
+};
+/// Percentiles between samples are interpolated. There is at least one sample.
+Statistics statistics(std::vector<double> samples);
+void to_json(nlohmann::json& json, const Statistics& s);
+
+/// Waits for the device's work; nothing on a CPU.
+void wait_for(Device device);
+
+/// Puts other data into the device's caches.
+class CacheFlush {
+ public:
+  static constexpr std::int64_t kBytes = std::int64_t{1}
+                                         << 27;  // of each of two arrays: read both, write one
+  explicit CacheFlush(Device device);
+  void operator()();
+
+ private:
+  Tensor a_, b_;
+};
+
+/// Something that is called and timed. `call` returns when its work is done or enqueued, `wait` when it is
+/// done.
+struct Contender {
+  std::string name;
+  std::function<void()> call, wait;
+};
+
+struct Timing {
+  Statistics cold;  // of single calls, each after a flush
+  Statistics warm;  // a call, averaged over enough calls in a row to fill min_time
+};
+
+struct Effort {
+  int repeat = 11;          // samples of each statistic
+  double min_time = 0.002;  // seconds a warm sample
+};
+
+/// Samples of the contenders in turn: A B A B ... Each has been called before.
+std::vector<Timing> time_in_turn(const std::vector<Contender>& contenders, CacheFlush& flush,
+                                 const Effort& effort);
+
+}  // namespace evenkeel::bench

@@ -1,0 +1,297 @@
+#!/usr/bin/env python3
+"""Times the rows of bench_norms in PyTorch (1.13 or newer), for its --peer-json:
+
+    bench_norms --list --json rows.json
+    scripts/peer_torch.py rows.json --out torch.json
+    bench_norms --peer-json torch.json
+
+Rows that PyTorch cannot do as such are left out. Kernels are called as directly as PyTorch allows: backward
+passes are those that autograd would call. Exit codes: 0 done, 1 failure, 2 usage, 4 no such device.
+"""
+import argparse
+import datetime
+import json
+import math
+import os
+import sys
+import time
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", help="file of bench_norms --list --json")
+    parser.add_argument("--out", required=True, help="file to write")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: cpu")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: OMP_NUM_THREADS or all cores")
+    parser.add_argument("--repeat", type=int, default=11, help="samples of each median; default: 11")
+    parser.add_argument("--min-time", type=float, default=0.002, help="seconds a warm sample; default: 0.002")
+    args = parser.parse_args()
+    if args.threads < 0 or args.repeat < 1 or args.min_time < 0:
+        parser.error("--threads and --min-time must be 0 or above, --repeat 1 or above")
+    return args
+
+
+args = options()
+try:  # after --help, which must not need it
+    import torch
+    import torch.nn.functional as F
+except ImportError as missing:
+    sys.exit(f"peer_torch.py: {missing}: use a Python that has PyTorch, for example scripts/setup.sh --peers")
+
+aten = torch.ops.aten
+EPS, MOMENTUM = 1e-5, 0.1
+
+
+class Row:
+    """A row and how to make its inputs."""
+
+    def __init__(self, description, device):
+        self.__dict__.update(description)
+        self.which = description["pass"]
+        self.device = device
+        self.type = {"f32": torch.float32, "f64": torch.float64}[self.dtype]
+        self.mean = 100 if "mean 100" in self.variant else 0
+
+    def normal(self, *shape, mean=0.0):
+        return torch.randn(shape, dtype=self.type, device=self.device) + mean
+
+    def x(self):
+        return self.normal(*self.shape, mean=self.mean)
+
+
+# --- one function an op: from a Row to a function that computes it once, or None --------------------------------------
+
+
+def conv2d(row):
+    n, c, h, w = row.shape
+    k, r, pad = (row.parameters[name] for name in ("filters", "kernel", "padding"))
+    x, weight = row.x(), row.normal(k, c, r, r)
+    if row.which == "forward":
+        return lambda: F.conv2d(x, weight, padding=pad)
+    dy = row.normal(n, k, h + 2 * pad - r + 1, w + 2 * pad - r + 1)
+    wanted = [row.which == "backward_input", row.which == "backward_weight", False]
+    return lambda: aten.convolution_backward(
+        dy, x, weight, None, [1, 1], [pad, pad], [1, 1], False, [0, 0], 1, wanted)
+
+
+def batch_norm(row):
+    c = row.shape[1]
+    x, dy, gamma, beta = row.x(), row.normal(*row.shape), row.normal(c), row.normal(c)
+    running_mean, running_var = torch.zeros_like(gamma), torch.ones_like(gamma)
+
+    def forward():
+        return torch.native_batch_norm(x, gamma, beta, running_mean, running_var, True, MOMENTUM, EPS)
+
+    if row.which == "forward":
+        return forward
+    _, mean, rstd = forward()
+    return lambda: aten.native_batch_norm_backward(
+        dy, x, gamma, running_mean, running_var, mean, rstd, True, EPS, [True, True, True])
+
+
+def group_norm(row):
+    n, c, h, w = row.shape
+    groups = row.parameters["groups"]
+    x, dy, gamma, beta = row.x(), row.normal(*row.shape), row.normal(c), row.normal(c)
+
+    def forward():
+        return aten.native_group_norm(x, gamma, beta, n, c, h * w, groups, EPS)
+
+    if row.which == "forward":
+        return forward
+    _, mean, rstd = forward()
+    return lambda: aten.native_group_norm_backward(
+        dy, x, mean, rstd, gamma, n, c, h * w, groups, [True, True, True])
+
+
+def layer_norm(row):
+    shape, affine = row.parameters["normalized_shape"], row.parameters["affine"]
+    gamma, beta = (row.normal(*shape), row.normal(*shape)) if affine else (None, None)
+    x, dy = row.x(), row.normal(*row.shape)
+
+    def forward():
+        return torch.native_layer_norm(x, shape, gamma, beta, EPS)
+
+    if row.which == "forward":
+        return forward
+    _, mean, rstd = forward()
+    return lambda: aten.native_layer_norm_backward(
+        dy, x, shape, mean, rstd, gamma, beta, [True, affine, affine])
+
+
+def layer_norm2d(row):
+    """As torchvision's LayerNorm2d: the channels moved last, and back."""
+    c = row.shape[1]
+    x, dy, gamma, beta = row.x(), row.normal(*row.shape), row.normal(c), row.normal(c)
+
+    def forward():
+        return F.layer_norm(x.permute(0, 2, 3, 1), [c], gamma, beta, EPS).permute(0, 3, 1, 2)
+
+    if row.which == "forward":
+        return lambda: forward().contiguous()
+    inputs = [t.requires_grad_() for t in (x, gamma, beta)]
+    y = forward()
+    return lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)
+
+
+def relu(row):
+    x = row.x()
+    if row.which == "forward":
+        return lambda: torch.relu(x)
+    y, dy = torch.relu(x), row.normal(*row.shape)
+    return lambda: aten.threshold_backward(dy, y, 0)
+
+
+def max_pool2d(row):
+    window = [row.parameters["window"]] * 2
+    x = row.x()
+    y, index = aten.max_pool2d_with_indices(x, window, window)
+    if row.which == "forward":
+        return lambda: aten.max_pool2d_with_indices(x, window, window)
+    dy = row.normal(*y.shape)
+    return lambda: aten.max_pool2d_with_indices_backward(dy, x, window, window, [0, 0], [1, 1], False, index)
+
+
+def avg_pool2d(row):
+    window = [row.parameters["window"]] * 2
+    x = row.x()
+    if row.which == "forward":
+        return lambda: F.avg_pool2d(x, window)
+    dy = row.normal(*F.avg_pool2d(x, window).shape)
+    return lambda: aten.avg_pool2d_backward(dy, x, window, window, [0, 0], False, True, None)
+
+
+def dropout(row):
+    x, p = row.x(), row.parameters["p"]
+    return lambda: F.dropout(x, p, training=True)
+
+
+def log_softmax_nll(row):
+    m, d = row.shape
+    x, target = row.x(), torch.randint(d, (m,), device=row.device)
+    if row.which == "forward":
+        return lambda: F.cross_entropy(x, target)
+    x.requires_grad_()
+    loss = F.cross_entropy(x, target)
+    return lambda: torch.autograd.grad(loss, x, retain_graph=True)
+
+
+def sgd(row):
+    parameters = [row.normal(n).requires_grad_() for n in row.parameters["sizes"]]
+    for p in parameters:
+        p.grad = row.normal(p.numel())
+    step = torch.optim.SGD(parameters, lr=row.parameters["lr"], momentum=row.parameters["momentum"]).step
+    step()
+    return step
+
+
+def rotate_normalize(row):
+    n, _, h, w = row.shape
+    images = torch.randint(256, (n, 1, h, w), dtype=torch.uint8, device=row.device)
+    index = torch.randint(n, (n,), device=row.device)
+    angle = (torch.rand(n, dtype=row.type, device=row.device) * 2 - 1) * math.radians(row.parameters["degrees"])
+    mean, std = row.parameters["mean"], row.parameters["std"]
+    zero = torch.zeros_like(angle)
+
+    def forward():
+        cos, sin = angle.cos(), angle.sin()
+        theta = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
+        grid = F.affine_grid(theta, [n, 1, h, w], align_corners=False)
+        turned = F.grid_sample(images[index].to(row.type), grid, mode="nearest", align_corners=False)
+        return (turned / 255 - mean) / std
+
+    return forward
+
+
+OPS = {f.__name__: f for f in (conv2d, batch_norm, group_norm, layer_norm, layer_norm2d, relu, max_pool2d, avg_pool2d,
+                               dropout, log_softmax_nll, sgd, rotate_normalize)}
+
+
+# --- timing, as in apps/bench/timing.cpp ----------------------------------------------------------------------------------
+
+
+def wait():
+    if args.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(call, calls=1):
+    start = time.perf_counter()
+    for _ in range(calls):
+        call()
+    wait()
+    return (time.perf_counter() - start) / calls
+
+
+def summary(samples):
+    """Percentiles as those of apps/bench/timing.cpp."""
+    samples = sorted(samples)
+
+    def quantile(q):
+        position = q * (len(samples) - 1)
+        below = int(position)
+        above = min(below + 1, len(samples) - 1)
+        return samples[below] + (position - below) * (samples[above] - samples[below])
+
+    return {"median": quantile(0.5), "p10": quantile(0.1), "p90": quantile(0.9)}
+
+
+def measure(call, flush):
+    """Of single calls after a flush, and of calls in a row that fill --min-time."""
+    call()
+    calls = 1
+    while (total := seconds(call, calls) * calls) < args.min_time:
+        calls = math.ceil(calls * min(100, max(2, 1.2 * args.min_time / max(total, 1e-9))))
+    cold, warm = [], []
+    for _ in range(args.repeat):
+        flush()
+        wait()
+        time.sleep(0.002)
+        cold.append(seconds(call))
+        call()
+        warm.append(seconds(call, calls))
+    return summary(cold), summary(warm)
+
+
+def read_rows():
+    try:
+        with open(args.rows, encoding="utf-8") as file:
+            return json.load(file)["rows"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(usage(f"{args.rows} is no file of bench_norms --list --json: {error}"))
+
+
+def usage(message, code=2):
+    print(f"peer_torch.py: {message}", file=sys.stderr)
+    return code
+
+
+def main():
+    if args.device == "cuda" and not torch.cuda.is_available():
+        return usage("no CUDA device; use --device cpu", 4)
+    threads = args.threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    big, other = (torch.ones(1 << 25, device=args.device) for _ in range(2))
+    rows = []
+    for description in read_rows():
+        row = Row(description, args.device)
+        if row.op not in OPS or row.layout != "nchw":
+            continue
+        cold, warm = measure(OPS[row.op](row), lambda: big.add_(other, alpha=1e-3))
+        name = {key: description[key] for key in ("op", "pass", "variant", "dtype", "layout", "shape")}
+        rows.append({**name, "cold": cold, "warm": warm})
+        print(f"{row.op} {description['pass']} {row.shape} {row.variant} {row.dtype}: cold {cold['median'] * 1e6:.1f} us, "
+              f"warm {warm['median'] * 1e6:.1f} us", flush=True)
+    content = {"peer": f"PyTorch {torch.__version__}", "device": args.device, "threads": threads,
+               "date": datetime.date.today().isoformat(), "repeat": args.repeat, "rows": rows}
+    if args.device == "cuda":
+        content["name"] = torch.cuda.get_device_name()
+    with open(args.out + ".part", "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+    os.replace(args.out + ".part", args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Runs bench_norms as a user would, on tiny rows: what it prints, writes and refuses. No timings are judged.
+#
+#     tests/test_bench.sh BENCH_NORMS [PYTHON]
+#
+# PYTHON, with torch, also makes a peer file with scripts/peer_torch.py; without torch one is made up.
+set -u
+[ $# -ge 1 ] || { echo "usage: $0 BENCH_NORMS [PYTHON]" >&2; exit 2; }
+bench=$(realpath "$1") python=${2:-}
+source_dir=$(dirname "$(dirname "$(realpath "$0")")")
+export TERM=dumb OMP_NUM_THREADS=2 EVENKEEL_DEVICE=cpu
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+# shellcheck source=tests/checks.sh
+. "$source_dir/tests/checks.sh"
+
+# refuses NAME CODE WORDS OPTION...: exit code CODE, one line on stderr that holds WORDS, no file out.json.
+refuses() {
+  local name=$1 code=$2 words=$3 got
+  shift 3
+  timeout 60 "$bench" "$@" --json out.json > stdout 2> stderr
+  got=$?
+  if [ $got != "$code" ]; then bad "$name: exit code $got, not $code"
+  elif [ "$(wc -l < stderr)" != 1 ]; then bad "$name: $(wc -l < stderr) lines on stderr, not 1"
+  elif ! grep -qF -- "$words" stderr; then bad "$name: not a word of '$words'"
+  elif [ -e out.json ]; then bad "$name: wrote a file"
+  else ok "$name: exit code $code, $(cat stderr)"; fi
+}
+count() { grep -c "$1" "$2"; }
+
+tiny="--shape 3,4,6,5 --shape 5,7 --shape 19 --shape 3,1,9,8 --repeat 2 --min-time 0"
+ops="conv2d batch_norm group_norm layer_norm layer_norm2d max_pool2d avg_pool2d relu dropout rotate_normalize
+  log_softmax_nll sgd"
+
+# --- what it refuses --------------------------------------------------------------------------------------------------
+
+refuses "unknown option" 2 "--no-such-option" --no-such-option
+refuses "unknown op" 2 "unknown op 'foo': use some of conv2d" --op foo
+refuses "unknown op among others" 2 "unknown op 'foo'" --op relu,foo
+refuses "unknown type" 2 "unknown type 'f16'" --dtype f16
+refuses "unknown device" 2 "unknown device 'gpu'" --device gpu
+refuses "no shape" 2 "is no shape" --shape 3,x
+refuses "a size of 0" 2 "is no shape" --shape 3,0,4,4
+refuses "a shape that fits no op" 2 "--list" --op conv2d --shape 3,4
+refuses "a variant that no row has" 2 "--list" --variant nowhere
+refuses "no samples" 2 "--repeat 0" --repeat 0
+refuses "no time" 2 "--min-time nan" --min-time nan
+refuses "threads below 0" 2 "--threads -1" --threads -1
+ls /dev/nvidia[0-9]* > /dev/null 2>&1 || refuses "no CUDA device" 4 "not available" --device cuda
+refuses "a peer file that is not there" 2 "peer.json: cannot be read" --op relu $tiny --peer-json peer.json
+echo "{" > peer.json
+refuses "a peer file that is no JSON" 2 "is no JSON" --op relu $tiny --peer-json peer.json
+echo '{"rows": []}' > peer.json
+refuses "a peer file without a peer" 2 "peer_torch.py" --op relu $tiny --peer-json peer.json
+echo '{"peer": "P", "device": "cpu", "threads": 2, "rows": [{"op": "relu", "cold": 1, "warm": 0}]}' > peer.json
+refuses "a peer file with half a row" 2 "peer_torch.py" --op relu $tiny --peer-json peer.json
+echo '{"peer": "P", "device": "cuda", "threads": 2, "rows": []}' > peer.json
+refuses "a peer file of another device" 2 "was measured on cuda" --op relu $tiny --peer-json peer.json
+echo '{"peer": "P", "device": "cpu", "threads": 3, "rows": []}' > peer.json
+refuses "a peer file of other threads" 2 "--threads 3, this is 2" --op relu $tiny --peer-json peer.json
+"$bench" --op relu $tiny --json nowhere/out.json > stdout 2> stderr
+check "a file that cannot be written: exit code 1" test $? = 1
+
+# --- the list -----------------------------------------------------------------------------------------------------------
+
+check "--help has an example" grep -q '^Examples: bench_norms' <("$bench" --help)
+"$bench" --list --json list.json > stdout 2> stderr
+check "--list succeeds" test $? = 0
+for op in $ops; do check "... $op" grep -q "^$op  *[a-z_]*  " stdout; done
+check "... the network's nine convolutions and a large one, three directions" test "$(count '^conv2d ' stdout)" = 30
+check "... as JSON" grep -q '"least_bytes": ' list.json
+check "... as many rows" test "$(count '"op": ' list.json)" = "$(wc -l < stdout)"
+rows() { "$bench" --list "$@" | wc -l; }
+check "--op" test "$(rows --op relu,dropout)" = "$(grep -Ec '^(relu|dropout) ' stdout)"
+check "--variant of a layout" test "$(rows --variant nchw)" = "$(wc -l < stdout)"
+check "--variant of an op" test "$(rows --op layer_norm --variant row)" = "$(count '^layer_norm .* row' stdout)"
+check "--dtype" test "$(rows --dtype f32,f64)" = $((2 * $(wc -l < stdout)))
+check "--shape that is listed" test "$(rows --op conv2d --shape 64,4,26,26)" = 3
+check "--shape that is not" grep -q '^relu *forward .*\[2, 3, 4, 5\]' <("$bench" --list --op relu --shape 2,3,4,5)
+
+# --- tiny rows of all ops -----------------------------------------------------------------------------------------------
+
+"$bench" $tiny --dtype f32,f64 --json all.json > stdout 2> stderr
+check "tiny rows of all ops: every check holds" test $? = 0
+check "... without a word on stderr" test ! -s stderr
+for op in $ops; do
+  check "... $op in f32" grep -Eq "^$op .* f32 " stdout
+  check "... $op in f64" grep -Eq "^$op .* f64 " stdout
+done
+for field in name clock threads load copy_bytes_per_s copy_cached_bytes_per_s peak_f32_flops peak_f64_flops; do
+  check "... the header's $field" grep -q "^  \"$field\": " all.json
+done
+number=$(count '"op": ' all.json)
+for field in pass variant dtype layout least_bytes flops bytes_per_s of_copy flops_per_s of_peak error error_bound \
+  same_bits same_bits_threads ok; do
+  check "... $field in every row" test "$(count "^   \"$field\": " all.json)" = "$number"
+done
+check "... p10, median and p90, cold and warm" test "$(count '^    "\(p10\|median\|p90\)": [0-9]' all.json)" = $((6 * number))
+check "... no cell is empty" test "$(count '": null' all.json)" = "$(count '"error": null' all.json)"
+check "... all rows are right" test "$(count '^   "ok": true' all.json)" = "$number"
+
+"$bench" --op relu $tiny --threads 1 --json one.json > stdout 2> stderr
+check "--threads" grep -q '^  "threads": 1,' one.json
+
+"$bench" --op batch_norm --shape 1,1,1,1 --repeat 1 --min-time 0 --json failed.json > stdout 2> stderr
+check "a result that is not finite (the unbiased variance of one element): exit code 1" test $? = 1
+check "... says how many rows failed" grep -q '^bench_norms: 2 of 4 rows failed' stderr
+check "... and why" grep -q '^  FAILED: the error of running_var is nan' stdout
+check "... also in the JSON" test "$(count '^   "ok": false' failed.json)" = 2
+
+# --- a peer's file ------------------------------------------------------------------------------------------------------
+
+"$bench" --list $tiny --json rows.json > stdout
+if [ -n "$python" ] && "$python" -c 'import torch' > /dev/null 2>&1; then
+  "$python" "$source_dir/scripts/peer_torch.py" rows.json --out peer.json --repeat 1 --min-time 0 > stdout 2> stderr
+  check "peer_torch.py succeeds" test $? = 0
+  check "... on every row" test "$(count '"warm": ' peer.json)" = "$(count '"op": ' rows.json)"
+  check "... and refuses another file" test "$("$python" "$source_dir/scripts/peer_torch.py" all.log --out x 2> /dev/null; echo $?)" = 2
+else
+  echo "not run: peer_torch.py, there is no torch"
+  sed -e 's/^ "rows"/ "peer": "PyTorch made up", "device": "cpu", "threads": 2, "rows"/' \
+    -e 's/"least_bytes": .*,/"cold": TIMES, "warm": TIMES,/' -e 's/TIMES/{"median": 2e-6, "p10": 1e-6, "p90": 3e-6}/g' rows.json > peer.json
+fi
+"$bench" $tiny --peer-json peer.json --json with_peer.json > stdout 2> stderr
+check "with a peer's file" test $? = 0
+check "... its ratio in every line" test "$(grep -c 'PyTorch [^;]* us, x[0-9.]*$' stdout)" = "$(count '"op": ' rows.json)"
+check "... and in the JSON" test "$(count '"name": "PyTorch ' with_peer.json)" = "$(count '"op": ' rows.json)"
+check "... beside the other peer" test "$(count '^     "ratio": [0-9]' with_peer.json)" -ge "$(count '"op": ' rows.json)"
+
+finish
