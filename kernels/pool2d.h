@@ -19,7 +19,7 @@ template <typename T>
 struct MaxPool2dForwardArgs {
   T* y;
   std::int64_t* index;  // [planes, P, Q]: h*W + w of the maximum, the first of equal ones; saved for backward
-  T* tap;               // in its place in lanes: the maximum's number in its window, r*S + s
+  T* tap = nullptr;     // in its place in lanes: the maximum's number in its window, r*S + s
   const T* x;
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
@@ -32,7 +32,7 @@ struct MaxPool2dBackwardArgs {
   T* dx;
   const T* dy;
   const std::int64_t* index;  // strided
-  const T* tap;               // lanes
+  const T* tap = nullptr;     // lanes
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };

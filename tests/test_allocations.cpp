@@ -12,7 +12,7 @@
 namespace {
 
 std::atomic<long> large_requests = 0;
-constexpr std::size_t kLarge = 1024;  // bytes
+constexpr std::size_t kLarge = 4096;  // bytes
 
 void* request(std::size_t bytes) {
   if (bytes >= kLarge) ++large_requests;

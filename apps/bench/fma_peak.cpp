@@ -9,7 +9,7 @@
 namespace evenkeel::bench {
 namespace {
 
-using cpu::kLanes;
+using evenkeel::kLanes;
 using cpu::Vec;
 
 constexpr std::int64_t kSteps = 1 << 16;
