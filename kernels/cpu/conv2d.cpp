@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "kernels/cpu/conv2d_gemm.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/parallel.h"
 
@@ -275,12 +276,14 @@ void correlate_all(T* y, const T* x, const T* w, const T* bias, const Conv2dSize
 template <typename T>
 void conv2d_forward(const Conv2dForwardArgs<T>& a) {
   const Conv2dSizes& s = a.sizes;
+  if (gemm::prefers_gemm<T>(s)) return gemm::conv2d_forward(a);
   correlate_all(a.y, a.x, a.weight, a.bias, s, forward_correlation(s), s.W, s.pad_w, 1);
 }
 
 template <typename T>
 void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a) {
   const Conv2dSizes& s = a.sizes;
+  if (gemm::prefers_gemm<T>(s)) return gemm::conv2d_backward_input(a);
   const std::vector<T> weight = flipped_weights(a.weight, s);
   correlate_all<T>(a.dx, a.dy, weight.data(), nullptr, s, backward_correlation(s), s.Q,
                    (s.S - 1) * s.dilation_w - s.pad_w, s.stride_w);
@@ -289,6 +292,7 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a) {
 template <typename T>
 void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a) {
   const Conv2dSizes& s = a.sizes;
+  if (gemm::prefers_gemm<T>(s)) return gemm::conv2d_backward_weight(a);
   const Correlation g = forward_correlation(s);
   const std::int64_t weights = s.K * g.C * s.R * s.S,
                      size = weights + s.K;  // of one partial gradient, bias included
