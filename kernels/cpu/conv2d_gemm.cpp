@@ -81,41 +81,58 @@ struct Correlation {
   }
 };
 
-/// The padded copy of one part, one group: [C][h.phases()][w.phases()] planes of rows of `pitch`. A row is
-/// data from `left` on with zeros before and after; zeros after one row serve as zeros before the next.
+/// One axis of the padded copy: zeros, the places of x from `first` on, zeros. What follows comes after
+/// `pitch`: the zeros before it are also the last of the zeros that belong here, `shared` of them.
+struct Padding {
+  std::int64_t before, first, pitch, shared;
+
+  /// For `out` places of y.
+  Padding(const Axis& axis, std::int64_t out) {
+    before = std::max<std::int64_t>(0, -axis.least_shift());
+    first = before + axis.least_shift();
+    const std::int64_t data = std::max<std::int64_t>(0, axis.plane_size(0) - first), all = out + axis.span();
+    shared = std::clamp<std::int64_t>(all - before - data, 0, before);
+    pitch = all - shared;
+  }
+  /// How many places of x there are in plane p.
+  std::int64_t data(const Axis& axis, std::int64_t p) const {
+    return std::min(axis.plane_size(p) - first, pitch - before);
+  }
+};
+
+/// The padded copy of one part, one group: [C][h.phases()][w.phases()] planes of rows of all images.
 struct Layout {
-  std::int64_t left, first_col, pitch, image_rows, plane;
+  Padding cols;
+  std::int64_t image_rows, plane;
 
   template <typename T>
-  Layout(const Correlation<T>& g, const Parts& parts) {
-    const std::int64_t whole = g.w.out + g.w.span();  // of a row with zeros on both sides
-    left = std::max<std::int64_t>(0, -g.w.least_shift());
-    first_col = left + g.w.least_shift();
-    const std::int64_t right = whole - left - std::max<std::int64_t>(0, g.w.plane_size(0) - first_col);
-    pitch = whole - std::clamp<std::int64_t>(right, 0, left);
-    image_rows = parts.rows + g.h.span();
+  Layout(const Correlation<T>& g, const Parts& parts) : cols(g.w, g.w.out) {
+    const Padding rows(g.h, g.h.out);
+    image_rows = parts.row_parts == 1 ? rows.pitch : parts.rows + g.h.span();
+    const std::int64_t all = parts.images * image_rows + (parts.row_parts == 1 ? rows.shared : 0);
     // An odd number of cache lines, so that the planes do not all begin in the same sets of the cache.
-    plane = (ceil_div(parts.images * image_rows * pitch + whole - pitch, kLanes<T>) | 1) * kLanes<T>;
+    plane = (ceil_div(all * cols.pitch + cols.shared, kLanes<T>) | 1) * kLanes<T>;
   }
 };
 
 /// The padded copy of a part of x, channels from `first` on.
 template <typename T>
 void copy_padded(T* out, const Correlation<T>& g, const Layout& at, const Part& part, std::int64_t first) {
+  const std::int64_t first_place = part.first_row + g.h.least_shift();
   for (std::int64_t c = 0; c < g.C; ++c) {
     for (std::int64_t phase = 0; phase < g.h.phases() * g.w.phases(); ++phase, out += at.plane) {
       const std::int64_t row_phase = phase / g.w.phases(), col_phase = phase % g.w.phases(),
                          step = g.w.phases();
-      const std::int64_t cols = std::min(g.w.plane_size(col_phase) - at.first_col, at.pitch - at.left);
+      const std::int64_t cols = at.cols.data(g.w, col_phase);
       std::memset(out, 0, static_cast<std::size_t>(at.plane) * sizeof(T));
       for (std::int64_t i = 0; i < part.images * at.image_rows && cols > 0; ++i) {
         const std::int64_t n = part.first_image + i / at.image_rows;
-        const std::int64_t place = part.first_row + i % at.image_rows + g.h.least_shift();
+        const std::int64_t place = first_place + i % at.image_rows;
         if (place < 0 || place >= g.h.plane_size(row_phase)) continue;
         const T* from =
             g.x + ((n * g.C * g.groups + first + c) * g.h.in + place * g.h.phases() + row_phase) * g.w.in +
-            at.first_col * step + col_phase;
-        T* to = out + i * at.pitch + at.left;
+            at.cols.first * step + col_phase;
+        T* to = out + i * at.cols.pitch + at.cols.before;
         if (step == 1) {
           std::memcpy(to, from, static_cast<std::size_t>(cols) * sizeof(T));
         } else {
@@ -135,7 +152,7 @@ void store(const Correlation<T>& g, const Layout& at, const Part& part, const T*
       const T bias = g.bias != nullptr ? g.bias[m + j] : T(0);
       T* plane = g.y + ((part.first_image + i) * g.M * g.groups + m + j) * g.y_rows * g.y_cols;
       for (std::int64_t p = 0; p < part.rows; ++p) {
-        const T* from = c + j * c_stride + (i * at.image_rows + p) * at.pitch;
+        const T* from = c + j * c_stride + (i * at.image_rows + p) * at.cols.pitch;
         T* to = plane + ((part.first_row + p) * g.h.out_step + g.h.out_start) * g.y_cols + g.w.out_start;
         if (g.w.out_step == 1) {
           for (std::int64_t q = 0; q < g.w.out; ++q) to[q] = from[q] + bias;
@@ -187,17 +204,18 @@ void correlate(const Correlation<T>& g) {
   offsets.resize(static_cast<std::size_t>(K));
   g.for_each_row([&](std::int64_t k, std::int64_t c, std::int64_t r, std::int64_t s) {
     const std::int64_t plane = (c * g.h.phases() + g.h.phase(r)) * g.w.phases() + g.w.phase(s);
-    offsets[static_cast<std::size_t>(k)] =
-        plane * at.plane + (g.h.shift(r) - g.h.least_shift()) * at.pitch + g.w.shift(s) - g.w.least_shift();
+    offsets[static_cast<std::size_t>(k)] = plane * at.plane +
+                                           (g.h.shift(r) - g.h.least_shift()) * at.cols.pitch + g.w.shift(s) -
+                                           g.w.least_shift();
   });
   const std::int64_t* offset = offsets.data();
-  const std::int64_t cost = parts.images * parts.rows * at.pitch * share * K * g.groups;
+  const std::int64_t cost = parts.images * parts.rows * at.cols.pitch * share * K * g.groups;
   parallel_for(parts.count() * shares, cost, [&, offset](std::int64_t task) {
     static thread_local Scratch<T> copy, product;
     const Part part(parts, task / shares, g.N, g.h.out);
     const std::int64_t m = task % shares * share, rows = std::min(share, g.M - m);
     if (rows <= 0) return;
-    const std::int64_t pixels = ((part.images - 1) * at.image_rows + part.rows - 1) * at.pitch + g.w.out;
+    const std::int64_t pixels = ((part.images - 1) * at.image_rows + part.rows - 1) * at.cols.pitch + g.w.out;
     const std::int64_t c_stride = round_up(pixels, kTileCols<T>) + kLanes<T>;
     T* x = elements(copy, g.C * phases * at.plane + at.plane + kTileCols<T>);
     T* c = elements(product, rows * c_stride);

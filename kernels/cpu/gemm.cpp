@@ -86,6 +86,7 @@ void multiply_baseline(const Block<T>& g) {
 }
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#  define EK_GEMM_VARIANTS
 template <typename T>
 __attribute__((target("arch=x86-64-v4"))) void multiply_v4(const Block<T>& g) {
   multiply_all<64, 8, 3>(g);
@@ -93,17 +94,6 @@ __attribute__((target("arch=x86-64-v4"))) void multiply_v4(const Block<T>& g) {
 template <typename T>
 __attribute__((target("arch=x86-64-v3"))) void multiply_v3(const Block<T>& g) {
   multiply_all<32, 4, 3>(g);
-}
-template <typename T>
-auto best_multiply() {
-  if (__builtin_cpu_supports("x86-64-v4")) return multiply_v4<T>;
-  if (__builtin_cpu_supports("x86-64-v3")) return multiply_v3<T>;
-  return multiply_baseline<T>;
-}
-#else
-template <typename T>
-auto best_multiply() {
-  return multiply_baseline<T>;
 }
 #endif
 
@@ -125,8 +115,19 @@ EK_SIMD void pack_side_by_side(T* out, std::int64_t panel, const T* in, std::int
 }  // namespace
 
 template <typename T>
+std::vector<Variant<T>> variants() {
+  std::vector<Variant<T>> usable;
+#ifdef EK_GEMM_VARIANTS
+  if (__builtin_cpu_supports("x86-64-v4")) usable.push_back({"x86-64-v4", multiply_v4<T>, true});
+  if (__builtin_cpu_supports("x86-64-v3")) usable.push_back({"x86-64-v3", multiply_v3<T>, true});
+#endif
+  usable.push_back({"baseline", multiply_baseline<T>, false});
+  return usable;
+}
+
+template <typename T>
 void multiply(const Block<T>& block) {
-  static const auto best = best_multiply<T>();
+  static const auto best = variants<T>().front().multiply;
   best(block);
 }
 
@@ -178,6 +179,7 @@ void pack(T* out, std::int64_t panel, const T* in, std::int64_t stride_i, std::i
 }
 
 #define EK_INSTANTIATE(T)                                                                                \
+  template std::vector<Variant<T>> variants();                                                           \
   template void multiply(const Block<T>&);                                                               \
   template void pack<kTileRows>(T*, std::int64_t, const T*, std::int64_t, std::int64_t, std::int64_t,    \
                                 std::int64_t);                                                           \

@@ -5,6 +5,8 @@
 // and the chunks are added in order: the same bits for any tile, any number of threads, AVX2 and AVX-512.
 #pragma once
 
+#include <vector>
+
 #include "kernels/cpu/lanes.h"
 
 namespace evenkeel::cpu::gemm {
@@ -41,6 +43,16 @@ struct Block {
 };
 template <typename T>
 void multiply(const Block<T>& block);
+
+/// The versions of multiply that this CPU can run, the one that is used first.
+template <typename T>
+struct Variant {
+  const char* name;
+  void (*multiply)(const Block<T>& block);
+  bool fused;  // multiply-add: all that have it give the same bits
+};
+template <typename T>
+std::vector<Variant<T>> variants();
 
 /// Panels of WIDTH = kTileRows or kTileCols: out[i / WIDTH * panel + k * WIDTH + i % WIDTH] =
 /// in[i * stride_i + k * stride_k] for i < n and k < K; the last panel is filled up with 0.
