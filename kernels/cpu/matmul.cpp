@@ -33,9 +33,10 @@ void multiply_block(const MatmulArgs<T>& g, std::int64_t i, std::int64_t m, std:
                     std::int64_t cols) {
   static thread_local Scratch<T> scratch_a, scratch_b, scratch_c;
   const std::int64_t c_stride = round_up(cols, kTileCols<T>), chunk = std::min(g.K, kChunk<T>);
-  const std::int64_t a_stride = chunk * kTileRows, b_stride = chunk * kTileCols<T>;
-  T* a = gemm::elements(scratch_a, round_up(rows, kTileRows) * chunk);
-  T* b = gemm::elements(scratch_b, c_stride * chunk);
+  // A cache line more than a panel has, so that panels do not all begin in the same set of the cache.
+  const std::int64_t a_stride = chunk * kTileRows + kLanes<T>, b_stride = chunk * kTileCols<T> + kLanes<T>;
+  T* a = gemm::elements(scratch_a, ceil_div(rows, kTileRows) * a_stride);
+  T* b = gemm::elements(scratch_b, ceil_div(cols, kTileCols<T>) * b_stride);
   T* c = gemm::elements(scratch_c, rows * c_stride);
   std::int64_t k = 0;
   do {
