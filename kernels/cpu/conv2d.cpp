@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "kernels/cpu/conv2d_gemm.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
@@ -277,6 +278,7 @@ template <typename T>
 void conv2d_forward(const Conv2dForwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::conv2d_forward(a);
   const Conv2dSizes& s = a.sizes;
+  if (gemm::prefers_gemm<T>(s)) return gemm::conv2d_forward(a);
   correlate_all(a.y, a.x, a.weight, a.bias, s, forward_correlation(s), s.W, s.pad_w, 1);
 }
 
@@ -284,6 +286,7 @@ template <typename T>
 void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::conv2d_backward_input(a);
   const Conv2dSizes& s = a.sizes;
+  if (gemm::prefers_gemm<T>(s)) return gemm::conv2d_backward_input(a);
   const std::vector<T> weight = flipped_weights(a.weight, s);
   correlate_all<T>(a.dx, a.dy, weight.data(), nullptr, s, backward_correlation(s), s.Q,
                    (s.S - 1) * s.dilation_w - s.pad_w, s.stride_w);
@@ -293,6 +296,7 @@ template <typename T>
 void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::conv2d_backward_weight(a);
   const Conv2dSizes& s = a.sizes;
+  if (gemm::prefers_gemm<T>(s)) return gemm::conv2d_backward_weight(a);
   const Correlation g = forward_correlation(s);
   const std::int64_t weights = s.K * g.C * s.R * s.S,
                      size = weights + s.K;  // of one partial gradient, bias included
