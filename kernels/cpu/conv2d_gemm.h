@@ -16,18 +16,6 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& args);
 template <typename T>
 void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& args);
 
-/// Whether products are faster than one image in each lane of a vector (conv2d.cpp). Measured with AVX-512:
-/// they are when a block of images is far larger than the second-level cache, or when the batch leaves half
-/// of the lanes empty. With few filters, or planes of less than two vectors, it is the product that leaves
-/// lanes empty.
-template <typename T>
-bool prefers_gemm(const Conv2dSizes& s) {
-  const std::int64_t lanes = round_up(s.N, kLanes<T>), pixels = s.P * s.Q;
-  if (s.K / s.groups < 4) return false;
-  const bool large = s.C * s.H * s.W + s.K * pixels > (8 << 20) / 64;  // 64 bytes each in a block
-  return (pixels >= 32 && (large || 2 * s.N <= lanes)) || 8 * s.N <= lanes;
-}
-
 /// Images and rows of y in parts that depend on sizes alone: all rows of `images` images, or `rows` rows of
 /// one.
 struct Parts {

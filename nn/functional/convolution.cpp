@@ -1,5 +1,4 @@
 #include "kernels/conv2d.h"
-#include "kernels/lanes.h"
 #include "nn/functional/common.h"
 
 namespace evenkeel {
@@ -48,15 +47,11 @@ Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bi
   return s;
 }
 
-/// The format in which x is convolved: that in which it lies, but on the CPU also lanes where a batch fills
-/// them and channels are few. Many channels go through matrix products.
+/// The format in which x is convolved: lanes if it lies in them, else what is fastest.
 MemoryFormat format_for(const Tensor& x, const Conv2dSizes& s) {
-  constexpr std::int64_t kManyChannels = 64;
   if (x.format() == MemoryFormat::lanes && x.numel() > 0) return MemoryFormat::lanes;
-  if (!x.device().is_cpu() || x.numel() == 0 || !is_floating(x.dtype())) return MemoryFormat::strided;
-  const std::int64_t lanes = dispatch_floating(x.dtype(), []<typename T>() -> std::int64_t { return kLanes<T>; });
-  const bool few = s.C / s.groups < kManyChannels || s.K / s.groups < kManyChannels;
-  return s.N >= lanes && few ? MemoryFormat::lanes : MemoryFormat::strided;
+  if (!x.device().is_cpu()) return MemoryFormat::strided;
+  return dispatch_floating(x.dtype(), [&]<typename T>() { return cpu::conv2d_format<T>(s); });
 }
 
 std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,

@@ -1,4 +1,4 @@
-// Direct convolution with images in the lanes of vectors. One kernel, correlate_rows, serves forward and
+// Direct convolution of MemoryFormat::lanes. One kernel, correlate_rows, serves forward and
 // backward_input, which is the correlation of dy, spread by the stride, with the flipped weights;
 // backward_weight has its own. Tasks are rows, and tiles of channels, of a block of images; what each computes
 // does not depend on how they are shared out.
