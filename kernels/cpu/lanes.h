@@ -116,16 +116,30 @@ std::int64_t images_of_block(std::int64_t N, std::int64_t block) {
   return std::min<std::int64_t>(kLanes<T>, N - block * kLanes<T>);
 }
 
-/// The sum of a vector's first `count` lanes, pairwise.
-template <typename T>
-EK_INLINE T sum_of_lanes(const Vec<T>& v, std::int64_t count = kLanes<T>) {
-  T lane[kLanes<T>];
-  std::memcpy(lane, &v, sizeof v);
-  for (std::int64_t k = count; k < kLanes<T>; ++k) lane[k] = T(0);
-  for (int width = kLanes<T> / 2; width > 0; width /= 2) {
-    for (int k = 0; k < width; ++k) lane[k] += lane[k + width];
+/// The sums of the first `count` lanes of each of N vectors, pairwise. Vectors in the inner loop, so that their
+/// chains of additions overlap.
+template <int N, typename T>
+EK_INLINE void sums_of_lanes(T (&sum)[N], const Vec<T>* v, std::int64_t count) {
+  T lane[N][kLanes<T>];
+  std::memcpy(lane, v, sizeof lane);
+  if (count < kLanes<T>) {
+    for (int i = 0; i < N; ++i) std::fill(lane[i] + count, lane[i] + kLanes<T>, T(0));
   }
-  return lane[0];
+#pragma GCC unroll 4
+  for (int width = kLanes<T> / 2; width > 0; width /= 2) {
+    for (int i = 0; i < N; ++i) {
+      for (int k = 0; k < width; ++k) lane[i][k] += lane[i][k + width];
+    }
+  }
+  for (int i = 0; i < N; ++i) sum[i] = lane[i][0];
+}
+
+/// Likewise of one vector.
+template <typename T>
+EK_INLINE T sum_of_lanes(const Vec<T>& v, std::int64_t count) {
+  T sum[1];
+  sums_of_lanes<1, T>(sum, &v, count);
+  return sum[0];
 }
 
 }  // namespace evenkeel::cpu

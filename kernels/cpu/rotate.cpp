@@ -24,12 +24,20 @@ EK_SIMD void rotate_row(T* y, const std::uint8_t* image, Turn turn, const T* val
   const float centre_h = static_cast<float>(H - 1) / 2, centre_w = static_cast<float>(W - 1) / 2;
   const float di = static_cast<float>(i) - centre_h;
   const float h0 = std::fma(turn.cos, di, centre_h), w0 = std::fma(-turn.sin, di, centre_w);
-  for (std::int64_t j = 0; j < W; ++j) {
-    const float dj = static_cast<float>(j) - centre_w;
-    const auto h = static_cast<std::int64_t>(std::nearbyint(std::fma(turn.sin, dj, h0)));
-    const auto w = static_cast<std::int64_t>(std::nearbyint(std::fma(turn.cos, dj, w0)));
-    const bool inside = h >= 0 && h < H && w >= 0 && w < W;
-    y[j] = value[inside ? image[h * W + w] : 0];
+  // Addresses first, which is vector code, then the pixels.
+  constexpr std::int64_t kColumns = 64;
+  std::int32_t row[kColumns], column[kColumns];
+  for (std::int64_t first = 0; first < W; first += kColumns) {
+    const std::int64_t n = std::min(kColumns, W - first);
+    for (std::int64_t j = 0; j < n; ++j) {
+      const float dj = static_cast<float>(first + j) - centre_w;
+      row[j] = static_cast<std::int32_t>(std::nearbyint(std::fma(turn.sin, dj, h0)));
+      column[j] = static_cast<std::int32_t>(std::nearbyint(std::fma(turn.cos, dj, w0)));
+    }
+    for (std::int64_t j = 0; j < n; ++j) {
+      const bool inside = row[j] >= 0 && row[j] < H && column[j] >= 0 && column[j] < W;
+      y[first + j] = value[inside ? image[row[j] * W + column[j]] : 0];
+    }
   }
 }
 

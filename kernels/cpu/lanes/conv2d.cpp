@@ -141,14 +141,13 @@ EK_SIMD void correlate(Vec<T>* y, const Vec<T>* x, const T* w, const T* bias, co
 }
 
 /// The sums of the lanes of BK x BC x BS weight gradients from (k, c, r, s) on, over a block's first `count`
-/// images. TAPS: as S of correlate_tile.
-template <int BK, int BC, int BS, typename T>
+/// images. PADDED: columns may be off the plane.
+template <int BK, int BC, int BS, bool PADDED, typename T>
 EK_INLINE void weight_gradient_tile(T* dw, const Vec<T>* dy, const Vec<T>* x, const Correlation& g,
                                     std::int64_t k, std::int64_t c, std::int64_t r, std::int64_t s,
                                     std::int64_t count) {
   Vec<T> sum[BK][BC][BS] = {};
   const std::int64_t plane = g.h.in * g.w.in, Q = g.w.out;
-  // The outputs whose inputs, at every one of these taps, may be off the plane are few: taken one by one.
   for (std::int64_t p = 0; p < g.h.out; ++p) {
     const std::int64_t row = g.h.input(p, r);
     if (row < 0) continue;
@@ -161,7 +160,7 @@ EK_INLINE void weight_gradient_tile(T* dw, const Vec<T>* dy, const Vec<T>* x, co
 #pragma GCC unroll 4
       for (int l = 0; l < BS; ++l) {
         const std::int64_t column = q * g.w.stride + (s + l) * g.w.dilation - g.w.pad;
-        if (column < 0 || column >= g.w.in) continue;
+        if (PADDED && (column < 0 || column >= g.w.in)) continue;
 #pragma GCC unroll 8
         for (int j = 0; j < BC; ++j) {
           const Vec<T> pixel = from_x[j * plane + column];
@@ -171,34 +170,36 @@ EK_INLINE void weight_gradient_tile(T* dw, const Vec<T>* dy, const Vec<T>* x, co
       }
     }
   }
+  T total[BK * BC * BS];
+  sums_of_lanes<BK * BC * BS, T>(total, &sum[0][0][0], count);
   for (int i = 0; i < BK; ++i) {
     for (int j = 0; j < BC; ++j) {
       for (int l = 0; l < BS; ++l)
-        dw[(((k + i) * g.C + c + j) * g.h.taps + r) * g.w.taps + s + l] = sum_of_lanes<T>(sum[i][j][l], count);
+        dw[(((k + i) * g.C + c + j) * g.h.taps + r) * g.w.taps + s + l] = total[(i * BC + j) * BS + l];
     }
   }
 }
 
-template <int BK, int BC, typename T>
+template <int BK, int BC, bool PADDED, typename T>
 EK_INLINE void weight_gradient_channels(T* dw, const Vec<T>* dy, const Vec<T>* x, const Correlation& g,
                                         std::int64_t k, std::int64_t c, std::int64_t count) {
   for (std::int64_t r = 0; r < g.h.taps; ++r) {
     std::int64_t s = 0;
-    for (; s + 3 <= g.w.taps; s += 3) weight_gradient_tile<BK, BC, 3>(dw, dy, x, g, k, c, r, s, count);
-    for (; s < g.w.taps; ++s) weight_gradient_tile<BK, BC, 1>(dw, dy, x, g, k, c, r, s, count);
+    for (; s + 3 <= g.w.taps; s += 3) weight_gradient_tile<BK, BC, 3, PADDED>(dw, dy, x, g, k, c, r, s, count);
+    for (; s < g.w.taps; ++s) weight_gradient_tile<BK, BC, 1, PADDED>(dw, dy, x, g, k, c, r, s, count);
   }
 }
 
 constexpr std::int64_t kTile = 4;  // output channels of a task of backward_weight
 
 /// dw[k][c][r][s] of output channels k .. k+kTile-1 (fewer at the end), summed over one block of images.
-template <typename T>
+template <bool PADDED, typename T>
 EK_SIMD void weight_gradient(T* dw, const Vec<T>* dy, const Vec<T>* x, const Correlation& g, std::int64_t k,
                              std::int64_t count) {
   const auto all_inputs = [&]<int BK, int BC>(std::int64_t first) __attribute__((always_inline)) {
     std::int64_t c = 0;
-    for (; c + BC <= g.C; c += BC) weight_gradient_channels<BK, BC>(dw, dy, x, g, first, c, count);
-    for (; c < g.C; ++c) weight_gradient_channels<BK, 1>(dw, dy, x, g, first, c, count);
+    for (; c + BC <= g.C; c += BC) weight_gradient_channels<BK, BC, PADDED>(dw, dy, x, g, first, c, count);
+    for (; c < g.C; ++c) weight_gradient_channels<BK, 1, PADDED>(dw, dy, x, g, first, c, count);
   };
   const std::int64_t end = std::min(k + kTile, g.K);
   if (wide_registers() && k + 4 <= end) {
@@ -305,7 +306,11 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a) {
     T* dw = partial + block * size;
     const Vec<T>* dy = as_lanes(a.dy) + (block * s.groups + group) * g.K * plane;
     const Vec<T>* x = as_lanes(a.x) + (block * s.groups + group) * g.C * s.H * s.W;
-    weight_gradient(dw + group * weights, dy, x, g, k, count);
+    if (s.pad_w > 0) {
+      weight_gradient<true>(dw + group * weights, dy, x, g, k, count);
+    } else {
+      weight_gradient<false>(dw + group * weights, dy, x, g, k, count);
+    }
     for (std::int64_t c = k; a.dbias != nullptr && c < std::min(k + kTile, g.K); ++c) {
       dw[s.groups * weights + group * g.K + c] = bias_gradient<T>(dy + c * plane, plane, count);
     }
