@@ -23,6 +23,8 @@ struct Metrics {
 std::string metrics_csv(const std::vector<Metrics>& rows);
 /// One JSON object a line.
 std::string metrics_jsonl(const std::vector<Metrics>& rows);
+/// The rows that metrics_jsonl wrote, exactly. Throws nlohmann::json::exception on anything else.
+std::vector<Metrics> parse_metrics(const std::string& jsonl);
 /// Reads metrics.jsonl. Throws Error if that fails.
 std::vector<Metrics> read_metrics(const std::filesystem::path& jsonl);
 
