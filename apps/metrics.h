@@ -18,6 +18,8 @@ struct Metrics {
   double images_per_s = 0;
   double l1 = 0;        ///< sum |p| over all parameters after the epoch
   double sparsity = 0;  ///< fraction of the parameters that are exactly 0
+
+  friend bool operator==(const Metrics&, const Metrics&) = default;
 };
 
 std::string metrics_csv(const std::vector<Metrics>& rows);
