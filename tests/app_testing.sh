@@ -26,10 +26,12 @@ refuses() {
   elif [ -e out ]; then bad "$name: left $(find out | tr '\n' ' ')"
   else ok "$name: exit code $code, $(cat stderr)"; fi
 }
+
 # stopped SIGNAL LINE COMMAND...: sends the signal once a line that matches is on stdout; sets `got` to the exit code.
 stopped() {
   local signal=$1 line=$2
   shift 2
+  : > stdout # now: the line may be in what was there before
   "$@" > stdout 2> stderr &
   local pid=$!
   until grep -q "$line" stdout || ! kill -0 $pid 2> /dev/null; do sleep 0.01; done
