@@ -7,6 +7,7 @@
 set -u
 [ $# = 2 ] || { echo "usage: $0 TRAIN_MNIST COMPARE_NORMS" >&2; exit 2; }
 train=$(realpath "$1") compare=$(realpath "$2")
+# shellcheck source=tests/app_testing.sh
 . "$(dirname "$(realpath "$0")")/app_testing.sh"
 
 # --- bad input: an exit code, one line on stderr, nothing left behind --------------------------------------------

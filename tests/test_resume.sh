@@ -8,10 +8,11 @@
 set -u
 [ $# = 2 ] || { echo "usage: $0 TRAIN_MNIST COMPARE_NORMS" >&2; exit 2; }
 train=$(realpath "$1") compare=$(realpath "$2")
+# shellcheck source=tests/app_testing.sh
 . "$(dirname "$(realpath "$0")")/app_testing.sh"
 
 # Batch norm has buffers, the rate drops after the first epoch, and momentum is the default.
-recipe="--norm bn --l1 1e-5 --epochs 3 --max-steps 100 --step-size 1"
+recipe="--norm bn --l1 1e-5 --epochs 2 --max-steps 100 --step-size 1"
 run="$train $recipe --log-interval 1"
 $run --out whole > stdout 2> stderr
 check "the run that nobody stops" test $? = 0
@@ -51,8 +52,8 @@ says "No checkpoint in killed: starting from the beginning" stdout
 check "killed in the second: the first one's files" has_files killed "checkpoint.safetensors config.json metrics.csv metrics.jsonl"
 cp -r killed once
 touch killed/checkpoint.safetensors.1-0.tmp
-stopped KILL '^Train Epoch: 3 .640/' $run --resume --out killed
-says "Continuing killed after epoch 1 of 3" stdout
+stopped KILL '^Train Epoch: 2 .1280/' $run --resume --out killed
+says "Continuing killed after epoch 1 of 2" stdout
 check "... trains nothing again" test "$(grep -c '^Train Epoch: 1' stdout)" = 0
 "$train" $recipe --quiet --threads 1 --resume --out killed > stdout 2> stderr
 same "killed in every epoch and continued" killed
@@ -68,8 +69,8 @@ rm once/metrics.jsonl
 $run --resume --out once > stdout 2> stderr
 same "killed between the two files of figures" once
 
-for attempt in 1 2; do
-  moment=$((RANDOM % 2000 + 1))
+for _ in 1 2; do
+  moment=$((RANDOM % 1500 + 1))
   rm -rf random
   for _ in 1 2; do
     $run --resume --out random > stdout 2> stderr &
@@ -90,7 +91,7 @@ says "^train_mnist: stopped by SIGINT in epoch 1, after step [0-9]* of 100; save
 check "... with the checkpoint" has_files signalled "checkpoint.safetensors config.json"
 done_steps=$(sed 's/.*after step \([0-9]*\) of.*/\1/' stderr)
 keeps "started again without --resume" 2 signalled $run --out signalled
-says "holds an unfinished run, saved in epoch 1 of 3, after step $done_steps of 100: continue with --resume"
+says "holds an unfinished run, saved in epoch 1 of 2, after step $done_steps of 100: continue with --resume"
 stopped TERM '^Train Epoch: 2 ' $run --resume --out signalled
 check "SIGTERM in an epoch: exit code 143" test $got = 143
 check "... after the steps that were left" grep -q "^Train Epoch: 1 .$((done_steps * 64))/" <(head -3 stdout)
@@ -107,8 +108,8 @@ whole_checkpoint=$(mktemp -p .)
 cp damaged/checkpoint.safetensors "$whole_checkpoint"
 keeps "another rate" 2 damaged $run --lr 0.02 --resume --out damaged
 says "with lr 0.01, not 0.02: remove it or choose another --out"
-keeps "more epochs" 2 damaged $run --epochs 4 --resume --out damaged
-says "with epochs 3, not 4"
+keeps "more epochs" 2 damaged $run --epochs 3 --resume --out damaged
+says "with epochs 2, not 3"
 # damage NAME WORDS: the checkpoint as it is now is refused, whether it is asked for or not.
 damage() {
   keeps "$1" 3 damaged $run --resume --out damaged
@@ -140,7 +141,7 @@ check "... has no checkpoint to continue from" has_files diverged "config.json m
 
 # --- studies ----------------------------------------------------------------------------------------------------------
 
-study="$compare --norms gn,bn --l1 1e-5 --epochs 3 --max-steps 100 --step-size 1 --log-interval 1 --out study"
+study="$compare --norms gn,bn --l1 1e-5 --epochs 2 --max-steps 100 --step-size 1 --log-interval 1 --out study"
 stopped TERM '^Run 2 of 2' $study
 check "a study is stopped in its second run, or before it: exit code 143" test $got = 143
 stopped INT '^Train Epoch: 2 ' $study
@@ -149,7 +150,7 @@ says "saved in study/bn-l1-seed1: continue with the same command$"
 keeps "a study with another rate" 2 study $study --lr 0.02
 $study > stdout 2> stderr
 check "a study is continued" test $? = 0
-says "Continuing study/bn-l1-seed1 in epoch 2 of 3, after step" stdout
+says "Continuing study/bn-l1-seed1 in epoch 2 of 2, after step" stdout
 same "... to the same run as train_mnist's" study/bn-l1-seed1
 check "... and the table is written" test -s study/summary.csv
 
