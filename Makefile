@@ -1,4 +1,5 @@
-# make study   install what is missing, build, fetch MNIST, train the networks, print and write the comparison
+# make study   install what is missing, build, fetch MNIST, train the networks, print and write the comparison;
+#              stopped, it goes on with the same command
 # make test    install what is missing, build, run every test that this machine can run: the CPU and, where there is one,
 #              the GPU; then the CUDA kernels on the SIMT executor, which needs no GPU
 # make clean   remove the builds; data and finished runs stay

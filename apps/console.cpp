@@ -68,11 +68,11 @@ void EpochProgress::loss(std::int64_t step, double loss) {
 
 void EpochProgress::draw(std::int64_t steps_done) const {
   const double done = static_cast<double>(steps_done) / static_cast<double>(size_.steps);
-  const double elapsed = clock_.seconds();
+  const double per_step = clock_.seconds() / static_cast<double>(steps_done - size_.first);
   const std::string before = fmt::format("Epoch {}/{} ", size_.epoch, size_.epochs);
-  const std::string after = fmt::format(" {:3.0f}%  {:.0f} images/s  {} left{}", 100 * done,
-                                        static_cast<double>(steps_done * size_.batch_size) / elapsed,
-                                        duration(elapsed / done - elapsed), loss_);
+  const std::string after = fmt::format(
+      " {:3.0f}%  {:.0f} images/s  {} left{}", 100 * done, static_cast<double>(size_.batch_size) / per_step,
+      duration(per_step * static_cast<double>(size_.steps - steps_done)), loss_);
   // Shorter than the line, which would otherwise wrap and scroll.
   const int room = terminal_columns() - 1 - static_cast<int>(before.size() + after.size());
   const int width = std::clamp(room, 0, 40);

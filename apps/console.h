@@ -26,6 +26,7 @@ void print_line(const std::string& line);
 
 struct EpochSize {
   int epoch, epochs;    // this one, counted from 1, and all
+  std::int64_t first;   // step of this epoch from which it is trained, counted from 0
   std::int64_t steps;   // of this epoch
   std::int64_t images;  // in the training set
   std::int64_t batch_size;

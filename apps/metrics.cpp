@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "core/error.h"
 
@@ -27,12 +28,19 @@ std::string metrics_jsonl(const std::vector<Metrics>& rows) {
   return lines;
 }
 
+std::vector<Metrics> parse_metrics(const std::string& jsonl) {
+  std::vector<Metrics> rows;
+  std::istringstream in(jsonl);
+  for (std::string line; std::getline(in, line);) rows.push_back(nlohmann::json::parse(line).get<Metrics>());
+  return rows;
+}
+
 std::vector<Metrics> read_metrics(const std::filesystem::path& jsonl) {
   std::vector<Metrics> rows;
-  std::ifstream in(jsonl);
+  std::ostringstream text;
+  text << std::ifstream(jsonl).rdbuf();
   try {
-    for (std::string line; std::getline(in, line);)
-      rows.push_back(nlohmann::json::parse(line).get<Metrics>());
+    rows = parse_metrics(text.str());
   } catch (const nlohmann::json::exception&) {
     rows.clear();
   }

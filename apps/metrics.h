@@ -18,11 +18,15 @@ struct Metrics {
   double images_per_s = 0;
   double l1 = 0;        ///< sum |p| over all parameters after the epoch
   double sparsity = 0;  ///< fraction of the parameters that are exactly 0
+
+  friend bool operator==(const Metrics&, const Metrics&) = default;
 };
 
 std::string metrics_csv(const std::vector<Metrics>& rows);
 /// One JSON object a line.
 std::string metrics_jsonl(const std::vector<Metrics>& rows);
+/// The rows that metrics_jsonl wrote, exactly. Throws nlohmann::json::exception on anything else.
+std::vector<Metrics> parse_metrics(const std::string& jsonl);
 /// Reads metrics.jsonl. Throws Error if that fails.
 std::vector<Metrics> read_metrics(const std::filesystem::path& jsonl);
 

@@ -151,6 +151,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
       "Normalization: " + list_of_norms(), "bn");
   add_run_options(app, o);
   app.add_option("--out", o.out, "Directory of the results; default: runs/<norm>[-l1]-seed<seed>");
+  app.add_flag("--resume", o.resume, "Continue the unfinished run in --out; it must have the same options");
   app.add_option("--weights", o.weights, "Start from this .safetensors file; --epochs 0 then only evaluates");
   if (!parse(app, argc, argv)) return std::nullopt;
   check(o);
@@ -164,18 +165,20 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   StudyOptions study;
   RunOptions& o = study.run;
   o.sgd.l1 = 1e-5;
+  o.resume = true;
   o.device = Device::best();
   CLI::App app("Trains the network of the study with several normalizations and compares them.",
                "compare_norms");
   set_conventions(app);
   app.footer(
       "Example: compare_norms --norms bn,gn,ln,ln-row --seeds 3\n"
-      "A run that is finished already is not repeated.");
+      "A run that is finished already is not repeated, one that was stopped is continued.");
   add_parsed(
       app, "--norms", [&study](const std::string& text) { study.norms = parse_norms(text); },
       "Normalizations: some of " + list_of_norms(), "bn,gn,ln,ln-row");
   app.add_option("--seeds", study.seeds, "Runs of each, with seeds SEED, SEED+1, ...");
   add_run_options(app, o);
+  app.add_flag("--resume", o.resume, "Taken for granted: unfinished runs are continued");
   app.get_option("--l1")->description("L1 penalty, on bn only: adds this times sum |p| to the loss");
   app.add_option("--out", o.out, "Directory of the results; default: runs/study-<epochs>ep");
   if (!parse(app, argc, argv)) return std::nullopt;

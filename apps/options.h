@@ -35,6 +35,7 @@ struct RunOptions {
   std::filesystem::path weights;
   bool save_logits = false;
   bool quiet = false;
+  bool resume = false;
 
   /// "bn-l1": the network and whether L1 acts on it.
   std::string network() const;

@@ -32,12 +32,13 @@ int report(const char* name, std::string message, int exit_code) {
 
 }  // namespace
 
-Interrupted::Interrupted(int number, std::string_view where)
-    : Error(fmt::format("stopped by {} {}; the run is not finished", number == SIGINT ? "SIGINT" : "SIGTERM",
-                        where)),
-      signal(number) {}
+Interrupted::Interrupted(int number, const std::string& stopped_where, std::string_view state)
+    : Error(
+          fmt::format("stopped by {} {}; {}", number == SIGINT ? "SIGINT" : "SIGTERM", stopped_where, state)),
+      signal(number),
+      where(stopped_where) {}
 
-void stop_if_signalled(std::string_view where) {
+void stop_if_signalled(const std::string& where) {
   if (const int number = signal_received) throw Interrupted(number, where);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "core/error.h"
@@ -30,8 +31,10 @@ struct NonFiniteError : Error {
 
 /// A SIGINT or SIGTERM that was acted upon.
 struct Interrupted : Error {
-  Interrupted(int number, std::string_view where);
+  /// `state`: what becomes of the run.
+  Interrupted(int number, const std::string& where, std::string_view state = "the run is not finished");
   int signal;
+  std::string where;
 };
 
 /// Runs `body` and returns the exit code. An error becomes one line on stderr, "NAME: what is wrong: what to
@@ -39,6 +42,6 @@ struct Interrupted : Error {
 int run_program(const char* name, const std::function<void()>& body);
 
 /// Throws Interrupted if there was a signal. Called between steps, where nothing is half done.
-void stop_if_signalled(std::string_view where);
+void stop_if_signalled(const std::string& where);
 
 }  // namespace evenkeel::app

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <vector>
 
+#include "checkpoint.h"
 #include "core/files.h"
 #include "program.h"
 
@@ -13,10 +14,12 @@ namespace fs = std::filesystem;
 namespace evenkeel::app {
 namespace {
 
-constexpr std::array<std::string_view, 9> kFiles = {
-    "config.json",       "metrics.csv",        "metrics.jsonl",
-    "model.safetensors", "logits.safetensors", "predictions.csv",
-    "misclassified.png", "confusion.csv",      "DONE"};
+constexpr std::array<std::string_view, 10> kFiles = {
+    "config.json",        "metrics.csv",     "metrics.jsonl",     kCheckpointFile, "model.safetensors",
+    "logits.safetensors", "predictions.csv", "misclassified.png", "confusion.csv", "DONE"};
+/// Those that an unfinished run needs to continue, and the figures of its epochs.
+constexpr std::array<std::string_view, 4> kFilesOfUnfinished = {"config.json", "metrics.csv", "metrics.jsonl",
+                                                                kCheckpointFile};
 
 /// The files of a run in `directory`, among them what a killed writer left beside them
 /// ("metrics.csv.123.tmp").
@@ -70,7 +73,7 @@ void check_usable(const fs::path& directory) {
   }
 }
 
-RunDirectory::RunDirectory(const fs::path& directory, const nlohmann::json& config)
+RunDirectory::RunDirectory(const fs::path& directory, const nlohmann::json& config, bool resume)
     : directory_(fs::absolute(directory / "").lexically_normal().parent_path()), shown_(directory) {
   check_usable(shown_);
   std::error_code error;
@@ -80,13 +83,16 @@ RunDirectory::RunDirectory(const fs::path& directory, const nlohmann::json& conf
   fs::create_directories(directory_, error);
   if (error) fail("cannot create {} ({}): choose another --out", shown_.string(), error.message());
   write_text(file("config.json"), config.dump(2) + "\n");
+  const std::size_t kept = resume ? kFilesOfUnfinished.size() : 1;
   for (const fs::path& left : files_of_run(directory_)) {
-    if (left.filename() != "config.json") remove_quietly(left);
+    const auto end = kFilesOfUnfinished.begin() + kept;
+    if (std::find(kFilesOfUnfinished.begin(), end, left.filename()) == end) remove_quietly(left);
   }
 }
 
 RunDirectory::~RunDirectory() {
-  if (has_results_) return;
+  std::error_code ignored;
+  if (has_results_ || fs::exists(directory_ / kCheckpointFile, ignored)) return;
   for (const fs::path& left : files_of_run(directory_)) remove_quietly(left);
   if (first_created_.empty()) return;
   fs::path p = directory_;
@@ -98,6 +104,11 @@ void RunDirectory::write(std::string_view name, std::string_view bytes) {
   has_results_ = true;
 }
 
-void RunDirectory::finish() { write("DONE", "done\n"); }
+void RunDirectory::finish() {
+  write("DONE", "done\n");  // before the checkpoint goes: whoever is killed in between has lost nothing
+  remove_checkpoint();
+}
+
+void RunDirectory::remove_checkpoint() { remove_quietly(file(kCheckpointFile)); }
 
 }  // namespace evenkeel::app

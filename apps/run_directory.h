@@ -21,10 +21,11 @@ void check_usable(const std::filesystem::path& directory);
 /// A run in progress. Holds config.json from the start, DONE at the end.
 class RunDirectory {
  public:
-  /// Creates the directory and writes config.json; removes what an unfinished run left there. Throws Error if
-  /// it cannot be written, and whatever check_usable throws.
-  RunDirectory(const std::filesystem::path& directory, const nlohmann::json& config);
-  /// Unless results were written, leaves nothing behind.
+  /// Creates the directory and writes config.json; removes what an unfinished run left there, except for its
+  /// checkpoint and figures if it is to `resume`. Throws Error if it cannot be written, and whatever
+  /// check_usable throws.
+  RunDirectory(const std::filesystem::path& directory, const nlohmann::json& config, bool resume);
+  /// Unless there are results or a checkpoint, leaves nothing behind.
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
@@ -32,8 +33,10 @@ class RunDirectory {
   /// The path of one of the files of a run.
   std::filesystem::path file(std::string_view name) const { return shown_ / name; }
   void write(std::string_view name, std::string_view bytes);
-  /// Marks the run as finished.
+  /// Marks the run as finished, which needs no checkpoint any more.
   void finish();
+  /// For a run that has no use for it: one that is finished or cannot be.
+  void remove_checkpoint();
 
  private:
   std::filesystem::path directory_;      // absolute, to walk up from

@@ -4,32 +4,14 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "console.h"
 #include "metrics.h"
-#include "program.h"
-#include "run_directory.h"
+#include "resume.h"
 
 namespace evenkeel::app {
 namespace {
-
-/// Throws UsageError if a finished run is not the one that is asked for.
-void require_same_recipe(const RunOptions& run, const nlohmann::json& finished) {
-  const nlohmann::json there = finished.at("recipe"), here = recipe(run);
-  for (const auto& [key, value] : here.items()) {
-    const nlohmann::json other = there.value(key, nlohmann::json());
-    if (other != value) {
-      fail<UsageError>("{} is a finished run with {} {}, not {}: remove it or choose another --out",
-                       run.out.string(), key, other.dump(), value.dump());
-    }
-  }
-  if (run.save_logits && !std::filesystem::exists(run.out / "logits.safetensors")) {
-    fail<UsageError>("{} is a finished run without --save-logits: remove it or choose another --out",
-                     run.out.string());
-  }
-}
 
 /// Lines of predictions.csv whose prediction is not the label.
 std::int64_t count_misclassified(const std::filesystem::path& predictions) {
@@ -93,11 +75,10 @@ std::string csv(const Statistic& s) {
 std::vector<RunOptions> runs_to_do(const StudyOptions& study) {
   std::vector<RunOptions> to_do, finished;
   for (const RunOptions& run : study.runs()) {
-    if (const auto config = finished_config(run.out)) {
-      require_same_recipe(run, *config);
+    if (finished_before(run)) {
       finished.push_back(run);
     } else {
-      check_usable(run.out);
+      checkpoint_for(run);  // refused now, not hours later
       to_do.push_back(run);
     }
   }

@@ -2,42 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "console.h"
-#include "core/autograd.h"
-#include "core/random.h"
 #include "metrics.h"
 #include "nn/functional.h"
 #include "nn/safetensors.h"
 #include "program.h"
+#include "resume.h"
 #include "run_directory.h"
+#include "training_state.h"
 
 namespace evenkeel::app {
 namespace {
-
-/// Sums over the batches of an epoch. They stay on the device: no step waits for the host.
-class RunningTotals {
- public:
-  explicit RunningTotals(Device device)
-      : loss_(zeros({}, {DType::f64, device})), correct_(zeros({}, {DType::f64, device})) {}
-
-  void add(const Tensor& log_probs, const Tensor& labels, const Tensor& mean_loss) {
-    const NoGrad guard;
-    const std::int64_t n = labels.size(0);
-    const Tensor hits = equal(argmax(log_probs, 1).to(DType::f64), labels.to(DType::f64));
-    loss_.add_(mean_loss.detach().to(DType::f64), static_cast<double>(n));
-    correct_.add_(sum(hits));
-    images_ += n;
-  }
-  std::int64_t images() const { return images_; }
-  // These wait for the device.
-  double mean_loss() const { return loss_.item() / static_cast<double>(images_); }
-  std::int64_t correct() const { return std::llround(correct_.item()); }
-
- private:
-  Tensor loss_, correct_;
-  std::int64_t images_ = 0;
-};
 
 void require_finite(double loss, const std::string& where, const RunOptions& o) {
   if (!std::isfinite(loss)) {
@@ -46,67 +23,56 @@ void require_finite(double loss, const std::string& where, const RunOptions& o) 
   }
 }
 
-nn::Sequential make_network(const RunOptions& o) {
-  manual_seed(o.seed);
-  nn::Sequential net = models::mnist_net(o.norm, o.groups);
-  if (!o.weights.empty()) {
-    const NamedTensors weights = load_safetensors(o.weights);
-    try {
-      net.load_state_dict(weights);
-    } catch (const Error& e) {
-      fail<UsageError>("{} does not fit --norm {}: {}", o.weights.string(), models::name_of(o.norm),
-                       e.what());
-    }
-  }
-  net.to(o.device);
-  return net;
-}
-
 std::string accuracy_text(std::int64_t correct, std::int64_t images) {
   return fmt::format("Accuracy: {}/{} ({:.2f}%)", correct, images,
                      100.0 * static_cast<double>(correct) / static_cast<double>(images));
 }
 
-Metrics train_epoch(nn::Module& net, optim::SGD& sgd, const data::Dataset& dataset, const RunOptions& o,
-                    int epoch) {
+/// The steps of the epoch that are not done yet.
+void train_epoch(TrainingState& s, const data::Dataset& dataset, const RunOptions& o) {
   const data::Batches batches = dataset.batches({.size = o.batch_size,
                                                  .seed = o.seed,
-                                                 .epoch = static_cast<std::uint64_t>(epoch),
+                                                 .epoch = static_cast<std::uint64_t>(s.epoch),
                                                  .rotate = o.rotate,
                                                  .device = o.device,
                                                  .format = fastest_format(o.device)});
-  const std::int64_t steps = o.max_steps > 0 ? std::min(o.max_steps, batches.count()) : batches.count();
+  s.steps = o.max_steps > 0 ? std::min(o.max_steps, batches.count()) : batches.count();
   const Stopwatch clock;
-  RunningTotals totals(o.device);
-  {
-    EpochProgress progress({epoch, o.epochs, steps, dataset.size(), o.batch_size}, o.quiet);
-    for (std::int64_t step = 0; step < steps; ++step) {
-      const auto [images, labels] = batches.get(step);
-      sgd.zero_grad();
-      const Tensor log_probs = net(images);
-      const Tensor loss = nll_loss(log_probs, labels);
-      loss.backward();
-      sgd.step();
-      totals.add(log_probs, labels, loss);
+  const double seconds_before = s.seconds;
+  EpochProgress progress({s.epoch, o.epochs, s.step, s.steps, dataset.size(), o.batch_size}, o.quiet);
+  while (s.step < s.steps) {
+    const auto [images, labels] = batches.get(s.step);
+    s.sgd.zero_grad();
+    const Tensor log_probs = s.net(images);
+    const Tensor loss = nll_loss(log_probs, labels);
+    loss.backward();
+    s.sgd.step();
+    s.totals.add(log_probs, labels, loss);
 
-      const std::string where = fmt::format("in epoch {}, after step {} of {}", epoch, step + 1, steps);
-      if (step % o.log_interval == 0 || step + 1 == steps) require_finite(totals.mean_loss(), where, o);
-      if (step % o.log_interval == 0) progress.loss(step, loss.item());
-      progress.step(step + 1);
-      stop_if_signalled(where);
-    }
+    const std::int64_t step = s.step++;
+    const std::string where = fmt::format("in epoch {}, after step {} of {}", s.epoch, s.step, s.steps);
+    const bool report = step % o.log_interval == 0;
+    if (report || s.step == s.steps) require_finite(s.totals.mean_loss(), where, o);
+    if (report) progress.loss(step, loss.item());
+    progress.step(s.step);
+    s.seconds = seconds_before + clock.seconds();
+    stop_if_signalled(where);
   }
-  const double seconds = clock.seconds();
-  const auto images = static_cast<double>(totals.images());
-  print_line(fmt::format("Train set: Average loss: {:.4f}, {}, {:.1f} s, {:.0f} images/s", totals.mean_loss(),
-                         accuracy_text(totals.correct(), totals.images()), seconds, images / seconds));
-  return {.epoch = epoch,
+}
+
+/// The row of an epoch whose steps are all done.
+Metrics train_metrics(const TrainingState& s) {
+  const auto images = static_cast<double>(s.totals.images());
+  print_line(fmt::format("Train set: Average loss: {:.4f}, {}, {:.1f} s, {:.0f} images/s",
+                         s.totals.mean_loss(), accuracy_text(s.totals.correct(), s.totals.images()),
+                         s.seconds, images / s.seconds));
+  return {.epoch = s.epoch,
           .split = "train",
-          .loss = totals.mean_loss(),
-          .accuracy = static_cast<double>(totals.correct()) / images,
-          .lr = sgd.lr(),
-          .seconds = seconds,
-          .images_per_s = images / seconds};
+          .loss = s.totals.mean_loss(),
+          .accuracy = static_cast<double>(s.totals.correct()) / images,
+          .lr = s.sgd.lr(),
+          .seconds = s.seconds,
+          .images_per_s = images / s.seconds};
 }
 
 Evaluation test_epoch(nn::Module& net, const data::Dataset& dataset, const RunOptions& o, int epoch) {
@@ -147,6 +113,38 @@ void write_results(RunDirectory& run, const nn::Module& net, const Evaluation& t
   run.finish();
 }
 
+/// From where the state stands to the end; without training, epoch 0 is evaluated. The checkpoint of an epoch
+/// is saved before its evaluation, and holds the rows of the epochs before: wherever a run is killed, the one
+/// that continues it makes the rows of this epoch again, so that none is lost or doubled.
+Evaluation train_epochs(TrainingState& s, RunDirectory& run, const Mnist& mnist, const RunOptions& o) {
+  if (o.epochs == 0) s.epoch = 0;
+  while (true) {
+    std::vector<Metrics> of_epoch;
+    if (s.epoch > 0) {
+      train_epoch(s, mnist.train, o);
+      save_checkpoint(run.file(kCheckpointFile), s.checkpoint(o));
+      of_epoch.push_back(train_metrics(s));
+    }
+    Evaluation test = test_epoch(s.net, mnist.test, o, s.epoch);
+    of_epoch.push_back({.epoch = s.epoch,
+                        .split = "test",
+                        .loss = test.loss,
+                        .accuracy = test.accuracy(),
+                        .lr = s.sgd.lr(),
+                        .seconds = test.seconds,
+                        .images_per_s = static_cast<double>(test.images()) / test.seconds});
+    for (Metrics& row : of_epoch) {
+      describe_parameters(s.net, row);
+      s.rows.push_back(row);
+    }
+    run.write("metrics.csv", metrics_csv(s.rows));
+    run.write("metrics.jsonl", metrics_jsonl(s.rows));
+    if (s.epoch == o.epochs) return test;
+    s.schedule.step();
+    s.begin_next_epoch();
+  }
+}
+
 }  // namespace
 
 Mnist load_mnist(const std::filesystem::path& directory) {
@@ -156,40 +154,31 @@ Mnist load_mnist(const std::filesystem::path& directory) {
 }
 
 Evaluation train_run(const RunOptions& o, const Mnist& mnist) {
-  nn::Sequential net = make_network(o);
-  optim::SGD sgd(net.parameters(), o.sgd);
-  optim::StepLR schedule(sgd, o.step_size, o.gamma);
-  RunDirectory run(o.out, config(o));
+  const std::optional<Checkpoint> checkpoint = checkpoint_for(o);
+  TrainingState state(o, checkpoint);
+  RunDirectory run(o.out, config(o), checkpoint.has_value());
 
   std::int64_t parameters = 0;
-  for (const Tensor& p : net.parameters()) parameters += p.numel();
+  for (const Tensor& p : state.net.parameters()) parameters += p.numel();
   print_line(fmt::format(
       "Network {}: {} parameters; device {}, {} CPU threads; {} training and {} test images", o.network(),
       parameters, o.device.str(), num_threads(), mnist.train.size(), mnist.test.size()));
+  if (checkpoint) print_line(fmt::format("Continuing {} {}", o.out.string(), checkpoint->where()));
 
-  std::vector<Metrics> rows;
-  Evaluation test;
-  for (int epoch = std::min(1, o.epochs); epoch <= o.epochs; ++epoch) {  // without training, only epoch 0
-    const double lr = sgd.lr();
-    if (epoch > 0) {
-      rows.push_back(train_epoch(net, sgd, mnist.train, o, epoch));
-      describe_parameters(net, rows.back());
-      schedule.step();
-    }
-    test = test_epoch(net, mnist.test, o, epoch);
-    rows.push_back({.epoch = epoch,
-                    .split = "test",
-                    .loss = test.loss,
-                    .accuracy = test.accuracy(),
-                    .lr = lr,
-                    .seconds = test.seconds,
-                    .images_per_s = static_cast<double>(test.images()) / test.seconds});
-    describe_parameters(net, rows.back());
-    run.write("metrics.csv", metrics_csv(rows));
-    run.write("metrics.jsonl", metrics_jsonl(rows));
+  try {
+    Evaluation test = train_epochs(state, run, mnist, o);
+    write_results(run, state.net, test, mnist.test, o);
+    return test;
+  } catch (const NonFiniteError&) {
+    run.remove_checkpoint();  // it only leads here again
+    throw;
+  } catch (const Interrupted& e) {  // between two steps, or in an evaluation, which is repeated
+    if (o.epochs == 0) throw;
+    save_checkpoint(run.file(kCheckpointFile), state.checkpoint(o));
+    throw Interrupted(e.signal, e.where,
+                      fmt::format("saved in {}: continue with the same command{}", o.out.string(),
+                                  o.resume ? "" : " and --resume"));
   }
-  write_results(run, net, test, mnist.test, o);
-  return test;
 }
 
 }  // namespace evenkeel::app

@@ -13,9 +13,10 @@ struct Mnist {
 /// Throws DataError unless all four files are there and intact.
 Mnist load_mnist(const std::filesystem::path& directory);
 
-/// Trains, evaluates after every epoch and writes everything to options.out, metrics after every epoch and
-/// DONE last; says on stdout how it goes. Returns the evaluation of the final weights. Throws NonFiniteError,
-/// Interrupted, and UsageError if options.weights do not fit the network.
+/// Trains, evaluates after every epoch and writes everything to options.out, a checkpoint and metrics after
+/// every epoch and DONE last; says on stdout how it goes. Continues from a checkpoint that is there. Returns
+/// the evaluation of the final weights. Throws NonFiniteError; Interrupted, once the checkpoint is saved;
+/// UsageError if options.weights do not fit the network; and whatever checkpoint_for throws.
 Evaluation train_run(const RunOptions& options, const Mnist& mnist);
 
 }  // namespace evenkeel::app

@@ -1,10 +1,41 @@
 #include "nn/optim.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <string_view>
 
 #include "kernels/sgd.h"
 
 namespace evenkeel::optim {
+namespace {
+
+constexpr std::string_view kBuffer = ".momentum_buffer";
+
+/// Exact for the integers that are used here.
+Tensor scalar(double value) { return from_vector(std::vector{value}, {}); }
+
+double value_of(const NamedTensors& state, std::string_view name) {
+  const auto found =
+      std::find_if(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
+  EK_CHECK(found != state.end(), "load_state_dict: '{}' is missing", name);
+  return found->second.item();
+}
+
+/// The I of "I.momentum_buffer"; throws unless it is below `count`.
+std::size_t parameter_of(std::string_view name, std::size_t count) {
+  std::size_t i = count;
+  if (name.ends_with(kBuffer)) {
+    const char* end = name.data() + name.size() - kBuffer.size();
+    const auto parsed = std::from_chars(name.data(), end, i);
+    if (parsed.ec != std::errc() || parsed.ptr != end) i = count;
+  }
+  EK_CHECK(i < count, "load_state_dict: '{}' is neither lr nor the buffer of one of {} parameters", name,
+           count);
+  return i;
+}
+
+}  // namespace
 
 SGD::SGD(std::vector<Tensor> parameters, SgdOptions options)
     : parameters_(std::move(parameters)), velocity_(parameters_.size()), options_(options) {
@@ -46,6 +77,30 @@ void SGD::zero_grad() {
   for (Tensor& p : parameters_) p.zero_grad();
 }
 
+NamedTensors SGD::state_dict() const {
+  NamedTensors state = {{"lr", scalar(options_.lr)}};
+  for (std::size_t i = 0; i < velocity_.size(); ++i) {
+    if (velocity_[i].defined()) state.emplace_back(fmt::format("{}{}", i, kBuffer), velocity_[i]);
+  }
+  return state;
+}
+
+void SGD::load_state_dict(const NamedTensors& state) {
+  std::vector<Tensor> velocity(parameters_.size());
+  const double lr = value_of(state, "lr");
+  for (const auto& [name, tensor] : state) {
+    if (name == "lr") continue;
+    const std::size_t i = parameter_of(name, parameters_.size());
+    const Tensor& p = parameters_[i];
+    EK_CHECK(tensor.shape() == p.shape() && tensor.dtype() == p.dtype(),
+             "load_state_dict: '{}' is {} {}, the parameter {} {}", name, name_of(tensor.dtype()),
+             tensor.shape().str(), name_of(p.dtype()), p.shape().str());
+    velocity[i] = zeros_like(p).copy_(tensor);
+  }
+  options_.lr = lr;
+  velocity_ = std::move(velocity);
+}
+
 StepLR::StepLR(SGD& optimizer, int step_size, double gamma)
     : optimizer_(optimizer), base_lr_(optimizer.lr()), gamma_(gamma), step_size_(step_size) {
   EK_CHECK(step_size >= 1 && gamma > 0, "StepLR: step_size {} must be at least 1 and gamma {} above 0",
@@ -55,6 +110,17 @@ StepLR::StepLR(SGD& optimizer, int step_size, double gamma)
 void StepLR::step() {
   ++epoch_;
   optimizer_.set_lr(base_lr_ * std::pow(gamma_, epoch_ / step_size_));
+}
+
+NamedTensors StepLR::state_dict() const {
+  return {{"base_lr", scalar(base_lr_)}, {"last_epoch", scalar(epoch_)}};
+}
+
+void StepLR::load_state_dict(const NamedTensors& state) {
+  const double base_lr = value_of(state, "base_lr"), epoch = value_of(state, "last_epoch");
+  EK_CHECK(state.size() == 2, "load_state_dict: there is more than base_lr and last_epoch");
+  base_lr_ = base_lr;
+  epoch_ = static_cast<int>(epoch);
 }
 
 }  // namespace evenkeel::optim

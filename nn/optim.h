@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "core/tensor.h"
+#include "nn/module.h"
 
 namespace evenkeel::optim {
 
@@ -31,6 +31,13 @@ class SGD {
   void set_lr(double lr) { options_.lr = lr; }
   const SgdOptions& options() const { return options_; }
 
+  /// "lr", and "I.momentum_buffer" for each parameter I that has been stepped with momentum. The buffers
+  /// share memory with the optimizer.
+  NamedTensors state_dict() const;
+  /// Copies values in; the next step is that of the optimizer they come from. Throws Error, before anything
+  /// is changed, on a missing or unknown name or a wrong shape or dtype.
+  void load_state_dict(const NamedTensors& state);
+
  private:
   std::vector<Tensor> parameters_;
   std::vector<Tensor> velocity_;  // made at the first step that needs it
@@ -42,6 +49,12 @@ class StepLR {
  public:
   StepLR(SGD& optimizer, int step_size, double gamma = 0.1);
   void step();
+
+  /// "base_lr" and "last_epoch".
+  NamedTensors state_dict() const;
+  /// Leaves the optimizer's rate alone, which is in the optimizer's own state. Throws Error unless the names
+  /// are those of state_dict().
+  void load_state_dict(const NamedTensors& state);
 
  private:
   SGD& optimizer_;

@@ -179,7 +179,7 @@ void read_exactly(std::istream& in, char* bytes, std::uint64_t n) {
   if (!in.read(bytes, static_cast<std::streamsize>(n))) malformed("cannot be read: {}", std::strerror(errno));
 }
 
-NamedTensors read(const std::filesystem::path& file) {
+NamedTensors read(const std::filesystem::path& file, std::map<std::string, std::string>& metadata) {
   std::error_code error;
   const std::uint64_t file_bytes = std::filesystem::file_size(file, error);
   if (error) malformed("cannot be opened: {}", error.message());
@@ -193,17 +193,18 @@ NamedTensors read(const std::filesystem::path& file) {
   if (header_bytes > file_bytes - sizeof header_bytes) {
     malformed("is cut short: its header has {} bytes, the file {}", header_bytes, file_bytes);
   }
-  std::string header(header_bytes, '\0');
-  read_exactly(in, header.data(), header_bytes);
+  std::string text(header_bytes, '\0');
+  read_exactly(in, text.data(), header_bytes);
+  const Json header = parse_header(text);
   NamedTensors tensors;
-  for (const Entry& entry :
-       parse_entries(parse_header(header), file_bytes - sizeof header_bytes - header_bytes)) {
+  for (const Entry& entry : parse_entries(header, file_bytes - sizeof header_bytes - header_bytes)) {
     Tensor tensor = empty(entry.shape, {entry.dtype});
     dispatch_any(entry.dtype, [&]<typename T>() {
       read_exactly(in, reinterpret_cast<char*>(tensor.mutable_data<T>()), entry.end - entry.begin);
     });
     tensors.emplace_back(entry.name, tensor);
   }
+  metadata = header.value(kMetadata, std::map<std::string, std::string>());
   return tensors;
 }
 
@@ -264,8 +265,14 @@ void write(std::ostream& out, const NamedTensors& tensors, const std::string& he
 }  // namespace
 
 NamedTensors load_safetensors(const std::filesystem::path& file) {
+  std::map<std::string, std::string> ignored;
+  return load_safetensors(file, ignored);
+}
+
+NamedTensors load_safetensors(const std::filesystem::path& file,
+                              std::map<std::string, std::string>& metadata) {
   try {
-    return read(file);
+    return read(file, metadata);
   } catch (const Malformed& problem) {
     fail<DataError>("{} {}; give an undamaged safetensors file", file.string(), problem.what);
   }

@@ -7,35 +7,11 @@
 set -u
 [ $# = 2 ] || { echo "usage: $0 TRAIN_MNIST COMPARE_NORMS" >&2; exit 2; }
 train=$(realpath "$1") compare=$(realpath "$2")
-source_dir=$(dirname "$(dirname "$(realpath "$0")")")
-data=$(realpath -m "${EVENKEEL_DATA:-$source_dir/data/mnist}")
-[ -d "$data/MNIST/raw" ] && data=$data/MNIST/raw
-files="train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte"
-for file in $files; do
-  [ -e "$data/$file" ] || [ -e "$data/$file.gz" ] || { echo "skipped: $file is not in $data"; exit 77; }
-done
-export EVENKEEL_DATA=$data TERM=dumb
-unset EVENKEEL_DEVICE
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-# shellcheck source=tests/checks.sh
-. "$source_dir/tests/checks.sh"
+# shellcheck source=tests/app_testing.sh
+. "$(dirname "$(realpath "$0")")/app_testing.sh"
 
 # --- bad input: an exit code, one line on stderr, nothing left behind --------------------------------------------
 
-# refuses NAME CODE COMMAND...: what the command should have written goes to out/.
-refuses() {
-  local name=$1 code=$2 got
-  shift 2
-  rm -rf out
-  timeout 60 "$@" > stdout 2> stderr
-  got=$?
-  if [ $got != "$code" ]; then bad "$name: exit code $got, not $code"
-  elif [ "$(wc -l < stderr)" != 1 ]; then bad "$name: $(wc -l < stderr) lines on stderr, not 1"
-  elif [ -e out ]; then bad "$name: left $(find out | tr '\n' ' ')"
-  else ok "$name: exit code $code, $(cat stderr)"; fi
-}
 few="--epochs 1 --max-steps 10 --quiet --out out"
 
 refuses "unknown option" 2 "$train" --no-such-option
@@ -93,8 +69,6 @@ check "... which are still there" grep -q precious others/model.safetensors
 
 # --- a good run -----------------------------------------------------------------------------------------------------
 
-all_files="DONE config.json confusion.csv metrics.csv metrics.jsonl misclassified.png model.safetensors predictions.csv"
-has_files() { [ "$(ls -A "$1" | LC_ALL=C sort | tr '\n' ' ')" = "$2 " ]; }
 run="--epochs 2 --max-steps 60 --log-interval 20"
 
 "$train" $run --norm gn --threads 2 --out good > stdout 2> stderr
@@ -140,34 +114,6 @@ fi
 listing=$(ls -l good)
 refuses "a finished run in the way" 2 "$train" $few --out good
 check "... which is as it was" test "$listing" = "$(ls -l good)"
-
-# --- stopping -------------------------------------------------------------------------------------------------------
-
-# stopped SIGNAL DIR: starts a run, sends it the signal within its first epoch, sets `got` to its exit code.
-stopped() {
-  "$train" --out "$2" > stdout 2> stderr &
-  local pid=$!
-  for _ in $(seq 600); do
-    grep -q '^Train Epoch' stdout && break
-    sleep 0.1
-  done
-  kill "-$1" $pid
-  wait $pid 2> /dev/null
-  got=$?
-}
-stopped INT interrupted
-check "SIGINT: exit code 130" test $got = 130
-check "... one line" test "$(wc -l < stderr)" = 1
-check "... nothing left" test ! -e interrupted
-stopped TERM terminated
-check "SIGTERM: exit code 143" test $got = 143
-check "... nothing left" test ! -e terminated
-stopped KILL killed
-check "SIGKILL: no DONE, no half file" has_files killed config.json
-touch killed/metrics.csv.1-0.tmp # what a kill within a write would leave
-"$train" $run --norm gn --quiet --out killed > stdout 2> stderr
-check "... and the run is started over" cmp good/model.safetensors killed/model.safetensors
-check "... with exactly the files of a run" has_files killed "$all_files"
 
 # --- studies --------------------------------------------------------------------------------------------------------
 

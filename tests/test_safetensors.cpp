@@ -52,7 +52,9 @@ TEST_CASE("what is saved is loaded, bit for bit") {
   const TempDir dir;
   const NamedTensors saved = samples();
   save_safetensors(dir / "file", saved, {{"format", "pt"}});
-  const NamedTensors loaded = load_safetensors(dir / "file");
+  std::map<std::string, std::string> metadata;
+  const NamedTensors loaded = load_safetensors(dir / "file", metadata);
+  CHECK(metadata == std::map<std::string, std::string>{{"format", "pt"}});
   REQUIRE(loaded.size() == saved.size());
   for (const auto& [name, tensor] : saved) {
     CAPTURE(name);
@@ -63,7 +65,9 @@ TEST_CASE("what is saved is loaded, bit for bit") {
 TEST_CASE("an empty state is a file too") {
   const TempDir dir;
   save_safetensors(dir / "file", {});
-  CHECK(load_safetensors(dir / "file").empty());
+  std::map<std::string, std::string> metadata = {{"of", "another file"}};
+  CHECK(load_safetensors(dir / "file", metadata).empty());
+  CHECK(metadata.empty());
   CHECK(read_file(dir / "file") == safetensors("{}      ", ""));
   CHECK(load_bytes(safetensors("{}", "")).empty());
   CHECK(load_bytes(safetensors(R"({"__metadata__":{"a":"b"}})", "")).empty());

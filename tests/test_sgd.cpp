@@ -171,6 +171,83 @@ TEST_CASE("SGD refuses impossible options and parameters") {
   CHECK(mentions(error_of([&] { SGD({p, leaf(make({1}, {DType::f64}))}, {}); }), {"SGD", "f32", "f64"}));
 }
 
+TEST_CASE("an optimizer with the state of another takes the same steps, bit for bit") {
+  for_each_strided_kind([](TensorOptions options) {
+    Random random;
+    const std::vector<Tensor> start = {random.normal({7}, options), random.normal({3, 2}, options),
+                                       random.normal({4}, options)};
+    struct Run {
+      std::vector<Tensor> parameters;
+      SGD sgd;
+      optim::StepLR schedule;
+      explicit Run(const std::vector<Tensor>& values)
+          : parameters{leaf(values[0]), leaf(values[1]), leaf(values[2])},
+            sgd(parameters, {.lr = 0.3, .momentum = 0.9}),
+            schedule(sgd, 2, 0.7) {}
+      void step() {  // the last parameter has no gradient, so no buffer either
+        for (std::size_t i = 0; i < 2; ++i) set_gradient(parameters[i], parameters[i].detach() * 0.1 + 1.0);
+        sgd.step();
+        schedule.step();
+      }
+    };
+    Run whole(start);
+    for (int step = 0; step < 3; ++step) whole.step();
+    const NamedTensors state = whole.sgd.state_dict();
+    REQUIRE(state.size() == 3);
+    CHECK(state[0].first == "lr");
+    CHECK(state[0].second.item() == whole.sgd.lr());
+    CHECK(state[1].first == "0.momentum_buffer");
+    CHECK(state[2].first == "1.momentum_buffer");
+
+    Run resumed({whole.parameters[0].detach().clone(), whole.parameters[1].detach().clone(),
+                 whole.parameters[2].detach().clone()});
+    resumed.step();  // what it had before is overwritten
+    {
+      const NoGrad guard;
+      for (std::size_t i = 0; i < 3; ++i) resumed.parameters[i].copy_(whole.parameters[i]);
+    }
+    resumed.sgd.load_state_dict(state);
+    resumed.schedule.load_state_dict(whole.schedule.state_dict());
+    for (int step = 0; step < 3; ++step) {
+      INFO("step " << step);
+      CHECK(resumed.sgd.lr() == whole.sgd.lr());
+      whole.step();
+      resumed.step();
+      for (std::size_t i = 0; i < 3; ++i)
+        CHECK(same_bits(resumed.parameters[i].detach(), whole.parameters[i].detach()));
+    }
+  });
+}
+
+TEST_CASE("a state that does not fit is refused and changes nothing") {
+  Tensor p = leaf(make({1, 2}, {}));
+  SGD sgd({p}, {.lr = 0.5, .momentum = 0.5});
+  set_gradient(p, ones({2}));
+  sgd.step();
+  const auto buffer = [&] { return sgd.state_dict().at(1).second.to_vector<double>(); };
+  const auto before = buffer();
+  const Tensor lr = make({0.25}, {DType::f64}).reshape({});
+  const auto refused = [&](const NamedTensors& state) {
+    const std::string message = error_of([&] { sgd.load_state_dict(state); });
+    CHECK(sgd.lr() == 0.5);
+    CHECK(buffer() == before);
+    return message;
+  };
+  CHECK(mentions(refused({}), {"load_state_dict", "'lr'", "missing"}));
+  CHECK(mentions(refused({{"lr", lr}, {"0.momentum_buffer", zeros({3})}}), {"[3]", "[2]"}));
+  CHECK(mentions(refused({{"lr", lr}, {"0.momentum_buffer", zeros({2}, {DType::f64})}}), {"f64", "f32"}));
+  for (const char* name : {"1.momentum_buffer", "momentum_buffer", ".momentum_buffer", "x.momentum_buffer",
+                           "0x.momentum_buffer", "-1.momentum_buffer", "0", "other"}) {
+    CHECK(mentions(refused({{"lr", lr}, {name, zeros({2})}}), {name, "1 parameters"}));
+  }
+  optim::StepLR schedule(sgd, 1);
+  CHECK(mentions(error_of([&] { schedule.load_state_dict({{"base_lr", lr}}); }), {"last_epoch", "missing"}));
+  CHECK(mentions(error_of([&] {
+                   schedule.load_state_dict({{"base_lr", lr}, {"last_epoch", lr}, {"gamma", lr}});
+                 }),
+                 {"more than"}));
+}
+
 TEST_CASE("StepLR multiplies the rate every step_size epochs") {
   SGD sgd({leaf(make({1}, {}))}, {.lr = 0.01});
   optim::StepLR schedule(sgd, 6);
