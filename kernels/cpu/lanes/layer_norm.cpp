@@ -48,31 +48,55 @@ EK_SIMD void row_input_gradient(const LayerNormBackwardArgs<T>& a, Vec<T>* rest,
   }
 }
 
-/// dgamma and dbeta of elements [begin, end), summed over all rows of all images.
+/// v with 0 in all lanes but the first `count`.
+template <typename T>
+EK_INLINE Vec<T> first_lanes(const Vec<T>& v, std::int64_t count) {
+  T lane[kLanes<T>] = {};
+  std::memcpy(lane, &v, static_cast<std::size_t>(count) * sizeof(T));
+  Vec<T> y;
+  std::memcpy(&y, lane, sizeof y);
+  return y;
+}
+
+/// dgamma and dbeta of elements [begin, end), summed over all rows of all images. The sums of a few elements
+/// are kept in lanes and then added up together.
 template <typename T>
 EK_SIMD void element_gradients(const LayerNormBackwardArgs<T>& a, const Vec<T>* rest, std::int64_t begin,
                                std::int64_t end) {
+  constexpr int kTogether = 8, kParts = Doubles<T>::kParts;
   const std::int64_t blocks = lane_blocks<T>(a.N), rows = a.M / a.N;
-  for (std::int64_t d = begin; d < end; ++d) {
-    Doubles<T> dgamma, dbeta;
-    double last_dgamma = 0, last_dbeta = 0;
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const std::int64_t count = std::min<std::int64_t>(kLanes<T>, a.N - block * kLanes<T>);
-      for (std::int64_t i = block * rows; i < (block + 1) * rows; ++i) {
-        const Vec<T> dy = as_lanes(a.dy)[i * a.D + d], x = as_lanes(a.x)[i * a.D + d];
-        const Vec<T> centred = (x - as_lanes(a.mean)[i]) - rest[i];
-        const Doubles<T> along(dy * (centred * as_lanes(a.rstd)[i]));
-        if (count == kLanes<T>) {
-          dgamma += along;
-          dbeta += Doubles<T>(dy);
-        } else {
-          last_dgamma += along.total(count);
-          last_dbeta += Doubles<T>(dy).total(count);
+  const std::int64_t last = a.N - (blocks - 1) * kLanes<T>;  // images of the last block
+  for (std::int64_t first = begin; first < end; first += kTogether) {
+    const std::int64_t n = std::min<std::int64_t>(kTogether, end - first);
+    Vec<double> lanes[2][kTogether * kParts] = {};  // of dgamma, of dbeta
+    for (std::int64_t k = 0; k < n; ++k) {
+      Doubles<T> dgamma, dbeta;
+      for (std::int64_t i = 0; i < blocks * rows; ++i) {
+        Vec<T> dy = as_lanes(a.dy)[i * a.D + first + k];
+        const Vec<T> centred = (as_lanes(a.x)[i * a.D + first + k] - as_lanes(a.mean)[i]) - rest[i];
+        Vec<T> along = dy * (centred * as_lanes(a.rstd)[i]);
+        if (last < kLanes<T> && i >= (blocks - 1) * rows) {
+          along = first_lanes<T>(along, last);
+          dy = first_lanes<T>(dy, last);
         }
+        dgamma += Doubles<T>(along);
+        dbeta += Doubles<T>(dy);
+      }
+      for (int part = 0; part < kParts; ++part) {
+        lanes[0][k * kParts + part] = dgamma.part[part];
+        lanes[1][k * kParts + part] = dbeta.part[part];
       }
     }
-    if (a.dgamma != nullptr) a.dgamma[d] = static_cast<T>(dgamma.total(kLanes<T>) + last_dgamma);
-    if (a.dbeta != nullptr) a.dbeta[d] = static_cast<T>(dbeta.total(kLanes<T>) + last_dbeta);
+    for (int which = 0; which < 2; ++which) {
+      T* out = which == 0 ? a.dgamma : a.dbeta;
+      double sums[kTogether * kParts];
+      sums_of_lanes<kTogether * kParts, double>(sums, lanes[which], kLanes<double>);
+      for (std::int64_t k = 0; out != nullptr && k < n; ++k) {
+        double total = 0;
+        for (int part = 0; part < kParts; ++part) total += sums[k * kParts + part];
+        out[first + k] = static_cast<T>(total);
+      }
+    }
   }
 }
 

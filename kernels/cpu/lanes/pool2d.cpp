@@ -23,25 +23,6 @@ EK_INLINE void take_maximum(T* __restrict largest, T* __restrict at, const T* __
   }
 }
 
-/// The maximum of a whole window of 2 x 2, which the network has, in registers.
-template <typename T>
-EK_INLINE void take_four(T* __restrict y, T* __restrict taps, const T* __restrict top,
-                         const T* __restrict bottom) {
-  constexpr int L = kLanes<T>;
-  EK_LANE_LOOP
-  for (int l = 0; l < L; ++l) {
-    const T value[3] = {top[L + l], bottom[l], bottom[L + l]};
-    T largest = top[l], at = T(0);
-    for (int k = 0; k < 3; ++k) {
-      const bool wins = !(value[k] <= largest) & (largest == largest);
-      largest = wins ? value[k] : largest;
-      at = wins ? static_cast<T>(k + 1) : at;
-    }
-    y[l] = largest;
-    taps[l] = at;
-  }
-}
-
 /// One plane of y and of the taps.
 template <typename T>
 EK_SIMD void max_plane(T* y, T* taps, const T* x, const Pool2dSizes& s) {
@@ -49,11 +30,6 @@ EK_SIMD void max_plane(T* y, T* taps, const T* x, const Pool2dSizes& s) {
   for (std::int64_t p = 0; p < s.P; ++p) {
     for (std::int64_t q = 0; q < s.Q; ++q, y += L, taps += L) {
       const Window w(s, p, q);
-      if (s.R == 2 && s.S == 2 && w.whole()) {
-        const T* top = x + (w.h0 * s.W + w.w0) * L;
-        take_four(y, taps, top, top + s.W * L);
-        continue;
-      }
       std::memcpy(y, x + (w.h0 * s.W + w.w0) * L, L * sizeof(T));
       const T first = static_cast<T>(w.tap(w.h0, w.w0));
       for (int l = 0; l < L; ++l) taps[l] = first;
