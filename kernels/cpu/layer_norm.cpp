@@ -143,7 +143,7 @@ void backward_of_long_rows(const LayerNormBackwardArgs<T>& a) {
   parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
     row_terms(terms + m, a.dy + m * a.D, a.x + m * a.D, a.gamma, a.D, a.mean[m], a.rstd[m]);
   });
-  const std::int64_t strips = (a.D + kColumns - 1) / kColumns;
+  const std::int64_t strips = std::max<std::int64_t>(1, (a.D + kColumns - 1) / kColumns);
   const Partial partial =
       partial_sums(std::max<std::int64_t>(1, std::min(kTasks / strips, a.M / kRows)), a.D);
   parallel_for(partial.chunks * strips, 8 * a.D / strips * a.M / partial.chunks, [&](std::int64_t i) {
