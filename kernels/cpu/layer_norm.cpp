@@ -1,9 +1,10 @@
 #include "kernels/layer_norm.h"
 
 #include <algorithm>
-#include <vector>
 
+#include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lanes/ops.h"
+#include "kernels/cpu/lanes/statistics.h"
 #include "kernels/cpu/norm_common.h"
 #include "kernels/cpu/parallel.h"
 
@@ -28,31 +29,250 @@ EK_SIMD void normalize_row(T* y, T* mean, T* rstd, const T* x, const T* gamma, c
   }
 }
 
-/// One row of dx, with g = gamma dy. Returns what rounding took from the row's mean.
+/// What a row of length D needs to give its gradients, besides its mean and rstd:
+/// dx = rstd (g - (x - mean) along - offset), with g = gamma dy.
 template <typename T>
-EK_SIMD double row_input_gradient(T* dx, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean,
-                                  T rstd) {
-  const double count = static_cast<double>(D);
-  const auto g = [=](std::int64_t d) { return gamma != nullptr ? dy[d] * gamma[d] : dy[d]; };
-  const GradientSums sums{
-      lane_sum(D, [=](std::int64_t d) { return static_cast<double>(g(d)); }),
-      lane_sum(D, [=](std::int64_t d) { return static_cast<double>(g(d) * (x[d] - mean)); }),
-      lane_sum(D, [=](std::int64_t d) { return static_cast<double>(x[d] - mean); })};
-  const double rest = sums.rest(count);
-  if (dx == nullptr) return rest;
-  const SplitMean<T> split(mean, rest);
-  const T offset = static_cast<T>(sums.dy / count);
-  const T along = static_cast<T>(sums.dy_xhat(rest, rstd) / count) * rstd;
-  for (std::int64_t d = 0; d < D; ++d) dx[d] = rstd * (g(d) - split.centre(x[d]) * along - offset);
-  return rest;
+struct RowTerms {
+  T rest, along, offset;  // rest: what rounding took from the mean
+};
+
+/// The sums over a row, of blocks that stay in the first cache while they are read three times.
+template <typename T>
+EK_SIMD void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean,
+                       T rstd) {
+  constexpr std::int64_t kBlock = 2048;
+  GradientSums sums;
+  for (std::int64_t begin = 0; begin < D; begin += kBlock) {
+    const std::int64_t n = std::min(D - begin, kBlock);
+    if (gamma == nullptr) {
+      sums.add(gradient_sums(dy + begin, x + begin, n, mean));
+    } else {
+      T g[kBlock];
+      for (std::int64_t d = 0; d < n; ++d) g[d] = dy[begin + d] * gamma[begin + d];
+      sums.add(gradient_sums(static_cast<const T*>(g), x + begin, n, mean));
+    }
+  }
+  const double count = static_cast<double>(D), rest = sums.rest(count);
+  *terms = {static_cast<T>(rest), static_cast<T>(sums.dy_xhat(rest, rstd) / count) * rstd,
+            static_cast<T>(sums.dy / count)};
 }
 
-/// dgamma += dy xhat and dbeta += dy for one row.
+/// Columns [begin, end) of rows [first, last): dx, and the sums over these rows of dy xhat and dy. Null
+/// outputs are skipped. Each output has its own loop, so that its bits do not depend on the others.
 template <typename T>
-EK_SIMD void add_row_gradients(double* dgamma, double* dbeta, const T* dy, const T* x, std::int64_t D,
-                               SplitMean<T> mean, T rstd) {
-  for (std::int64_t d = 0; d < D; ++d) dgamma[d] += static_cast<double>(dy[d] * (mean.centre(x[d]) * rstd));
-  for (std::int64_t d = 0; d < D; ++d) dbeta[d] += static_cast<double>(dy[d]);
+EK_SIMD void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* dbeta,
+                             const RowTerms<T>* terms, std::int64_t first, std::int64_t last,
+                             std::int64_t begin, std::int64_t end) {
+  const std::int64_t n = end - begin;
+  if (dgamma != nullptr) std::fill_n(dgamma, n, 0.0);
+  if (dbeta != nullptr) std::fill_n(dbeta, n, 0.0);
+  for (std::int64_t m = first; m < last; ++m) {
+    const T *x = a.x + m * a.D + begin, *dy = a.dy + m * a.D + begin;
+    const T rstd = a.rstd[m], along = terms[m].along, offset = terms[m].offset;
+    const SplitMean<T> mean(a.mean[m], static_cast<double>(terms[m].rest));
+    if (dgamma != nullptr) {
+      for (std::int64_t d = 0; d < n; ++d)
+        dgamma[d] += static_cast<double>(dy[d] * (mean.centre(x[d]) * rstd));
+    }
+    if (dbeta != nullptr) {
+      for (std::int64_t d = 0; d < n; ++d) dbeta[d] += static_cast<double>(dy[d]);
+    }
+    if (a.dx == nullptr) continue;
+    T* dx = a.dx + m * a.D + begin;
+    if (a.gamma != nullptr) {
+      const T* gamma = a.gamma + begin;
+      for (std::int64_t d = 0; d < n; ++d)
+        dx[d] = rstd * (dy[d] * gamma[d] - mean.centre(x[d]) * along - offset);
+    } else {
+      for (std::int64_t d = 0; d < n; ++d) dx[d] = rstd * (dy[d] - mean.centre(x[d]) * along - offset);
+    }
+  }
+}
+
+/// Adds the first of `chunks` arrays of partial sums, 2 D apart, and the others in order; columns
+/// [begin, end) of the result.
+template <typename T>
+EK_SIMD void add_chunks(T* total, double* partial, std::int64_t D, std::int64_t chunks, std::int64_t begin,
+                        std::int64_t end) {
+  for (std::int64_t k = 1; k < chunks; ++k) {
+    for (std::int64_t d = begin; d < end; ++d) partial[d] += partial[k * 2 * D + d];
+  }
+  for (std::int64_t d = begin; d < end; ++d) total[d] = static_cast<T>(partial[d]);
+}
+
+/// Partial sums of the parameters' gradients: [chunks][dgamma, dbeta][D]. The chunks of rows depend on the
+/// shape alone, so that the order of additions does not depend on the threads.
+struct Partial {
+  double* sums;
+  std::int64_t chunks, D;
+
+  template <typename T>
+  double* dgamma(const LayerNormBackwardArgs<T>& a, std::int64_t chunk) const {
+    return a.dgamma != nullptr ? sums + chunk * 2 * D : nullptr;
+  }
+  template <typename T>
+  double* dbeta(const LayerNormBackwardArgs<T>& a, std::int64_t chunk) const {
+    return a.dbeta != nullptr ? sums + (chunk * 2 + 1) * D : nullptr;
+  }
+  template <typename T>
+  void add_up(const LayerNormBackwardArgs<T>& a) const {
+    constexpr std::int64_t kColumns = 1024;
+    if (a.dgamma == nullptr && a.dbeta == nullptr) return;
+    parallel_for((D + kColumns - 1) / kColumns, 2 * chunks * kColumns, [&](std::int64_t i) {
+      const std::int64_t begin = i * kColumns, end = std::min(D, begin + kColumns);
+      if (a.dgamma != nullptr) add_chunks(a.dgamma, dgamma(a, 0), D, chunks, begin, end);
+      if (a.dbeta != nullptr) add_chunks(a.dbeta, dbeta(a, 0), D, chunks, begin, end);
+    });
+  }
+};
+
+inline Partial partial_sums(std::int64_t chunks, std::int64_t D) {
+  static thread_local Scratch<double> scratch;
+  return {scratch.numbers(chunks * 2 * D), chunks, D};
+}
+
+/// A strip of all rows, or of a chunk of them where there are few strips: x and dy are read once for the
+/// sums over rows and once more for all gradients.
+template <typename T>
+void backward_of_long_rows(const LayerNormBackwardArgs<T>& a) {
+  constexpr std::int64_t kColumns = 1024;  // of a strip: its f64 sums stay in the first cache
+  constexpr std::int64_t kTasks = 32;      // at least, where each has kRows
+  constexpr std::int64_t kRows = 16;       // of a chunk, at least
+  static thread_local Scratch<T> scratch;
+  auto* terms = reinterpret_cast<RowTerms<T>*>(scratch.numbers(3 * a.M));
+  parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
+    row_terms(terms + m, a.dy + m * a.D, a.x + m * a.D, a.gamma, a.D, a.mean[m], a.rstd[m]);
+  });
+  const std::int64_t strips = std::max<std::int64_t>(1, (a.D + kColumns - 1) / kColumns);
+  const Partial partial =
+      partial_sums(std::max<std::int64_t>(1, std::min(kTasks / strips, a.M / kRows)), a.D);
+  parallel_for(partial.chunks * strips, 8 * a.D / strips * a.M / partial.chunks, [&](std::int64_t i) {
+    const std::int64_t k = i / strips, begin = i % strips * kColumns;
+    double *dgamma = partial.dgamma(a, k), *dbeta = partial.dbeta(a, k);
+    strip_gradients(a, dgamma != nullptr ? dgamma + begin : nullptr,
+                    dbeta != nullptr ? dbeta + begin : nullptr, terms, k * a.M / partial.chunks,
+                    (k + 1) * a.M / partial.chunks, begin, std::min(a.D, begin + kColumns));
+  });
+  partial.add_up(a);
+}
+
+/// Rows that are worked on as if they were images of MemoryFormat::lanes, kLanes<T> at a time. Where they are
+/// short and enough to fill the lanes that takes less time than lane_sum, the more so if its blocks of 16
+/// leave a rest.
+template <typename T>
+bool has_short_rows(std::int64_t M, std::int64_t D) {
+  return D <= (D % 16 == 0 ? 64 : 144) && 2 * M >= kLanes<T>;
+}
+
+/// Calls convert(first, n) for ranges that cover the D elements of a row; where D allows, they have whole
+/// tiles of a transposition, the last one overlapping.
+template <typename T, typename F>
+void for_tiles(std::int64_t D, F convert) {
+  constexpr std::int64_t tile = kLanes<T> / 2;
+  const std::int64_t whole = D / tile * tile;
+  convert(0, whole > 0 ? whole : D);
+  if (whole > 0 && whole < D) convert(D - tile, tile);
+}
+
+/// Asks for the next rows as well: the order of a transposition hides from the processor that they follow.
+template <typename T>
+void rows_to_lanes(Vec<T>* lanes, const T* x, std::int64_t D, std::int64_t count) {
+  for (std::int64_t d = 0; d < count * D; d += kLanes<T>) __builtin_prefetch(x + kLanes<T> * D + d);
+  for_tiles<T>(D, [=](std::int64_t d, std::int64_t n) { to_lanes(lanes + d, x + d, n, D, count); });
+}
+
+template <typename T>
+void rows_from_lanes(T* y, const Vec<T>* lanes, std::int64_t D, std::int64_t count) {
+  for_tiles<T>(D, [=](std::int64_t d, std::int64_t n) { from_lanes(y + d, lanes + d, n, D, count); });
+}
+
+/// Rows m .. m+count-1.
+template <typename T>
+void normalize_short_rows(const LayerNormForwardArgs<T>& a, std::int64_t m, std::int64_t count) {
+  static thread_local Scratch<T> scratch;
+  Vec<T>*mean = scratch.get(2 + a.D), *rstd = mean + 1, *x = mean + 2;
+  rows_to_lanes(x, a.x + m * a.D, a.D, count);
+  LayerNormForwardArgs<T> block = a;
+  block.x = block.y = reinterpret_cast<T*>(x);
+  block.mean = reinterpret_cast<T*>(mean);
+  block.rstd = reinterpret_cast<T*>(rstd);
+  block.M = block.N = kLanes<T>;
+  block.format = MemoryFormat::lanes;
+  lanes::layer_norm_forward(block);
+  rows_from_lanes(a.y + m * a.D, x, a.D, count);
+  std::copy_n(block.mean, count, a.mean + m);
+  std::copy_n(block.rstd, count, a.rstd + m);
+}
+
+/// Adds to dgamma and dbeta those of kLanes<T> rows, each in its lane. Null sums are skipped.
+template <typename T>
+EK_SIMD void add_short_row_gradients(lanes::Doubles<T>* dgamma, lanes::Doubles<T>* dbeta, const Vec<T>* dy,
+                                     const Vec<T>* x, const Vec<T>* saved, const Vec<T>* rstd,
+                                     std::int64_t D) {
+  using lanes::Doubles;
+  if (dgamma != nullptr) {
+    Doubles<T> left;
+    for (std::int64_t d = 0; d < D; ++d) left += Doubles<T>(x[d] - *saved);
+    const lanes::LaneSplitMean<T> mean(*saved, left / static_cast<double>(D));
+    for (std::int64_t d = 0; d < D; ++d) dgamma[d] += Doubles<T>(dy[d] * (mean.centre(x[d]) * *rstd));
+  }
+  for (std::int64_t d = 0; dbeta != nullptr && d < D; ++d) dbeta[d] += Doubles<T>(dy[d]);
+}
+
+template <typename T>
+EK_SIMD void add_lanes(double* total, const lanes::Doubles<T>* sums, std::int64_t D) {
+  for (std::int64_t d = 0; d < D; ++d) total[d] = sums[d].total(kLanes<T>);
+}
+
+/// Rows first .. last-1: dx, and the sums over them of dy xhat and dy. Null outputs are skipped.
+template <typename T>
+void short_rows_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* dbeta,
+                          std::int64_t first, std::int64_t last) {
+  using lanes::Doubles;
+  static thread_local Scratch<T> scratch;
+  static thread_local Scratch<double> sums_scratch;
+  Vec<T>*mean = scratch.get(2 + 3 * a.D), *rstd = mean + 1, *x = mean + 2, *dy = x + a.D, *dx = dy + a.D;
+  auto* sums = reinterpret_cast<Doubles<T>*>(sums_scratch.get(2 * a.D * Doubles<T>::kParts));
+  if (dgamma != nullptr || dbeta != nullptr) std::fill_n(sums, 2 * a.D, Doubles<T>());
+  LayerNormBackwardArgs<T> block = a;
+  block.dgamma = block.dbeta = nullptr;
+  block.dx = reinterpret_cast<T*>(dx);
+  block.dy = reinterpret_cast<T*>(dy);
+  block.x = reinterpret_cast<T*>(x);
+  block.mean = reinterpret_cast<T*>(mean);
+  block.rstd = reinterpret_cast<T*>(rstd);
+  block.M = block.N = kLanes<T>;
+  block.format = MemoryFormat::lanes;
+  for (std::int64_t m = first; m < last; m += kLanes<T>) {
+    // Lanes without a row are 0 and add nothing.
+    const std::int64_t count = std::min<std::int64_t>(kLanes<T>, last - m);
+    *mean = *rstd = Vec<T>{};
+    std::copy_n(a.mean + m, count, reinterpret_cast<T*>(mean));
+    std::copy_n(a.rstd + m, count, reinterpret_cast<T*>(rstd));
+    rows_to_lanes(x, a.x + m * a.D, a.D, count);
+    rows_to_lanes(dy, a.dy + m * a.D, a.D, count);
+    add_short_row_gradients<T>(dgamma != nullptr ? sums : nullptr, dbeta != nullptr ? sums + a.D : nullptr,
+                               dy, x, mean, rstd, a.D);
+    if (a.dx == nullptr) continue;
+    lanes::layer_norm_backward(block);
+    rows_from_lanes(a.dx + m * a.D, dx, a.D, count);
+  }
+  if (dgamma != nullptr) add_lanes<T>(dgamma, sums, a.D);
+  if (dbeta != nullptr) add_lanes<T>(dbeta, sums + a.D, a.D);
+}
+
+template <typename T>
+void backward_of_short_rows(const LayerNormBackwardArgs<T>& a) {
+  constexpr std::int64_t kChunks = 64;  // at most
+  constexpr std::int64_t kBlocks = 4;   // of lanes in a chunk, at least
+  const std::int64_t blocks = lane_blocks<T>(a.M);
+  const Partial partial = partial_sums(std::clamp<std::int64_t>(blocks / kBlocks, 1, kChunks), a.D);
+  parallel_for(partial.chunks, 10 * a.D * a.M / partial.chunks, [&](std::int64_t k) {
+    short_rows_gradients(a, partial.dgamma(a, k), partial.dbeta(a, k),
+                         k * blocks / partial.chunks * kLanes<T>,
+                         std::min(a.M, (k + 1) * blocks / partial.chunks * kLanes<T>));
+  });
+  partial.add_up(a);
 }
 
 }  // namespace
@@ -60,6 +280,13 @@ EK_SIMD void add_row_gradients(double* dgamma, double* dbeta, const T* dy, const
 template <typename T>
 void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::layer_norm_forward(a);
+  if (has_short_rows<T>(a.M, a.D)) {
+    parallel_for(lane_blocks<T>(a.M), 5 * a.D * kLanes<T>, [&](std::int64_t i) {
+      const std::int64_t m = i * kLanes<T>;
+      normalize_short_rows(a, m, std::min<std::int64_t>(kLanes<T>, a.M - m));
+    });
+    return;
+  }
   parallel_for(a.M, 5 * a.D, [&](std::int64_t m) {
     normalize_row(a.y + m * a.D, a.mean + m, a.rstd + m, a.x + m * a.D, a.gamma, a.beta, a.D, a.eps);
   });
@@ -68,32 +295,8 @@ void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
 template <typename T>
 void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::layer_norm_backward(a);
-  std::vector<double> rest(a.M);
-  parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
-    T* dx = a.dx != nullptr ? a.dx + m * a.D : nullptr;
-    rest[m] = row_input_gradient(dx, a.dy + m * a.D, a.x + m * a.D, a.gamma, a.D, a.mean[m], a.rstd[m]);
-  });
-  if (a.dgamma == nullptr && a.dbeta == nullptr) return;
-  // Two stages, so that the order of additions is fixed: each chunk of rows sums its own, then chunks are
-  // added in order.
-  const std::int64_t chunks = std::min<std::int64_t>(a.M, 16);
-  std::vector<double> partial(chunks * 2 * a.D);
-  parallel_for(chunks, 4 * a.D * (a.M / std::max<std::int64_t>(chunks, 1)), [&](std::int64_t k) {
-    double* dgamma = partial.data() + k * 2 * a.D;
-    for (std::int64_t m = k * a.M / chunks; m < (k + 1) * a.M / chunks; ++m) {
-      add_row_gradients(dgamma, dgamma + a.D, a.dy + m * a.D, a.x + m * a.D, a.D,
-                        SplitMean<T>(a.mean[m], rest[m]), a.rstd[m]);
-    }
-  });
-  parallel_for(a.D, 2 * chunks, [&](std::int64_t d) {
-    double dgamma = 0, dbeta = 0;
-    for (std::int64_t k = 0; k < chunks; ++k) {
-      dgamma += partial[k * 2 * a.D + d];
-      dbeta += partial[k * 2 * a.D + a.D + d];
-    }
-    if (a.dgamma != nullptr) a.dgamma[d] = static_cast<T>(dgamma);
-    if (a.dbeta != nullptr) a.dbeta[d] = static_cast<T>(dbeta);
-  });
+  if (has_short_rows<T>(a.M, a.D)) return backward_of_short_rows(a);
+  backward_of_long_rows(a);
 }
 
 template void layer_norm_forward(const LayerNormForwardArgs<float>&);
