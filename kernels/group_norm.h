@@ -19,6 +19,7 @@ struct GroupNormForwardArgs {
   std::int64_t N, C, S, G;
   double eps;
   MemoryFormat format = MemoryFormat::strided;
+  bool relu = false;  // lanes: x is read as max(x, 0)
 };
 EK_DECLARE_KERNEL(group_norm_forward, GroupNormForwardArgs)
 
@@ -37,6 +38,7 @@ struct GroupNormBackwardArgs {
   const T* gamma;  // or null: 1
   std::int64_t N, C, S, G;
   MemoryFormat format = MemoryFormat::strided;
+  bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
 EK_DECLARE_KERNEL(group_norm_backward, GroupNormBackwardArgs)
 

@@ -33,14 +33,14 @@ Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, cons
                   const Tensor& beta, bool training, double momentum = 0.1, double eps = 1e-5);
 
 /// x [N, C, ...], normalised over groups of C/groups channels and all later axes. gamma, beta: [C] or
-/// undefined.
+/// undefined. relu_first: of relu(x), which in MemoryFormat::lanes costs no pass over memory of its own.
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma = {}, const Tensor& beta = {},
-                  double eps = 1e-5);
+                  double eps = 1e-5, bool relu_first = false);
 
 /// Normalised over the last axes, whose sizes `normalized_shape` repeats; gamma, beta: of that shape, or
-/// undefined.
+/// undefined. relu_first: as for group_norm.
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma = {},
-                  const Tensor& beta = {}, double eps = 1e-5);
+                  const Tensor& beta = {}, double eps = 1e-5, bool relu_first = false);
 
 /// x [N, C, ...], normalised over C at each pixel (ConvNeXt's LayerNorm2d). gamma, beta: [C] or undefined.
 Tensor layer_norm2d(const Tensor& x, const Tensor& gamma = {}, const Tensor& beta = {}, double eps = 1e-5);

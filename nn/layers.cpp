@@ -63,6 +63,10 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions opt
 
 Tensor GroupNorm::forward(const Tensor& x) { return group_norm(x, groups_, weight_, bias_, eps_); }
 
+Tensor GroupNorm::forward_after_relu(const Tensor& x) {
+  return group_norm(x, groups_, weight_, bias_, eps_, /*relu_first=*/true);
+}
+
 LayerNorm::LayerNorm(Shape normalized_shape, NormOptions options)
     : normalized_shape_(normalized_shape), eps_(options.eps) {
   EK_CHECK(normalized_shape.rank() >= 1 && normalized_shape.numel() >= 1,
@@ -71,6 +75,10 @@ LayerNorm::LayerNorm(Shape normalized_shape, NormOptions options)
 }
 
 Tensor LayerNorm::forward(const Tensor& x) { return layer_norm(x, normalized_shape_, weight_, bias_, eps_); }
+
+Tensor LayerNorm::forward_after_relu(const Tensor& x) {
+  return layer_norm(x, normalized_shape_, weight_, bias_, eps_, /*relu_first=*/true);
+}
 
 LayerNorm2d::LayerNorm2d(std::int64_t channels, NormOptions options) : eps_(options.eps) {
   EK_CHECK(channels >= 1, "LayerNorm2d: {} channels; at least 1 is needed", channels);

@@ -62,6 +62,7 @@ class GroupNorm : public Module {
  public:
   GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
+  Tensor forward_after_relu(const Tensor& x) override;
 
  private:
   Tensor weight_, bias_;
@@ -74,6 +75,7 @@ class LayerNorm : public Module {
  public:
   explicit LayerNorm(Shape normalized_shape, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
+  Tensor forward_after_relu(const Tensor& x) override;
 
  private:
   Tensor weight_, bias_;

@@ -4,8 +4,11 @@
 #include <map>
 
 #include "core/autograd.h"
+#include "nn/layers.h"
 
 namespace evenkeel::nn {
+
+Tensor Module::forward_after_relu(const Tensor& x) { return forward(relu(x)); }
 
 Tensor Module::register_parameter(std::string name, Tensor value) {
   value.requires_grad_();
@@ -96,8 +99,13 @@ void Module::zero_grad() {
 
 Tensor Sequential::forward(const Tensor& x) {
   Tensor y = x;
-  for (const auto& [name, child] : children()) y = child->forward(y);
-  return y;
+  bool after_relu = false;
+  for (const auto& [name, child] : children()) {
+    const bool is_relu = dynamic_cast<const ReLU*>(child.get()) != nullptr;
+    if (!is_relu) y = after_relu ? child->forward_after_relu(y) : child->forward(y);
+    after_relu = is_relu;
+  }
+  return after_relu ? relu(y) : y;
 }
 
 }  // namespace evenkeel::nn

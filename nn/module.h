@@ -19,6 +19,8 @@ class Module {
  public:
   virtual ~Module() = default;
   virtual Tensor forward(const Tensor& x) = 0;
+  /// forward(relu(x)); modules that need no pass over memory for the relu override it.
+  virtual Tensor forward_after_relu(const Tensor& x);
   Tensor operator()(const Tensor& x) { return forward(x); }
 
   /// The learnable tensors of this module and its children, and their names.
@@ -56,7 +58,7 @@ class Module {
   bool training_ = true;
 };
 
-/// Runs modules one after another; children are named "0", "1", ...
+/// Runs modules one after another, a ReLU together with what follows it; children are named "0", "1", ...
 class Sequential : public Module {
  public:
   Sequential() = default;

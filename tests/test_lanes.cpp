@@ -1,5 +1,6 @@
 // MemoryFormat::lanes: the format itself, what keeps it, and what goes back to strided. That each op computes
 // the same in it is checked in the op's own test.
+#include <limits>
 #include <numeric>
 
 #include "compare.h"
@@ -168,6 +169,48 @@ TEST_CASE("dropout and rotation give the same bits in both formats") {
       const Tensor y = rotate_normalize(images, index, by, 0.1, 0.3, kInLanes);
       CHECK(y.format() == kInLanes);
       CHECK(same_bits(y, rotate_normalize(images, index, by, 0.1, 0.3)));
+    }
+  }
+}
+
+TEST_CASE("a norm after a relu gives the bits of the two ops, as one or not") {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  for (DType dtype : {DType::f32, DType::f64}) {
+    for (const bool with_nan : {false, true}) {
+      INFO(name_of(dtype) << ", NaN " << with_nan);
+      const Tensor values = Random().normal({19, 4, 6, 7}, {dtype});
+      if (with_nan) {
+        values.detach().slice(0, 3, 4).slice(1, 1, 2).fill_(nan);
+        values.detach().slice(0, 17, 18).slice(1, 1, 2).fill_(-inf);
+      }
+      const Tensor dy = Random(2).normal({19, 4, 6, 7}, {dtype});
+      const auto run = [&](MemoryFormat format, auto op) {
+        Tensor x = values.to(format).detach().clone().requires_grad_();
+        Tensor gamma = leaf(Random(3).uniform({4}, {dtype}, 0.5, 2)), beta = leaf(Random(4).normal({4}, {dtype}));
+        Tensor g3 = leaf(Random(5).uniform({4, 6, 7}, {dtype}, 0.5, 2));
+        const Tensor y = op(x, gamma, beta, g3);
+        y.backward(dy);
+        return std::vector{y, x.grad(), gamma.grad().defined() ? gamma.grad() : g3.grad()};
+      };
+      for (const auto format : {kInLanes, kStrided}) {
+        const auto two = run(format, [](const Tensor& x, const Tensor& g, const Tensor& b, const Tensor&) {
+          return group_norm(relu(x), 2, g, b);
+        });
+        const auto one = run(format, [](const Tensor& x, const Tensor& g, const Tensor& b, const Tensor&) {
+          return group_norm(x, 2, g, b, 1e-5, true);
+        });
+        const auto layer_two = run(format, [](const Tensor& x, const Tensor&, const Tensor&, const Tensor& g) {
+          return layer_norm(relu(x), {4, 6, 7}, g);
+        });
+        const auto layer_one = run(format, [](const Tensor& x, const Tensor&, const Tensor&, const Tensor& g) {
+          return layer_norm(x, {4, 6, 7}, g, {}, 1e-5, true);
+        });
+        for (std::size_t i = 0; i < 3; ++i) {
+          INFO("tensor " << i << ", " << name_of(format));
+          CHECK(same_bits(one[i], two[i]));
+          CHECK(same_bits(layer_one[i], layer_two[i]));
+        }
+      }
     }
   }
 }

@@ -16,6 +16,7 @@
 #  define EK_SIMD
 #endif
 #define EK_INLINE inline __attribute__((always_inline))
+#define EK_INLINE_LAMBDA __attribute__((always_inline))
 // Before a loop over the lanes of a vector that compares: in EK_SIMD functions, comparisons of Vec are split
 // into lanes before the instruction set is known; a loop is not, unless it is unrolled first.
 #define EK_LANE_LOOP _Pragma("GCC unroll 1")

@@ -123,7 +123,9 @@ Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, 
 
 }  // namespace
 
-Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta, double eps) {
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta, double eps,
+                  bool relu_first) {
+  if (relu_first && x.format() != MemoryFormat::lanes) return group_norm(relu(x), groups, gamma, beta, eps);
   check_channels("group_norm", x, gamma, beta);
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
   EK_CHECK(groups >= 1 && C % groups == 0, "group_norm: {} groups do not divide the {} channels of x {}",
@@ -131,18 +133,18 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
   return per_image_norm(
       "group_norm", x, gamma, beta, {N, groups}, {C},
       [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
-        const GroupNormForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, groups, eps, like.format()};
+        const GroupNormForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, groups, eps, like.format(), relu_first};
         EK_DISPATCH(like.device(), group_norm_forward, args);
       },
       [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
                       const T* rstd, const T* g) {
-        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, N, C, S, groups, like.format()};
+        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, N, C, S, groups, like.format(), relu_first};
         EK_DISPATCH(like.device(), group_norm_backward, args);
       });
 }
 
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
-                  double eps) {
+                  double eps, bool relu_first) {
   check_same_kind("layer_norm", {&x}, {&gamma, &beta});
   const int kept = x.rank() - normalized_shape.rank();
   EK_CHECK(kept >= 0 && normalized_shape.rank() >= 1 &&
@@ -154,15 +156,17 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   }
   const std::int64_t D = normalized_shape.numel(), M = D > 0 ? x.numel() / D : 0, N = x.size(0);
   const bool by_image = kept > 0 && N > 0;  // no row has elements of two images
+  if (relu_first && !(by_image && x.format() == MemoryFormat::lanes))
+    return layer_norm(relu(x), normalized_shape, gamma, beta, eps);
   return per_image_norm(
       "layer_norm", by_image ? x : x.contiguous(), gamma, beta, by_image ? Shape{N, M / N} : Shape{M}, normalized_shape,
       [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
-        const LayerNormForwardArgs<T> args{y, mean, rstd, data, g, b, M, D, eps, like.format(), N};
+        const LayerNormForwardArgs<T> args{y, mean, rstd, data, g, b, M, D, eps, like.format(), N, relu_first};
         EK_DISPATCH(like.device(), layer_norm_forward, args);
       },
       [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
                       const T* rstd, const T* g) {
-        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, M, D, like.format(), N};
+        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, M, D, like.format(), N, relu_first};
         EK_DISPATCH(like.device(), layer_norm_backward, args);
       });
 }

@@ -15,7 +15,7 @@ EK_SIMD void normalize_group(const GroupNormForwardArgs<T>& a, std::int64_t i) {
   const std::int64_t channels = a.C / a.G, size = channels * a.S;
   const Vec<T>* x = as_lanes(a.x) + i * size;
   Vec<T>* y = as_lanes(a.y) + i * size;
-  const LaneMoments<T> m = lane_moments<T>(x, size);
+  const LaneMoments<T> m = lane_moments<T>(x, size, a.relu);
   const Doubles<T> rstd = (m.variance + Doubles<T>(a.eps)).rsqrt();
   const LaneSplitMean<T> mean(m.mean);
   as_lanes(a.mean)[i] = mean.high;
@@ -24,7 +24,11 @@ EK_SIMD void normalize_group(const GroupNormForwardArgs<T>& a, std::int64_t i) {
     const std::int64_t c = i % a.G * channels + k;
     const Vec<T> scale = (a.gamma != nullptr ? rstd * static_cast<double>(a.gamma[c]) : rstd).rounded();
     const T shift = a.beta != nullptr ? a.beta[c] : T(0);
-    for (std::int64_t s = k * a.S; s < (k + 1) * a.S; ++s) y[s] = mean.centre(x[s]) * scale + shift;
+    for_each_piece<T>(x + k * a.S, a.S, a.relu,
+                      [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+                        Vec<T>* to = y + k * a.S + first;
+                        for (std::int64_t s = 0; s < n; ++s) to[s] = mean.centre(v[s]) * scale + shift;
+                      });
   }
 }
 
@@ -45,7 +49,13 @@ EK_SIMD void group_gradient(const GroupNormBackwardArgs<T>& a, AffineGradients* 
       scratch.get(channels * static_cast<std::int64_t>(sizeof(LaneGradientSums<T>) / sizeof(Vec<T>))));
   for (std::int64_t k = 0; k < channels; ++k) {
     LaneGradientSums<T> sums;
-    for (std::int64_t s = k * a.S; s < (k + 1) * a.S; ++s) sums.add(dy[s], x[s] - saved);
+    for_each_piece<T>(x + k * a.S, a.S, a.relu,
+                      [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+                        LaneGradientSums<T> total = sums;
+                        const Vec<T>* g = dy + k * a.S + first;
+                        for (std::int64_t s = 0; s < n; ++s) total.add(g[s], v[s] - saved);
+                        sums = total;
+                      });
     group.add(sums, gamma(k));
     planes[k] = sums;
   }
@@ -60,8 +70,13 @@ EK_SIMD void group_gradient(const GroupNormBackwardArgs<T>& a, AffineGradients* 
   const Vec<T> offset = (rstd * group.dy / static_cast<double>(size)).rounded();
   for (std::int64_t k = 0; k < channels; ++k) {
     const Vec<T> scale = (rstd * gamma(k)).rounded();
-    for (std::int64_t s = k * a.S; s < (k + 1) * a.S; ++s)
-      dx[s] = scale * dy[s] - mean.centre(x[s]) * along - offset;
+    for_each_piece<T>(x + k * a.S, a.S, a.relu,
+                      [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+                        const std::int64_t at = k * a.S + first;
+                        for (std::int64_t s = 0; s < n; ++s)
+                          dx[at + s] = scale * dy[at + s] - mean.centre(v[s]) * along - offset;
+                        if (a.relu) relu_gradient<T>(dx + at, x + at, n);
+                      });
   }
 }
 

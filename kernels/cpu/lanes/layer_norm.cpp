@@ -14,15 +14,18 @@ template <typename T>
 EK_SIMD void normalize_row(const LayerNormForwardArgs<T>& a, std::int64_t i) {
   const Vec<T>* x = as_lanes(a.x) + i * a.D;
   Vec<T>* y = as_lanes(a.y) + i * a.D;
-  const LaneMoments<T> m = lane_moments<T>(x, a.D);
+  const LaneMoments<T> m = lane_moments<T>(x, a.D, a.relu);
   const LaneSplitMean<T> mean(m.mean);
   const Vec<T> scale = (m.variance + Doubles<T>(a.eps)).rsqrt().rounded();
   as_lanes(a.mean)[i] = mean.high;
   as_lanes(a.rstd)[i] = scale;
-  for (std::int64_t d = 0; d < a.D; ++d) {
-    const T gamma = a.gamma != nullptr ? a.gamma[d] : T(1), beta = a.beta != nullptr ? a.beta[d] : T(0);
-    y[d] = mean.centre(x[d]) * scale * gamma + beta;
-  }
+  for_each_piece<T>(x, a.D, a.relu, [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+    for (std::int64_t d = 0; d < n; ++d) {
+      const T gamma = a.gamma != nullptr ? a.gamma[first + d] : T(1);
+      const T beta = a.beta != nullptr ? a.beta[first + d] : T(0);
+      y[first + d] = mean.centre(v[d]) * scale * gamma + beta;
+    }
+  });
 }
 
 /// dx of row `i`, with g = gamma dy, and in `rest` what rounding took from the means.
@@ -32,9 +35,14 @@ EK_SIMD void row_input_gradient(const LayerNormBackwardArgs<T>& a, Vec<T>* rest,
   const Vec<T> saved = as_lanes(a.mean)[i], rstd = as_lanes(a.rstd)[i];
   const double count = static_cast<double>(a.D);
   LaneGradientSums<T> sums;
-  for (std::int64_t d = 0; d < a.D; ++d) {
-    sums.add(a.gamma != nullptr ? dy[d] * a.gamma[d] : dy[d], x[d] - saved);
-  }
+  for_each_piece<T>(x, a.D, a.relu, [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+    LaneGradientSums<T> total = sums;
+    for (std::int64_t d = 0; d < n; ++d) {
+      const Vec<T> g = dy[first + d];
+      total.add(a.gamma != nullptr ? g * a.gamma[first + d] : g, v[d] - saved);
+    }
+    sums = total;
+  });
   const Doubles<T> left = sums.x / count;
   rest[i] = left.rounded();
   if (a.dx == nullptr) return;
@@ -42,10 +50,13 @@ EK_SIMD void row_input_gradient(const LayerNormBackwardArgs<T>& a, Vec<T>* rest,
   const LaneSplitMean<T> mean(saved, left);
   const Vec<T> offset = (sums.dy / count).rounded();
   const Vec<T> along = (sums.dy_xhat(left, Doubles<T>(rstd)) / count).rounded() * rstd;
-  for (std::int64_t d = 0; d < a.D; ++d) {
-    const Vec<T> g = a.gamma != nullptr ? dy[d] * a.gamma[d] : dy[d];
-    dx[d] = rstd * (g - mean.centre(x[d]) * along - offset);
-  }
+  for_each_piece<T>(x, a.D, a.relu, [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+    for (std::int64_t d = 0; d < n; ++d) {
+      const Vec<T> g = a.gamma != nullptr ? dy[first + d] * a.gamma[first + d] : dy[first + d];
+      dx[first + d] = rstd * (g - mean.centre(v[d]) * along - offset);
+    }
+    if (a.relu) relu_gradient<T>(dx + first, x + first, n);
+  });
 }
 
 /// v with 0 in all lanes but the first `count`.
@@ -53,6 +64,18 @@ template <typename T>
 EK_INLINE Vec<T> first_lanes(const Vec<T>& v, std::int64_t count) {
   T lane[kLanes<T>] = {};
   std::memcpy(lane, &v, static_cast<std::size_t>(count) * sizeof(T));
+  Vec<T> y;
+  std::memcpy(&y, lane, sizeof y);
+  return y;
+}
+
+/// max(x, 0).
+template <typename T>
+EK_INLINE Vec<T> rectified(const Vec<T>* x) {
+  T lane[kLanes<T>];
+  const T* from = reinterpret_cast<const T*>(x);
+  EK_LANE_LOOP
+  for (int l = 0; l < kLanes<T>; ++l) lane[l] = from[l] < 0 ? T(0) : from[l];
   Vec<T> y;
   std::memcpy(&y, lane, sizeof y);
   return y;
@@ -73,7 +96,9 @@ EK_SIMD void element_gradients(const LayerNormBackwardArgs<T>& a, const Vec<T>* 
       Doubles<T> dgamma, dbeta;
       for (std::int64_t i = 0; i < blocks * rows; ++i) {
         Vec<T> dy = as_lanes(a.dy)[i * a.D + first + k];
-        const Vec<T> centred = (as_lanes(a.x)[i * a.D + first + k] - as_lanes(a.mean)[i]) - rest[i];
+        const Vec<T>* at = as_lanes(a.x) + i * a.D + first + k;
+        const Vec<T> x = a.relu ? rectified<T>(at) : *at;
+        const Vec<T> centred = (x - as_lanes(a.mean)[i]) - rest[i];
         Vec<T> along = dy * (centred * as_lanes(a.rstd)[i]);
         if (last < kLanes<T> && i >= (blocks - 1) * rows) {
           along = first_lanes<T>(along, last);

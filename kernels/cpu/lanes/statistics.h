@@ -74,24 +74,59 @@ struct Doubles {
   }
 };
 
+/// Calls f(vectors, index of the first, count) for pieces of n vectors x, as they are or as max(x, 0). In
+/// pieces and not vector by vector, as the compiler has good code for comparisons in flat loops only.
+template <typename T, typename F>
+EK_INLINE void for_each_piece(const Vec<T>* x, std::int64_t n, bool relu, F f) {
+  constexpr std::int64_t kPiece = 32;
+  alignas(64) T rectified[kPiece * kLanes<T>];
+  for (std::int64_t first = 0; first < n; first += kPiece) {
+    const std::int64_t count = std::min(kPiece, n - first);
+    if (relu) {
+      const T* from = reinterpret_cast<const T*>(x + first);
+      for (std::int64_t i = 0; i < count * kLanes<T>; ++i) rectified[i] = from[i] < 0 ? T(0) : from[i];
+      f(as_lanes<T>(static_cast<const T*>(rectified)), first, count);
+    } else {
+      f(x + first, first, count);
+    }
+  }
+}
+
+/// Takes the gradient of max(x, 0) to that of x, in place.
+template <typename T>
+EK_INLINE void relu_gradient(Vec<T>* dx, const Vec<T>* x, std::int64_t n) {
+  T* to = reinterpret_cast<T*>(dx);
+  const T* from = reinterpret_cast<const T*>(x);
+  for (std::int64_t i = 0; i < n * kLanes<T>; ++i) to[i] = from[i] > 0 ? to[i] : T(0);
+}
+
 /// Mean and biased variance of each image.
 template <typename T>
 struct LaneMoments {
   Doubles<T> mean, variance;
 };
 
-/// Of n vectors: moments() of norm_common.h, for each lane.
+/// Of n vectors x, or max(x, 0): moments() of norm_common.h, for each lane.
 template <typename T>
-EK_INLINE LaneMoments<T> lane_moments(const Vec<T>* x, std::int64_t n) {
+EK_INLINE LaneMoments<T> lane_moments(const Vec<T>* x, std::int64_t n, bool relu) {
   const double count = static_cast<double>(n);
   Doubles<T> sum, rest, squares;
-  for (std::int64_t i = 0; i < n; ++i) sum += Doubles<T>(x[i]);
+  for_each_piece<T>(x, n, relu, [&](const Vec<T>* v, std::int64_t, std::int64_t m) EK_INLINE_LAMBDA {
+    Doubles<T> total = sum;
+    for (std::int64_t i = 0; i < m; ++i) total += Doubles<T>(v[i]);
+    sum = total;
+  });
   const Doubles<T> mean = sum / count;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const Doubles<T> d = Doubles<T>(x[i]) - mean;
-    rest += d;
-    squares += d * d;
-  }
+  for_each_piece<T>(x, n, relu, [&](const Vec<T>* v, std::int64_t, std::int64_t m) EK_INLINE_LAMBDA {
+    Doubles<T> distance = rest, square = squares;
+    for (std::int64_t i = 0; i < m; ++i) {
+      const Doubles<T> d = Doubles<T>(v[i]) - mean;
+      distance += d;
+      square += d * d;
+    }
+    rest = distance;
+    squares = square;
+  });
   rest = rest / count;
   return {mean + rest, squares / count - rest * rest};
 }
