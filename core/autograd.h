@@ -44,7 +44,7 @@ struct Node {
 /// What autograd keeps for a tensor that requires a gradient: a leaf's gradient, or the op that made it.
 struct Variable {
   Tensor grad;
-  std::shared_ptr<Node> node;  // null for a leaf
+  std::shared_ptr<Node> node;                   // null for a leaf
   MemoryFormat format = MemoryFormat::strided;  // of the tensor and its gradient
 
   Variable() = default;

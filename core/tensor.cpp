@@ -91,8 +91,8 @@ const char* name_of(MemoryFormat format) { return format == MemoryFormat::lanes 
 
 Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype,
                MemoryFormat format)
-    : impl_(std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, format, nullptr})) {
-}
+    : impl_(
+          std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, format, nullptr})) {}
 
 const Shape& Tensor::strides() const {
   EK_CHECK(format() == MemoryFormat::strided,
@@ -377,9 +377,7 @@ void Tensor::zero_grad() {
 
 void Tensor::backward(const Tensor& gradient) const { autograd::backward(*this, gradient); }
 
-Tensor Tensor::detach() const {
-  return {storage(), offset(), shape(), impl().strides, dtype(), format()};
-}
+Tensor Tensor::detach() const { return {storage(), offset(), shape(), impl().strides, dtype(), format()}; }
 
 // --- factories
 // -----------------------------------------------------------------------------------------------------

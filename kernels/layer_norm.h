@@ -18,7 +18,7 @@ struct LayerNormForwardArgs {
   double eps;
   MemoryFormat format = MemoryFormat::strided;
   std::int64_t N = 0;  // lanes: the images that the rows belong to, M/N each; mean and rstd are [N, M/N]
-  bool relu = false;  // lanes: x is read as max(x, 0)
+  bool relu = false;   // lanes: x is read as max(x, 0)
 };
 EK_DECLARE_KERNEL(layer_norm_forward, LayerNormForwardArgs)
 
@@ -38,7 +38,7 @@ struct LayerNormBackwardArgs {
   std::int64_t M, D;
   MemoryFormat format = MemoryFormat::strided;
   std::int64_t N = 0;  // lanes: the images that the rows belong to, M/N each; mean and rstd are [N, M/N]
-  bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that
+  bool relu = false;   // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
 EK_DECLARE_KERNEL(layer_norm_backward, LayerNormBackwardArgs)
 

@@ -25,7 +25,8 @@ struct BatchOptions {
   std::uint64_t epoch = 1;
   double rotate = 0;  ///< each image is rotated by U(-rotate, rotate) degrees
   Device device = Device::cpu();
-  MemoryFormat format = MemoryFormat::strided;  ///< of the images; the CPU convolves those in lanes as they are
+  MemoryFormat format =
+      MemoryFormat::strided;  ///< of the images; the CPU convolves those in lanes as they are
 };
 
 struct Batch {

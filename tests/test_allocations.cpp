@@ -1,5 +1,5 @@
-// A steady training step asks the system for no memory: tensors come out of the caching allocator, kernels keep
-// their scratch. What is left are small objects, of autograd mostly.
+// A steady training step asks the system for no memory: tensors come out of the caching allocator, kernels
+// keep their scratch. What is left are small objects, of autograd mostly.
 #include <atomic>
 #include <cstdlib>
 #include <new>

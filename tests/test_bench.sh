@@ -68,15 +68,16 @@ check "--help has an example" grep -q '^Examples: bench_norms' <("$bench" --help
 "$bench" --list --json list.json > stdout 2> stderr
 check "--list succeeds" test $? = 0
 for op in $ops; do check "... $op" grep -q "^$op  *[a-z_]*  " stdout; done
-check "... the network's nine convolutions and a large one, three directions" test "$(count '^conv2d ' stdout)" = 30
+check "... the network's nine convolutions and a large one, three directions" test "$(count '^conv2d .* nchw ' stdout)" = 30
+check "... and in lanes" test "$(count '^conv2d .* lanes ' stdout)" = 30
 check "... as JSON" grep -q '"least_bytes": ' list.json
 check "... as many rows" test "$(count '"op": ' list.json)" = "$(wc -l < stdout)"
 rows() { "$bench" --list "$@" | wc -l; }
 check "--op" test "$(rows --op relu,dropout)" = "$(grep -Ec '^(relu|dropout) ' stdout)"
-check "--variant of a layout" test "$(rows --variant nchw)" = "$(wc -l < stdout)"
+check "--variant of a layout" test "$(rows --variant lanes)" = "$(count ' lanes ' stdout)"
 check "--variant of an op" test "$(rows --op layer_norm --variant row)" = "$(count '^layer_norm .* row' stdout)"
 check "--dtype" test "$(rows --dtype f32,f64)" = $((2 * $(wc -l < stdout)))
-check "--shape that is listed" test "$(rows --op conv2d --shape 64,4,26,26)" = 3
+check "--shape that is listed" test "$(rows --op conv2d --shape 64,4,26,26)" = 6
 check "--shape that is not" grep -q '^relu *forward .*\[2, 3, 4, 5\]' <("$bench" --list --op relu --shape 2,3,4,5)
 
 # --- tiny rows of all ops -----------------------------------------------------------------------------------------------
@@ -105,9 +106,9 @@ check "--threads" grep -q '^  "threads": 1,' one.json
 
 "$bench" --op batch_norm --shape 1,1,1,1 --repeat 1 --min-time 0 --json failed.json > stdout 2> stderr
 check "a result that is not finite (the unbiased variance of one element): exit code 1" test $? = 1
-check "... says how many rows failed" grep -q '^bench_norms: 2 of 4 rows failed' stderr
+check "... says how many rows failed" grep -q '^bench_norms: 4 of 8 rows failed' stderr
 check "... and why" grep -q '^  FAILED: the error of running_var is nan' stdout
-check "... also in the JSON" test "$(count '^   "ok": false' failed.json)" = 2
+check "... also in the JSON" test "$(count '^   "ok": false' failed.json)" = 4
 
 # --- a peer's file ------------------------------------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ check "... also in the JSON" test "$(count '^   "ok": false' failed.json)" = 2
 if [ -n "$python" ] && "$python" -c 'import torch' > /dev/null 2>&1; then
   "$python" "$source_dir/scripts/peer_torch.py" rows.json --out peer.json --repeat 1 --min-time 0 > stdout 2> stderr
   check "peer_torch.py succeeds" test $? = 0
-  check "... on every row" test "$(count '"warm": ' peer.json)" = "$(count '"op": ' rows.json)"
+  check "... on every row" test "$(count '"warm": ' peer.json)" = "$(count '"layout": "nchw"' rows.json)"
   check "... and refuses another file" test "$("$python" "$source_dir/scripts/peer_torch.py" all.log --out x 2> /dev/null; echo $?)" = 2
 else
   echo "not run: peer_torch.py, there is no torch"

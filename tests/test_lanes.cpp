@@ -65,7 +65,10 @@ TEST_CASE("a tensor in lanes is not mistaken for a strided one") {
   CHECK(mentions(error_of([] { zeros({}).to(kInLanes); }), {"MemoryFormat::lanes", "[]"}));
   for (Device device : devices()) {
     if (device.is_cuda())
-      CHECK(mentions(error_of([&] { empty({16}, {DType::f32, device}, kInLanes); }), {"lanes", device.str()}));
+      CHECK(mentions(error_of([&] {
+                       empty({16}, {DType::f32, device}, kInLanes);
+                     }),
+                     {"lanes", device.str()}));
   }
 }
 
@@ -186,7 +189,8 @@ TEST_CASE("a norm after a relu gives the bits of the two ops, as one or not") {
       const Tensor dy = Random(2).normal({19, 4, 6, 7}, {dtype});
       const auto run = [&](MemoryFormat format, auto op) {
         Tensor x = values.to(format).detach().clone().requires_grad_();
-        Tensor gamma = leaf(Random(3).uniform({4}, {dtype}, 0.5, 2)), beta = leaf(Random(4).normal({4}, {dtype}));
+        Tensor gamma = leaf(Random(3).uniform({4}, {dtype}, 0.5, 2)),
+               beta = leaf(Random(4).normal({4}, {dtype}));
         Tensor g3 = leaf(Random(5).uniform({4, 6, 7}, {dtype}, 0.5, 2));
         const Tensor y = op(x, gamma, beta, g3);
         y.backward(dy);
@@ -199,12 +203,14 @@ TEST_CASE("a norm after a relu gives the bits of the two ops, as one or not") {
         const auto one = run(format, [](const Tensor& x, const Tensor& g, const Tensor& b, const Tensor&) {
           return group_norm(x, 2, g, b, 1e-5, true);
         });
-        const auto layer_two = run(format, [](const Tensor& x, const Tensor&, const Tensor&, const Tensor& g) {
-          return layer_norm(relu(x), {4, 6, 7}, g);
-        });
-        const auto layer_one = run(format, [](const Tensor& x, const Tensor&, const Tensor&, const Tensor& g) {
-          return layer_norm(x, {4, 6, 7}, g, {}, 1e-5, true);
-        });
+        const auto layer_two =
+            run(format, [](const Tensor& x, const Tensor&, const Tensor&, const Tensor& g) {
+              return layer_norm(relu(x), {4, 6, 7}, g);
+            });
+        const auto layer_one =
+            run(format, [](const Tensor& x, const Tensor&, const Tensor&, const Tensor& g) {
+              return layer_norm(x, {4, 6, 7}, g, {}, 1e-5, true);
+            });
         for (std::size_t i = 0; i < 3; ++i) {
           INFO("tensor " << i << ", " << name_of(format));
           CHECK(same_bits(one[i], two[i]));

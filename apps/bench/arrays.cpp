@@ -30,8 +30,9 @@ void round_to(DType dtype, Array& a) {
 }
 
 Tensor place(const Operand& operand, const Array& values, Device device) {
-  return dispatch_any(operand.dtype,
-                      [&]<typename T>() { return from_vector(converted<T>(values), operand.shape, device); });
+  const Tensor strided = dispatch_any(
+      operand.dtype, [&]<typename T>() { return from_vector(converted<T>(values), operand.shape, device); });
+  return strided.to(operand.format);
 }
 
 }  // namespace
@@ -70,8 +71,9 @@ DeviceArrays::DeviceArrays(const std::vector<Operand>& operands, const Values& v
     : device_(device) {
   for (const Operand& operand : operands) {
     if (operand.role == Role::host) continue;
-    const Tensor tensor = operand.role == Role::output ? empty(operand.shape, {operand.dtype, device})
-                                                       : place(operand, values.at(operand.name), device);
+    const Tensor tensor = operand.role == Role::output
+                              ? empty(operand.shape, {operand.dtype, device}, operand.format)
+                              : place(operand, values.at(operand.name), device);
     tensors_.emplace(operand.name, tensor);
     if (operand.role == Role::in_out) first_values_.emplace(operand.name, tensor.clone());
     if (operand.role != Role::input) written_.push_back(operand.name);
@@ -98,7 +100,7 @@ std::map<std::string, std::vector<double>> DeviceArrays::results() const {
 std::string DeviceArrays::bits() const {
   std::string all;
   for (const std::string& name : written_) {
-    const Tensor host = tensors_.at(name).to(Device::cpu());
+    const Tensor host = tensors_.at(name).to(Device::cpu()).contiguous();
     all.append(reinterpret_cast<const char*>(host.storage().data()),
                static_cast<std::size_t>(host.numel() * size_of(host.dtype())));
   }

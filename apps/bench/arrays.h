@@ -34,6 +34,7 @@ struct Operand {
   Shape shape;
   DType dtype = DType::f32;
   Fill fill;  // none for outputs
+  MemoryFormat format = MemoryFormat::strided;
 
   std::int64_t bytes() const { return shape.numel() * size_of(dtype); }
 };
@@ -57,11 +58,13 @@ class DeviceArrays {
   Device device() const { return device_; }
   template <typename T>
   const T* in(const std::string& name) const {
-    return tensors_.at(name).data<T>();
+    const Tensor& tensor = tensors_.at(name);
+    return tensor.data<T>(tensor.format());
   }
   template <typename T>
   T* out(const std::string& name) {
-    return tensors_.at(name).mutable_data<T>();
+    Tensor& tensor = tensors_.at(name);
+    return tensor.mutable_data<T>(tensor.format());
   }
 
   /// Outputs become NaN (integers -1), what is updated in place gets its first values again.

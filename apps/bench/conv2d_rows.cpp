@@ -94,7 +94,8 @@ Row forward(Conv conv, const Kind& kind) {
                                     .x = a.in<T>("x"),
                                     .weight = a.in<T>("weight"),
                                     .bias = nullptr,
-                                    .sizes = conv.sizes()};
+                                    .sizes = conv.sizes(),
+                                    .format = kind.format()};
     return EK_LAUNCH(a, conv2d_forward, args);
   });
   row.reference = [checked = Checked(conv)](const Values& in) {
@@ -111,8 +112,11 @@ Row backward_input(Conv conv, const Kind& kind) {
                   {"weight", Role::input, conv.weight(), kind.dtype, normal()},
                   {"dx", Role::output, conv.x(), kind.dtype, {}}};
   row.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
-    const Conv2dBackwardInputArgs<T> args{
-        .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .weight = a.in<T>("weight"), .sizes = conv.sizes()};
+    const Conv2dBackwardInputArgs<T> args{.dx = a.out<T>("dx"),
+                                          .dy = a.in<T>("dy"),
+                                          .weight = a.in<T>("weight"),
+                                          .sizes = conv.sizes(),
+                                          .format = kind.format()};
     return EK_LAUNCH(a, conv2d_backward_input, args);
   });
   row.reference = [checked = Checked(conv)](const Values& in) {
@@ -144,7 +148,8 @@ Row backward_weight(Conv conv, const Kind& kind) {
                                            .dbias = nullptr,
                                            .dy = a.in<T>("dy"),
                                            .x = a.in<T>("x"),
-                                           .sizes = conv.sizes()};
+                                           .sizes = conv.sizes(),
+                                           .format = kind.format()};
     return EK_LAUNCH(a, conv2d_backward_weight, args);
   });
   row.reference = [=](const Values& in) {

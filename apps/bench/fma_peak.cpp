@@ -9,8 +9,8 @@
 namespace evenkeel::bench {
 namespace {
 
-using evenkeel::kLanes;
 using cpu::Vec;
+using evenkeel::kLanes;
 
 constexpr std::int64_t kSteps = 1 << 16;
 

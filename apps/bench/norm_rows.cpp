@@ -151,12 +151,14 @@ void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, LaunchForward
   norm.forward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     Forward<T> args{};
     set_forward<T>(args, described, a);
+    args.format = kind.format();
     set_sizes(args, a);
     return forward(args, a);
   });
   norm.backward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     Backward<T> args{};
     set_backward<T>(args, described, a);
+    args.format = kind.format();
     set_sizes(args, a);
     return backward(args, a);
   });
@@ -206,9 +208,11 @@ Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant,
   for (int d = 0; d < x.rank(); ++d) (d < x.rank() - axes ? norm.stats : norm.parameter).push_back(x[d]);
   norm.parameters = {{"normalized_shape", sizes_of(norm.parameter)}, {"affine", affine}};
   norm.partition = [=] { return reference::layer_norm_partition(sizes_of(x), axes); };
-  const auto set_sizes = [M = norm.stats.numel(), D = norm.parameter.numel()](auto& args, DeviceArrays&) {
+  const auto set_sizes = [N = x[0], M = norm.stats.numel(), D = norm.parameter.numel()](auto& args,
+                                                                                        DeviceArrays&) {
     args.M = M;
     args.D = D;
+    args.N = N;
   };
   set_kernels<LayerNormForwardArgs, LayerNormBackwardArgs>(
       norm, kind, set_sizes, EK_NORM_LAUNCH(layer_norm_forward), EK_NORM_LAUNCH(layer_norm_backward));

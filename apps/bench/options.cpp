@@ -144,9 +144,9 @@ std::vector<Row> selected_rows(const Options& o) {
   for (const Op& op : ops()) {
     if (!o.ops.empty() && std::count(o.ops.begin(), o.ops.end(), op.name) == 0) continue;
     for (const DType dtype : o.dtypes) {
-      for (const std::string& layout : layouts()) {
+      for (const std::string& layout : layouts(o.device)) {
         for (Row& row : rows_of(op, {dtype, layout}, o.shapes)) {
-          if (matches(row, o.variants)) rows.push_back(std::move(row));
+          if (matches(row, o.variants) && lay_out(row, {dtype, layout})) rows.push_back(std::move(row));
         }
       }
     }

@@ -65,7 +65,8 @@ std::vector<Row> rotate(const Kind& kind, const Shape& y) {
                                       .H = H,
                                       .W = W,
                                       .mean = kMean,
-                                      .std = kStd};
+                                      .std = kStd,
+                                      .format = kind.format()};
     return EK_LAUNCH(a, rotate_normalize, args);
   });
   row.reference = [y](const Values& in) {

@@ -116,8 +116,8 @@ std::int64_t images_of_block(std::int64_t N, std::int64_t block) {
   return std::min<std::int64_t>(kLanes<T>, N - block * kLanes<T>);
 }
 
-/// The sums of the first `count` lanes of each of N vectors, pairwise. Vectors in the inner loop, so that their
-/// chains of additions overlap.
+/// The sums of the first `count` lanes of each of N vectors, pairwise. Vectors in the inner loop, so that
+/// their chains of additions overlap.
 template <int N, typename T>
 EK_INLINE void sums_of_lanes(T (&sum)[N], const Vec<T>* v, std::int64_t count) {
   T lane[N][kLanes<T>];

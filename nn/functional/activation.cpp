@@ -31,8 +31,12 @@ namespace {
 Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
   Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const DropoutArgs<T> args{out<T>(y), in<T>(x),   key,
-                              p,         x.numel(),  x.format(),
+    const DropoutArgs<T> args{out<T>(y),
+                              in<T>(x),
+                              key,
+                              p,
+                              x.numel(),
+                              x.format(),
                               x.format() == MemoryFormat::lanes ? x.size(0) : 0};
     EK_DISPATCH(x.device(), dropout, args);
   });

@@ -65,8 +65,8 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
       EK_DISPATCH(x.device(), conv2d_backward_input, args);
     }
     if (want_weight || want_bias) {
-      const Conv2dBackwardWeightArgs<T> args{out<T>(dweight), out<T>(dbias), in<T>(dy), in<T>(x), sizes,
-                                             x.format()};
+      const Conv2dBackwardWeightArgs<T> args{out<T>(dweight), out<T>(dbias), in<T>(dy),
+                                             in<T>(x),        sizes,         x.format()};
       EK_DISPATCH(x.device(), conv2d_backward_weight, args);
     }
   });

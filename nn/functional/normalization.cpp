@@ -86,7 +86,7 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
                                                  C,
                                                  S,
                                                  training,
-                                       dy.format()};
+                                                 dy.format()};
              EK_DISPATCH(dy.device(), batch_norm_backward, args);
            });
            return d.list();
@@ -133,12 +133,14 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
   return per_image_norm(
       "group_norm", x, gamma, beta, {N, groups}, {C},
       [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
-        const GroupNormForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, groups, eps, like.format(), relu_first};
+        const GroupNormForwardArgs<T> args{y, mean,   rstd, data,          g,         b, N, C,
+                                           S, groups, eps,  like.format(), relu_first};
         EK_DISPATCH(like.device(), group_norm_forward, args);
       },
-      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
-                      const T* rstd, const T* g) {
-        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, N, C, S, groups, like.format(), relu_first};
+      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data,
+                      const T* mean, const T* rstd, const T* g) {
+        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data,   mean,          rstd,
+                                            g,  N,      C,     S,  groups, like.format(), relu_first};
         EK_DISPATCH(like.device(), group_norm_backward, args);
       });
 }
@@ -159,14 +161,17 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   if (relu_first && !(by_image && x.format() == MemoryFormat::lanes))
     return layer_norm(relu(x), normalized_shape, gamma, beta, eps);
   return per_image_norm(
-      "layer_norm", by_image ? x : x.contiguous(), gamma, beta, by_image ? Shape{N, M / N} : Shape{M}, normalized_shape,
+      "layer_norm", by_image ? x : x.contiguous(), gamma, beta, by_image ? Shape{N, M / N} : Shape{M},
+      normalized_shape,
       [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
-        const LayerNormForwardArgs<T> args{y, mean, rstd, data, g, b, M, D, eps, like.format(), N, relu_first};
+        const LayerNormForwardArgs<T> args{y, mean, rstd, data,          g, b,
+                                           M, D,    eps,  like.format(), N, relu_first};
         EK_DISPATCH(like.device(), layer_norm_forward, args);
       },
-      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
-                      const T* rstd, const T* g) {
-        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, M, D, like.format(), N, relu_first};
+      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data,
+                      const T* mean, const T* rstd, const T* g) {
+        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta,         dy, data,      mean, rstd, g,
+                                            M,  D,      like.format(), N,  relu_first};
         EK_DISPATCH(like.device(), layer_norm_backward, args);
       });
 }
@@ -180,9 +185,10 @@ Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, do
         const LayerNorm2dForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, eps, like.format()};
         EK_DISPATCH(like.device(), layer_norm2d_forward, args);
       },
-      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data, const T* mean,
-                      const T* rstd, const T* g) {
-        const LayerNorm2dBackwardArgs<T> args{dx, dgamma, dbeta, dy, data, mean, rstd, g, N, C, S, like.format()};
+      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data,
+                      const T* mean, const T* rstd, const T* g) {
+        const LayerNorm2dBackwardArgs<T> args{dx,   dgamma, dbeta, dy, data, mean,
+                                              rstd, g,      N,     C,  S,    like.format()};
         EK_DISPATCH(like.device(), layer_norm2d_backward, args);
       });
 }

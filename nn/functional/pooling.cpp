@@ -55,14 +55,14 @@ Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   });
   record("max_pool2d", y, {&input},
          [index = Saved(index), tap = Saved(tap), shape = x.shape(), sizes](const Tensor& dy) {
-    Tensor dx = empty(shape, dy.options(), dy.format());
-    dispatch_floating(dy.dtype(), [&]<typename T>() {
-      const MaxPool2dBackwardArgs<T> args{out<T>(dx), in<T>(dy), in<std::int64_t>(*index), in<T>(*tap), sizes,
-                                          dy.format()};
-      EK_DISPATCH(dy.device(), max_pool2d_backward, args);
-    });
-    return std::vector{dx};
-  });
+           Tensor dx = empty(shape, dy.options(), dy.format());
+           dispatch_floating(dy.dtype(), [&]<typename T>() {
+             const MaxPool2dBackwardArgs<T> args{out<T>(dx),  in<T>(dy), in<std::int64_t>(*index),
+                                                 in<T>(*tap), sizes,     dy.format()};
+             EK_DISPATCH(dy.device(), max_pool2d_backward, args);
+           });
+           return std::vector{dx};
+         });
   return y;
 }
 

@@ -22,8 +22,7 @@ Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor&
   }
   const Tensor from = dense(images), which = dense(index), by = dense(angles);
   check_range("rotate_normalize", which, from.size(0));
-  Tensor y = empty({which.size(0), 1, from.size(1), from.size(2)}, {DType::f32, from.device()},
-                   format);
+  Tensor y = empty({which.size(0), 1, from.size(1), from.size(2)}, {DType::f32, from.device()}, format);
   const RotateNormalizeArgs<float> args{out<float>(y),
                                         from.data<std::uint8_t>(),
                                         which.data<std::int64_t>(),

@@ -1,7 +1,7 @@
 // Direct convolution of MemoryFormat::lanes. One kernel, correlate_rows, serves forward and
 // backward_input, which is the correlation of dy, spread by the stride, with the flipped weights;
-// backward_weight has its own. Tasks are rows, and tiles of channels, of a block of images; what each computes
-// does not depend on how they are shared out.
+// backward_weight has its own. Tasks are rows, and tiles of channels, of a block of images; what each
+// computes does not depend on how they are shared out.
 #include "kernels/conv2d.h"
 
 #include "kernels/cpu/lanes.h"
@@ -185,7 +185,8 @@ EK_INLINE void weight_gradient_channels(T* dw, const Vec<T>* dy, const Vec<T>* x
                                         std::int64_t k, std::int64_t c, std::int64_t count) {
   for (std::int64_t r = 0; r < g.h.taps; ++r) {
     std::int64_t s = 0;
-    for (; s + 3 <= g.w.taps; s += 3) weight_gradient_tile<BK, BC, 3, PADDED>(dw, dy, x, g, k, c, r, s, count);
+    for (; s + 3 <= g.w.taps; s += 3)
+      weight_gradient_tile<BK, BC, 3, PADDED>(dw, dy, x, g, k, c, r, s, count);
     for (; s < g.w.taps; ++s) weight_gradient_tile<BK, BC, 1, PADDED>(dw, dy, x, g, k, c, r, s, count);
   }
 }
@@ -263,14 +264,15 @@ void flip_weights(T* out, const T* w, const Conv2dSizes& s) {
 template <typename T>
 void correlate_all(T* y, const T* x, const T* w, const T* bias, const Conv2dSizes& s, const Correlation& g) {
   const std::int64_t rows = g.h.out, in = g.C * g.h.in * g.w.in, out = g.K * rows * g.w.out;  // of a group
-  parallel_for(lane_blocks<T>(s.N) * rows, block_cost<T>(s) / std::max<std::int64_t>(rows, 1), [&](std::int64_t i) {
-    const std::int64_t block = i / rows;
-    for (std::int64_t group = 0; group < s.groups; ++group) {
-      const std::int64_t at = block * s.groups + group;
-      correlate(as_lanes(y) + at * out, as_lanes(x) + at * in, w + group * g.K * g.filter(),
-                bias != nullptr ? bias + group * g.K : nullptr, g, i % rows);
-    }
-  });
+  parallel_for(lane_blocks<T>(s.N) * rows, block_cost<T>(s) / std::max<std::int64_t>(rows, 1),
+               [&](std::int64_t i) {
+                 const std::int64_t block = i / rows;
+                 for (std::int64_t group = 0; group < s.groups; ++group) {
+                   const std::int64_t at = block * s.groups + group;
+                   correlate(as_lanes(y) + at * out, as_lanes(x) + at * in, w + group * g.K * g.filter(),
+                             bias != nullptr ? bias + group * g.K : nullptr, g, i % rows);
+                 }
+               });
 }
 
 }  // namespace

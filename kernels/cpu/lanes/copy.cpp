@@ -20,16 +20,20 @@ void for_each_piece(std::int64_t N, std::int64_t size, F f) {
 
 template <typename T>
 void strided_to_lanes(const LanesCopyArgs<T>& a) {
-  for_each_piece<T>(a.N, a.size, [&](std::int64_t block, std::int64_t begin, std::int64_t n, std::int64_t count) {
-    to_lanes(as_lanes(a.y) + block * a.size + begin, a.x + block * kLanes<T> * a.size + begin, n, a.size, count);
-  });
+  for_each_piece<T>(a.N, a.size,
+                    [&](std::int64_t block, std::int64_t begin, std::int64_t n, std::int64_t count) {
+                      to_lanes(as_lanes(a.y) + block * a.size + begin,
+                               a.x + block * kLanes<T> * a.size + begin, n, a.size, count);
+                    });
 }
 
 template <typename T>
 void lanes_to_strided(const LanesCopyArgs<T>& a) {
-  for_each_piece<T>(a.N, a.size, [&](std::int64_t block, std::int64_t begin, std::int64_t n, std::int64_t count) {
-    from_lanes(a.y + block * kLanes<T> * a.size + begin, as_lanes(a.x) + block * a.size + begin, n, a.size, count);
-  });
+  for_each_piece<T>(a.N, a.size,
+                    [&](std::int64_t block, std::int64_t begin, std::int64_t n, std::int64_t count) {
+                      from_lanes(a.y + block * kLanes<T> * a.size + begin,
+                                 as_lanes(a.x) + block * a.size + begin, n, a.size, count);
+                    });
 }
 
 template void strided_to_lanes(const LanesCopyArgs<float>&);

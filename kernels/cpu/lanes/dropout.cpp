@@ -31,7 +31,8 @@ EK_SIMD void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, st
     philox_many(bits, key, number, blocks);
   } else {
     for (std::int64_t b = 0; b < blocks; ++b) {
-      for (std::uint64_t k = 0; k < 4; ++k) bits[k][b] = philox(key, (number[b] + k) / 4)[(number[b] + k) % 4];
+      for (std::uint64_t k = 0; k < 4; ++k)
+        bits[k][b] = philox(key, (number[b] + k) / 4)[(number[b] + k) % 4];
     }
   }
   for (std::int64_t i = 0; i < n; ++i) {

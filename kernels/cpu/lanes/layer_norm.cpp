@@ -19,13 +19,14 @@ EK_SIMD void normalize_row(const LayerNormForwardArgs<T>& a, std::int64_t i) {
   const Vec<T> scale = (m.variance + Doubles<T>(a.eps)).rsqrt().rounded();
   as_lanes(a.mean)[i] = mean.high;
   as_lanes(a.rstd)[i] = scale;
-  for_each_piece<T>(x, a.D, a.relu, [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
-    for (std::int64_t d = 0; d < n; ++d) {
-      const T gamma = a.gamma != nullptr ? a.gamma[first + d] : T(1);
-      const T beta = a.beta != nullptr ? a.beta[first + d] : T(0);
-      y[first + d] = mean.centre(v[d]) * scale * gamma + beta;
-    }
-  });
+  for_each_piece<T>(x, a.D, a.relu,
+                    [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+                      for (std::int64_t d = 0; d < n; ++d) {
+                        const T gamma = a.gamma != nullptr ? a.gamma[first + d] : T(1);
+                        const T beta = a.beta != nullptr ? a.beta[first + d] : T(0);
+                        y[first + d] = mean.centre(v[d]) * scale * gamma + beta;
+                      }
+                    });
 }
 
 /// dx of row `i`, with g = gamma dy, and in `rest` what rounding took from the means.
@@ -35,14 +36,15 @@ EK_SIMD void row_input_gradient(const LayerNormBackwardArgs<T>& a, Vec<T>* rest,
   const Vec<T> saved = as_lanes(a.mean)[i], rstd = as_lanes(a.rstd)[i];
   const double count = static_cast<double>(a.D);
   LaneGradientSums<T> sums;
-  for_each_piece<T>(x, a.D, a.relu, [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
-    LaneGradientSums<T> total = sums;
-    for (std::int64_t d = 0; d < n; ++d) {
-      const Vec<T> g = dy[first + d];
-      total.add(a.gamma != nullptr ? g * a.gamma[first + d] : g, v[d] - saved);
-    }
-    sums = total;
-  });
+  for_each_piece<T>(x, a.D, a.relu,
+                    [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+                      LaneGradientSums<T> total = sums;
+                      for (std::int64_t d = 0; d < n; ++d) {
+                        const Vec<T> g = dy[first + d];
+                        total.add(a.gamma != nullptr ? g * a.gamma[first + d] : g, v[d] - saved);
+                      }
+                      sums = total;
+                    });
   const Doubles<T> left = sums.x / count;
   rest[i] = left.rounded();
   if (a.dx == nullptr) return;
@@ -50,13 +52,14 @@ EK_SIMD void row_input_gradient(const LayerNormBackwardArgs<T>& a, Vec<T>* rest,
   const LaneSplitMean<T> mean(saved, left);
   const Vec<T> offset = (sums.dy / count).rounded();
   const Vec<T> along = (sums.dy_xhat(left, Doubles<T>(rstd)) / count).rounded() * rstd;
-  for_each_piece<T>(x, a.D, a.relu, [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
-    for (std::int64_t d = 0; d < n; ++d) {
-      const Vec<T> g = a.gamma != nullptr ? dy[first + d] * a.gamma[first + d] : dy[first + d];
-      dx[first + d] = rstd * (g - mean.centre(v[d]) * along - offset);
-    }
-    if (a.relu) relu_gradient<T>(dx + first, x + first, n);
-  });
+  for_each_piece<T>(
+      x, a.D, a.relu, [&](const Vec<T>* v, std::int64_t first, std::int64_t n) EK_INLINE_LAMBDA {
+        for (std::int64_t d = 0; d < n; ++d) {
+          const Vec<T> g = a.gamma != nullptr ? dy[first + d] * a.gamma[first + d] : dy[first + d];
+          dx[first + d] = rstd * (g - mean.centre(v[d]) * along - offset);
+        }
+        if (a.relu) relu_gradient<T>(dx + first, x + first, n);
+      });
 }
 
 /// v with 0 in all lanes but the first `count`.

@@ -42,8 +42,9 @@ EK_SIMD void pixel_input_gradient(const LayerNorm2dBackwardArgs<T>& a, Vec<T>* r
   const Vec<T>*x = as_lanes(a.x) + at, *dy = as_lanes(a.dy) + at;
   const Vec<T> mean = as_lanes(a.mean)[i], rstd = as_lanes(a.rstd)[i];
   const double count = static_cast<double>(a.C);
-  const auto gamma = [&](std::int64_t c)
-                         __attribute__((always_inline)) { return a.gamma != nullptr ? a.gamma[c] : T(1); };
+  const auto gamma = [&](std::int64_t c) __attribute__((always_inline)) {
+    return a.gamma != nullptr ? a.gamma[c] : T(1);
+  };
   LaneGradientSums<T> sums;
   for (std::int64_t c = 0; c < a.C; ++c) sums.add(gamma(c) * dy[c * a.S], x[c * a.S] - mean);
   const Doubles<T> left = sums.x / count;
@@ -75,7 +76,8 @@ EK_SIMD AffineGradients plane_gradients(const LayerNorm2dBackwardArgs<T>& a, con
 
 template <typename T>
 void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
-  parallel_for(lane_blocks<T>(a.N) * a.S, 5 * a.C * kLanes<T>, [&](std::int64_t i) { normalize_pixel(a, i); });
+  parallel_for(lane_blocks<T>(a.N) * a.S, 5 * a.C * kLanes<T>,
+               [&](std::int64_t i) { normalize_pixel(a, i); });
 }
 
 template <typename T>

@@ -11,8 +11,8 @@
 namespace evenkeel::cpu::lanes {
 namespace {
 
-/// Takes the value of tap number `tap` into the running maximum of each lane. NaN wins, and the first of equal
-/// values.
+/// Takes the value of tap number `tap` into the running maximum of each lane. NaN wins, and the first of
+/// equal values.
 template <typename T>
 EK_INLINE void take_maximum(T* __restrict largest, T* __restrict at, const T* __restrict value, T tap) {
   EK_LANE_LOOP

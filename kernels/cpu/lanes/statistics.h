@@ -51,11 +51,11 @@ struct Doubles {
     return sum;
   }
 
-#define EK_OPERATOR(op)                                                      \
-  EK_INLINE Doubles& operator op##=(const Doubles & other) {                 \
-    for (int i = 0; i < kParts; ++i) part[i] op## = other.part[i];           \
-    return *this;                                                            \
-  }                                                                          \
+#define EK_OPERATOR(op)                                                                    \
+  EK_INLINE Doubles& operator op##=(const Doubles& other) {                                \
+    for (int i = 0; i < kParts; ++i) part[i] op## = other.part[i];                         \
+    return *this;                                                                          \
+  }                                                                                        \
   EK_INLINE friend Doubles operator op(Doubles a, const Doubles& b) { return a op## = b; } \
   EK_INLINE friend Doubles operator op(Doubles a, double b) { return a op## = Doubles(b); }
   EK_OPERATOR(+)
