@@ -6,7 +6,8 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 add_library(ek_warnings INTERFACE)
 set(host_options -Wall -Wextra -Wpedantic -Wshadow -Wno-psabi $<$<BOOL:${EVENKEEL_WERROR}>:-Werror>
-    -ffp-contract=fast)  # fused multiply-add, which -std=c++20 alone switches off
+    -ffp-contract=fast   # fused multiply-add, which -std=c++20 alone switches off
+    -fno-math-errno)     # so that sqrt can be vector code
 target_compile_options(ek_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${host_options}>
                        $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)
 

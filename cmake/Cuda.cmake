@@ -54,8 +54,6 @@ function(ek_add_cuda target)
   if(EVENKEEL_CUDA_MODE STREQUAL ON)
     target_link_libraries(${target} PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
   else()
-    # One version of the CPU's vector code: it builds faster.
-    target_compile_definitions(${target} PRIVATE EVENKEEL_NO_CLONES)
     set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${EK_EMULATED_FLAGS}")
     add_subdirectory(${PROJECT_SOURCE_DIR}/tests/simt ${PROJECT_BINARY_DIR}/simt)
     target_link_libraries(${target} PRIVATE ek_simt)

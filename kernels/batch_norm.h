@@ -25,7 +25,7 @@ struct BatchNormForwardArgs {
   bool training;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(batch_norm_forward, BatchNormForwardArgs)
+EK_DECLARE_VECTOR_KERNEL(batch_norm_forward, BatchNormForwardArgs)
 
 /// With xhat = (x - mean) rstd and M = N*S: dbeta[c] = sum dy, dgamma[c] = sum dy xhat, and
 /// training: dx = gamma rstd (dy - dbeta/M - xhat dgamma/M); else dx = gamma rstd dy.
@@ -43,6 +43,6 @@ struct BatchNormBackwardArgs {
   bool training;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(batch_norm_backward, BatchNormBackwardArgs)
+EK_DECLARE_VECTOR_KERNEL(batch_norm_backward, BatchNormBackwardArgs)
 
 }  // namespace evenkeel

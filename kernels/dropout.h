@@ -18,6 +18,6 @@ struct DropoutArgs {
   MemoryFormat format = MemoryFormat::strided;
   std::int64_t N = 0;  // lanes: images, n/N elements each; i counts them one image after the other
 };
-EK_DECLARE_KERNEL(dropout, DropoutArgs)
+EK_DECLARE_VECTOR_KERNEL(dropout, DropoutArgs)
 
 }  // namespace evenkeel

@@ -21,7 +21,7 @@ struct GroupNormForwardArgs {
   MemoryFormat format = MemoryFormat::strided;
   bool relu = false;  // lanes: x is read as max(x, 0)
 };
-EK_DECLARE_KERNEL(group_norm_forward, GroupNormForwardArgs)
+EK_DECLARE_VECTOR_KERNEL(group_norm_forward, GroupNormForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over a group:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
@@ -40,6 +40,6 @@ struct GroupNormBackwardArgs {
   MemoryFormat format = MemoryFormat::strided;
   bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
-EK_DECLARE_KERNEL(group_norm_backward, GroupNormBackwardArgs)
+EK_DECLARE_VECTOR_KERNEL(group_norm_backward, GroupNormBackwardArgs)
 
 }  // namespace evenkeel

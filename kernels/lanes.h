@@ -28,11 +28,7 @@ struct LanesCopyArgs {
   const T* x;
   std::int64_t N, size;
 };
-namespace cpu {
-template <typename T>
-void strided_to_lanes(const LanesCopyArgs<T>& args);
-template <typename T>
-void lanes_to_strided(const LanesCopyArgs<T>& args);
-}  // namespace cpu
+EK_DECLARE_CPU_VECTOR_KERNEL(strided_to_lanes, LanesCopyArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(lanes_to_strided, LanesCopyArgs)
 
 }  // namespace evenkeel

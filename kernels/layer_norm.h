@@ -20,7 +20,7 @@ struct LayerNormForwardArgs {
   std::int64_t N = 0;  // lanes: the images that the rows belong to, M/N each; mean and rstd are [N, M/N]
   bool relu = false;   // lanes: x is read as max(x, 0)
 };
-EK_DECLARE_KERNEL(layer_norm_forward, LayerNormForwardArgs)
+EK_DECLARE_VECTOR_KERNEL(layer_norm_forward, LayerNormForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over a row:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[d] = sum over m of dy xhat; dbeta[d] = sum over m of
@@ -40,6 +40,6 @@ struct LayerNormBackwardArgs {
   std::int64_t N = 0;  // lanes: the images that the rows belong to, M/N each; mean and rstd are [N, M/N]
   bool relu = false;   // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
-EK_DECLARE_KERNEL(layer_norm_backward, LayerNormBackwardArgs)
+EK_DECLARE_VECTOR_KERNEL(layer_norm_backward, LayerNormBackwardArgs)
 
 }  // namespace evenkeel

@@ -18,7 +18,7 @@ struct LayerNorm2dForwardArgs {
   double eps;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(layer_norm2d_forward, LayerNorm2dForwardArgs)
+EK_DECLARE_VECTOR_KERNEL(layer_norm2d_forward, LayerNorm2dForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over c:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
@@ -36,6 +36,6 @@ struct LayerNorm2dBackwardArgs {
   std::int64_t N, C, S;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(layer_norm2d_backward, LayerNorm2dBackwardArgs)
+EK_DECLARE_VECTOR_KERNEL(layer_norm2d_backward, LayerNorm2dBackwardArgs)
 
 }  // namespace evenkeel

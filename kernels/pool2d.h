@@ -24,7 +24,7 @@ struct MaxPool2dForwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(max_pool2d_forward, MaxPool2dForwardArgs)
+EK_DECLARE_VECTOR_KERNEL(max_pool2d_forward, MaxPool2dForwardArgs)
 
 /// dx[plane][index[p,q]] sums dy[p,q]; 0 elsewhere.
 template <typename T>
@@ -36,7 +36,7 @@ struct MaxPool2dBackwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(max_pool2d_backward, MaxPool2dBackwardArgs)
+EK_DECLARE_VECTOR_KERNEL(max_pool2d_backward, MaxPool2dBackwardArgs)
 
 /// y = the sum over the window / (R S); padding counts as zeros (PyTorch's count_include_pad=True).
 template <typename T>
@@ -46,7 +46,7 @@ struct AvgPool2dForwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(avg_pool2d_forward, AvgPool2dForwardArgs)
+EK_DECLARE_VECTOR_KERNEL(avg_pool2d_forward, AvgPool2dForwardArgs)
 
 /// dx[h,w] = the sum of dy over the windows that hold (h,w) / (R S).
 template <typename T>
@@ -56,6 +56,6 @@ struct AvgPool2dBackwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(avg_pool2d_backward, AvgPool2dBackwardArgs)
+EK_DECLARE_VECTOR_KERNEL(avg_pool2d_backward, AvgPool2dBackwardArgs)
 
 }  // namespace evenkeel

@@ -12,7 +12,7 @@ struct ReluForwardArgs {
   const T* x;
   std::int64_t n;
 };
-EK_DECLARE_KERNEL(relu_forward, ReluForwardArgs)
+EK_DECLARE_VECTOR_KERNEL(relu_forward, ReluForwardArgs)
 
 /// dx = dy where y > 0, else 0.
 template <typename T>
@@ -22,6 +22,6 @@ struct ReluBackwardArgs {
   const T* y;
   std::int64_t n;
 };
-EK_DECLARE_KERNEL(relu_backward, ReluBackwardArgs)
+EK_DECLARE_VECTOR_KERNEL(relu_backward, ReluBackwardArgs)
 
 }  // namespace evenkeel

@@ -19,6 +19,6 @@ struct RotateNormalizeArgs {
   double mean, std;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_KERNEL(rotate_normalize, RotateNormalizeArgs)
+EK_DECLARE_VECTOR_KERNEL(rotate_normalize, RotateNormalizeArgs)
 
 }  // namespace evenkeel

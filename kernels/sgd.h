@@ -27,6 +27,6 @@ struct SgdArgs {
   double lr, momentum, weight_decay, l1;
   bool nesterov, proximal;
 };
-EK_DECLARE_KERNEL(sgd_step, SgdArgs)
+EK_DECLARE_VECTOR_KERNEL(sgd_step, SgdArgs)
 
 }  // namespace evenkeel

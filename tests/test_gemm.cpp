@@ -17,7 +17,7 @@ using namespace evenkeel::test;
 namespace {
 
 using Inputs = std::vector<Tensor>;
-namespace gemm = cpu::gemm;
+namespace gemm = cpu::EK_ISA::gemm;
 
 template <typename T>
 constexpr TensorOptions kOptions{sizeof(T) == 4 ? DType::f32 : DType::f64};
@@ -177,45 +177,11 @@ void check_threads(const std::function<Inputs()>& f) {
   set_num_threads(before);
 }
 
-template <typename T>
-void check_variants() {
-  constexpr std::int64_t width = gemm::kTileCols<T>, M = 21, N = 2 * width + 5, K = 37;
-  Random random;
-  const Tensor a = random.normal({M, K}, kOptions<T>), b = random.normal({K, N}, kOptions<T>);
-  const std::int64_t panels_a = gemm::ceil_div(M, gemm::kTileRows), panels_b = gemm::ceil_div(N, width);
-  std::vector<T> packed_a(panels_a * gemm::kTileRows * K), packed_b(panels_b * width * K);
-  gemm::pack<gemm::kTileRows, T>(packed_a.data(), gemm::kTileRows * K, a.data<T>(), K, 1, M, K);
-  gemm::pack<width, T>(packed_b.data(), width * K, b.data<T>(), 1, N, N, K);
-  std::vector<std::int64_t> offsets;
-  for (std::int64_t k = 0; k < K; ++k) offsets.push_back(k * width);
-  const Array expected = expected_product(a, b);
-  Tensor first;
-  for (const gemm::Variant<T>& variant : gemm::variants<T>()) {
-    INFO(variant.name << ", " << name_of(kOptions<T>.dtype));
-    Tensor c = ones({M, panels_b * width}, kOptions<T>);
-    for (bool add : {false, true}) {
-      variant.multiply({c.mutable_data<T>(), panels_b * width, packed_a.data(), gemm::kTileRows * K,
-                        packed_b.data(), width * K, offsets.data(), M, N, K, add});
-      Array times = expected;
-      times.values *= add ? 2 : 1;
-      CHECK(close(c.slice(1, 0, N).contiguous(), times));
-    }
-    c = c.slice(1, 0, N).contiguous();
-    if (!first.defined()) first = c;
-    if (variant.fused) CHECK(same_bits(c, first));
-  }
-}
-
 }  // namespace
 
 TEST_CASE("a matrix product agrees with the reference at every edge of its blocks") {
   check_products<float>();
   check_products<double>();
-}
-
-TEST_CASE("every version of the product is right, and those with fused multiply-add give the same bits") {
-  check_variants<float>();
-  check_variants<double>();
 }
 
 TEST_CASE("a batch of products is the products of the batch") {

@@ -6,10 +6,17 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
+// A version for each instruction set: the loader picks.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EVENKEEL_SANITIZED)
+#  define EK_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#  define EK_CLONES
+#endif
+
 namespace evenkeel::bench {
 namespace {
 
-using cpu::Vec;
+using cpu::EK_ISA::Vec;
 using evenkeel::kLanes;
 
 constexpr std::int64_t kSteps = 1 << 16;
@@ -34,11 +41,11 @@ EK_INLINE T run_chains(T factor, T term) {
 // Twelve chains hide the latency of two units where a vector is one of 32 registers; where it takes two of 16
 // only five stay in registers, and are enough.
 template <typename T>
-EK_SIMD T twelve_chains(T factor, T term) {
+EK_CLONES T twelve_chains(T factor, T term) {
   return run_chains<T, 12>(factor, term);
 }
 template <typename T>
-EK_SIMD T five_chains(T factor, T term) {
+EK_CLONES T five_chains(T factor, T term) {
   return run_chains<T, 5>(factor, term);
 }
 

@@ -9,6 +9,7 @@
 #include "core/cuda.h"
 #include "core/tensor.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/isa.h"
 #include "kernels/elementwise.h"
 
 namespace evenkeel::bench {
@@ -41,14 +42,6 @@ std::optional<double> load_of_cpu() {
   std::ifstream file("/proc/loadavg");
   double load = 0;
   return file >> load ? std::optional(load) : std::nullopt;
-}
-
-std::string isa_of_cpu() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f")) return "AVX-512";
-  if (__builtin_cpu_supports("avx2")) return "AVX2";
-#endif
-  return "baseline vectors";
 }
 
 /// Copies n floats by all threads; on a CPU in pieces of `piece` bytes, each by one thread.
@@ -128,7 +121,7 @@ Machine measure_machine(Device device) {
     m.name = cpuinfo("model name");
     if (m.name.empty()) m.name = "unknown CPU";
     m.clock = clock_of_cpu();
-    m.isa = isa_of_cpu();
+    m.isa = cpu::name_of(cpu::isa());
     m.copy_cached = copy_bandwidth(device, 128 * 1024 * m.threads, 200);
     m.peak_f32 = fma_peak<float>();
     m.peak_f64 = fma_peak<double>();

@@ -4,14 +4,14 @@
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 
 template <typename T>
 void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::batch_norm_forward(a);
   BatchScratch& scratch = batch_scratch();
   if (a.training) {
-    Moments* planes = scratch.moments(a.N * a.C);
+    Moments* planes = scratch.parts.get<Moments>(a.N * a.C);
     parallel_for(a.N * a.C, 3 * a.S, [&](std::int64_t i) { planes[i] = plane_moments(a.x + i * a.S, a.S); });
   }
   const Normalizer<T>* channels = channel_statistics(a, scratch, a.N);
@@ -25,7 +25,7 @@ template <typename T>
 void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::batch_norm_backward(a);
   BatchScratch& scratch = batch_scratch();
-  GradientSums* planes = scratch.sums(a.N * a.C);
+  GradientSums* planes = scratch.parts.get<GradientSums>(a.N * a.C);
   parallel_for(a.N * a.C, 3 * a.S, [&](std::int64_t i) {
     planes[i] = plane_gradient_sums(a.dy + i * a.S, a.x + i * a.S, a.S, a.mean[i % a.C]);
   });
@@ -43,4 +43,4 @@ template void batch_norm_forward(const BatchNormForwardArgs<double>&);
 template void batch_norm_backward(const BatchNormBackwardArgs<float>&);
 template void batch_norm_backward(const BatchNormBackwardArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

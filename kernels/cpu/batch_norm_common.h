@@ -6,7 +6,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/norm_common.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 
 /// y = (x - mean) * scale + shift for a channel.
 template <typename T>
@@ -22,23 +22,9 @@ struct GradientMap {
   T scale, along_xhat, offset;
 };
 
-/// Memory of the calling thread for the statistics of parts [parts, C] and what follows from them [C].
-class BatchScratch {
- public:
-  Moments* moments(std::int64_t n) { return get<Moments>(parts_, n); }
-  GradientSums* sums(std::int64_t n) { return get<GradientSums>(parts_, n); }
-  template <typename X>
-  X* channels(std::int64_t n) {
-    return get<X>(channels_, n);
-  }
-
- private:
-  template <typename X>
-  static X* get(Scratch<double>& scratch, std::int64_t n) {
-    return reinterpret_cast<X*>(
-        scratch.numbers((n * static_cast<std::int64_t>(sizeof(X)) + 7) / static_cast<std::int64_t>(8)));
-  }
-  Scratch<double> parts_, channels_;
+/// Memory of the calling thread: Moments or GradientSums of parts [parts, C], and what follows from them [C].
+struct BatchScratch {
+  Scratch parts, channels;
 };
 
 inline BatchScratch& batch_scratch() {
@@ -46,13 +32,13 @@ inline BatchScratch& batch_scratch() {
   return scratch;
 }
 
-/// Mean and rstd of every channel, from scratch.moments() of `parts` parts when training, and the running
-/// statistics' update.
+/// Mean and rstd of every channel, from the Moments in scratch of `parts` parts when training, and the
+/// running statistics' update.
 template <typename T>
 const Normalizer<T>* channel_statistics(const BatchNormForwardArgs<T>& a, BatchScratch& scratch,
                                         std::int64_t parts) {
-  auto* channels = scratch.channels<Normalizer<T>>(a.C);
-  const Moments* moments = scratch.moments(0);
+  auto* channels = scratch.channels.get<Normalizer<T>>(a.C);
+  const Moments* moments = scratch.parts.get<Moments>(0);
   for (std::int64_t c = 0; c < a.C; ++c) {
     double mean = 0, variance = 0;
     if (a.training) {
@@ -76,12 +62,12 @@ const Normalizer<T>* channel_statistics(const BatchNormForwardArgs<T>& a, BatchS
   return channels;
 }
 
-/// dgamma and dbeta, and how dx follows, from scratch.sums() of `parts` parts.
+/// dgamma and dbeta, and how dx follows, from the GradientSums in scratch of `parts` parts.
 template <typename T>
 const GradientMap<T>* channel_gradients(const BatchNormBackwardArgs<T>& a, BatchScratch& scratch,
                                         std::int64_t parts) {
-  auto* channels = scratch.channels<GradientMap<T>>(a.C);
-  const GradientSums* sums = scratch.sums(0);
+  auto* channels = scratch.channels.get<GradientMap<T>>(a.C);
+  const GradientSums* sums = scratch.parts.get<GradientSums>(0);
   const double m = static_cast<double>(a.N * a.S);
   for (std::int64_t c = 0; c < a.C; ++c) {
     GradientSums total;
@@ -98,4 +84,4 @@ const GradientMap<T>* channel_gradients(const BatchNormBackwardArgs<T>& a, Batch
   return channels;
 }
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -6,11 +6,9 @@
 // the product has a few columns too many.
 #include "kernels/cpu/conv2d_gemm.h"
 
-#include <vector>
-
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu::gemm {
+namespace evenkeel::cpu::EK_ISA::gemm {
 namespace {
 
 std::int64_t floor_div(std::int64_t a, std::int64_t b) { return a >= 0 ? a / b : -ceil_div(-a, b); }
@@ -185,8 +183,7 @@ void pack_weights(T* out, std::int64_t group_size, const Correlation<T>& g) {
 
 template <typename T>
 void correlate(const Correlation<T>& g) {
-  static thread_local Scratch<T> packed;
-  static thread_local std::vector<std::int64_t> offsets;
+  static thread_local Scratch packed, offsets;
   const std::int64_t K = g.K(), phases = g.h.phases() * g.w.phases();
   // Of a part, the copy and the product should stay in the second-level cache: 512 KiB.
   const std::int64_t most = std::max<std::int64_t>(
@@ -199,26 +196,24 @@ void correlate(const Correlation<T>& g) {
                                                        std::max<std::int64_t>(1, g.M / 32));
   const std::int64_t share = round_up(ceil_div(g.M, shares), kTileRows);
   const std::int64_t group_size = round_up(g.M, kTileRows) * K;
-  T* a = elements(packed, g.groups * group_size);
+  T* a = packed.get<T>(g.groups * group_size);
   pack_weights(a, group_size, g);
-  offsets.resize(static_cast<std::size_t>(K));
+  std::int64_t* const offset = offsets.get<std::int64_t>(K);
   g.for_each_row([&](std::int64_t k, std::int64_t c, std::int64_t r, std::int64_t s) {
     const std::int64_t plane = (c * g.h.phases() + g.h.phase(r)) * g.w.phases() + g.w.phase(s);
-    offsets[static_cast<std::size_t>(k)] = plane * at.plane +
-                                           (g.h.shift(r) - g.h.least_shift()) * at.cols.pitch + g.w.shift(s) -
-                                           g.w.least_shift();
+    offset[k] = plane * at.plane + (g.h.shift(r) - g.h.least_shift()) * at.cols.pitch + g.w.shift(s) -
+                g.w.least_shift();
   });
-  const std::int64_t* offset = offsets.data();
   const std::int64_t cost = parts.images * parts.rows * at.cols.pitch * share * K * g.groups;
-  parallel_for(parts.count() * shares, cost, [&, offset](std::int64_t task) {
-    static thread_local Scratch<T> copy, product;
+  parallel_for(parts.count() * shares, cost, [&](std::int64_t task) {
+    static thread_local Scratch copy, product;
     const Part part(parts, task / shares, g.N, g.h.out);
     const std::int64_t m = task % shares * share, rows = std::min(share, g.M - m);
     if (rows <= 0) return;
     const std::int64_t pixels = ((part.images - 1) * at.image_rows + part.rows - 1) * at.cols.pitch + g.w.out;
     const std::int64_t c_stride = round_up(pixels, kTileCols<T>) + kLanes<T>;
-    T* x = elements(copy, g.C * phases * at.plane + at.plane + kTileCols<T>);
-    T* c = elements(product, rows * c_stride);
+    T* x = copy.get<T>(g.C * phases * at.plane + at.plane + kTileCols<T>);
+    T* c = product.get<T>(rows * c_stride);
     for (std::int64_t group = 0; group < g.groups; ++group) {
       copy_padded(x, g, at, part, group * g.C);
       std::int64_t k = 0;
@@ -289,4 +284,4 @@ EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 #undef EK_INSTANTIATE
 
-}  // namespace evenkeel::cpu::gemm
+}  // namespace evenkeel::cpu::EK_ISA::gemm

@@ -7,7 +7,7 @@
 #include "kernels/conv2d.h"
 #include "kernels/cpu/gemm.h"
 
-namespace evenkeel::cpu::gemm {
+namespace evenkeel::cpu::EK_ISA::gemm {
 
 template <typename T>
 void conv2d_forward(const Conv2dForwardArgs<T>& args);
@@ -47,4 +47,4 @@ struct Part {
   }
 };
 
-}  // namespace evenkeel::cpu::gemm
+}  // namespace evenkeel::cpu::EK_ISA::gemm

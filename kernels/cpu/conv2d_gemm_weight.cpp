@@ -3,12 +3,10 @@
 // Of x there is a padded copy with the channels innermost, in which the taps of one kernel row are side by
 // side: a pixel's row of the transposed im2col(x) is R runs of the copy. Images are summed in chunks, each in
 // order, then the chunks in order.
-#include <vector>
-
 #include "kernels/cpu/conv2d_gemm.h"
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu::gemm {
+namespace evenkeel::cpu::EK_ISA::gemm {
 namespace {
 
 /// Sizes of one group, and of what is made of them.
@@ -57,7 +55,7 @@ void copy_channels_last(T* out, const WeightGradient<T>& g, const Part& part, st
 }
 
 template <typename T>
-EK_SIMD double sum(const T* x, std::int64_t n) {
+double sum(const T* x, std::int64_t n) {
   return lane_sum(
       n, [&](std::int64_t i) __attribute__((always_inline)) { return static_cast<double>(x[i]); });
 }
@@ -66,10 +64,10 @@ EK_SIMD double sum(const T* x, std::int64_t n) {
 template <typename T>
 void add_part(T* dw, double* db, const T* x, const std::int64_t* offsets, const WeightGradient<T>& g,
               const Part& part, std::int64_t k, std::int64_t rows) {
-  static thread_local Scratch<T> packed;
+  static thread_local Scratch packed;
   const Conv2dSizes& s = g.s;
   const std::int64_t area = part.rows * s.Q, pixels = part.images * area, panel = pixels * kTileRows;
-  T* a = elements(packed, ceil_div(rows, kTileRows) * panel);
+  T* a = packed.get<T>(ceil_div(rows, kTileRows) * panel);
   for (std::int64_t i = 0; i < part.images; ++i) {
     const T* dy = g.args.dy + (((part.first_image + i) * s.K + k) * s.P + part.first_row) * s.Q;
     pack<kTileRows>(a + i * area * kTileRows, panel, dy, s.P * s.Q, 1, rows, area);
@@ -91,18 +89,16 @@ void add_part(T* dw, double* db, const T* x, const std::int64_t* offsets, const 
 
 template <typename T>
 void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& args) {
-  static thread_local Scratch<T> partials;
-  static thread_local Scratch<double> bias_partials;
-  static thread_local std::vector<std::int64_t> offsets;
+  static thread_local Scratch partials, bias_partials, offsets;
   const Conv2dSizes& s = args.sizes;
   const WeightGradient<T> g{args};
   const std::int64_t size = s.K * g.row;  // of a partial gradient
-  T* partial = elements(partials, g.chunks * size);
-  double* bias_partial = elements(bias_partials, g.chunks * s.K);
+  T* partial = partials.get<T>(g.chunks * size);
+  double* bias_partial = bias_partials.get<double>(g.chunks * s.K);
 
-  offsets.resize(static_cast<std::size_t>(g.parts.images * g.parts.rows * s.Q));
+  std::int64_t* const offset = offsets.get<std::int64_t>(g.parts.images * g.parts.rows * s.Q);
   const auto fill_offsets = [&](std::int64_t rows) {
-    std::int64_t* to = offsets.data();
+    std::int64_t* to = offset;
     for (std::int64_t i = 0; i < g.parts.images; ++i) {
       for (std::int64_t p = 0; p < rows; ++p) {
         for (std::int64_t q = 0; q < s.Q; ++q) {
@@ -112,18 +108,17 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& args) {
     }
   };
   fill_offsets(g.parts.rows);
-  const std::int64_t* offset = offsets.data();
 
   const std::int64_t cost = g.parts.images * g.parts.rows * s.Q * g.share * g.row;
-  parallel_for(g.chunks * s.groups * g.shares, cost, [&, offset](std::int64_t task) {
-    static thread_local Scratch<T> copy;
+  parallel_for(g.chunks * s.groups * g.shares, cost, [&](std::int64_t task) {
+    static thread_local Scratch copy;
     const std::int64_t chunk = task / (s.groups * g.shares), group = task / g.shares % s.groups;
     const std::int64_t k = task % g.shares * g.share, rows = std::min(g.share, g.K - k);
     T* dw = partial + chunk * size + (group * g.K + k) * g.row;
     double* db = bias_partial + chunk * s.K + group * g.K + k;
     std::fill_n(dw, rows * g.row, T(0));
     std::fill_n(db, rows, 0.0);
-    T* x = elements(copy, g.parts.images * g.image_rows * g.cols * g.C + kTileCols<T>);
+    T* x = copy.get<T>(g.parts.images * g.image_rows * g.cols * g.C + kTileCols<T>);
     const std::int64_t parts = g.parts.count();
     for (std::int64_t index = chunk * parts / g.chunks; index < (chunk + 1) * parts / g.chunks; ++index) {
       const Part part(g.parts, index, s.N, s.P);
@@ -154,4 +149,4 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& args) {
 template void conv2d_backward_weight(const Conv2dBackwardWeightArgs<float>&);
 template void conv2d_backward_weight(const Conv2dBackwardWeightArgs<double>&);
 
-}  // namespace evenkeel::cpu::gemm
+}  // namespace evenkeel::cpu::EK_ISA::gemm

@@ -6,7 +6,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/philox_many.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 constexpr std::int64_t kBlocks = 64;  // Philox blocks of four numbers that are worked on together
@@ -14,8 +14,7 @@ constexpr std::int64_t kBlocks = 64;  // Philox blocks of four numbers that are 
 /// y[i] for i in [begin, end); begin is a multiple of 4. Bits first, then their order, then the elements, so
 /// that every loop vectorises; the first two also work on numbers past the end.
 template <typename T>
-EK_SIMD void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::int64_t begin,
-                           std::int64_t end) {
+void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::int64_t begin, std::int64_t end) {
   std::uint32_t bits[4][kBlocks], in_order[4 * kBlocks];
   std::uint64_t number[kBlocks];
   for (std::int64_t i = begin; i < end; i += 4 * kBlocks) {
@@ -46,4 +45,4 @@ void dropout(const DropoutArgs<T>& a) {
 template void dropout(const DropoutArgs<float>&);
 template void dropout(const DropoutArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

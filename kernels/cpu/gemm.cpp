@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace evenkeel::cpu::gemm {
+namespace evenkeel::cpu::EK_ISA::gemm {
 namespace {
 
 /// ROWS x VECS sums in registers.
@@ -80,27 +80,10 @@ EK_INLINE void multiply_all(const Block<T>& g) {
   }
 }
 
-template <typename T>
-void multiply_baseline(const Block<T>& g) {
-  multiply_all<16, 4, 2>(g);
-}
-
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#  define EK_GEMM_VARIANTS
-template <typename T>
-__attribute__((target("arch=x86-64-v4"))) void multiply_v4(const Block<T>& g) {
-  multiply_all<64, 8, 3>(g);
-}
-template <typename T>
-__attribute__((target("arch=x86-64-v3"))) void multiply_v3(const Block<T>& g) {
-  multiply_all<32, 4, 3>(g);
-}
-#endif
-
 /// pack where the i lie side by side: whole rows, as memory has them.
 template <std::int64_t WIDTH, typename T>
-EK_SIMD void pack_side_by_side(T* out, std::int64_t panel, const T* in, std::int64_t stride_k, std::int64_t n,
-                               std::int64_t K) {
+void pack_side_by_side(T* out, std::int64_t panel, const T* in, std::int64_t stride_k, std::int64_t n,
+                       std::int64_t K) {
   for (std::int64_t k = 0; k < K; ++k) {
     const T* from = in + k * stride_k;
     T* to = out + k * WIDTH;
@@ -115,25 +98,17 @@ EK_SIMD void pack_side_by_side(T* out, std::int64_t panel, const T* in, std::int
 }  // namespace
 
 template <typename T>
-std::vector<Variant<T>> variants() {
-  std::vector<Variant<T>> usable;
-#ifdef EK_GEMM_VARIANTS
-  if (__builtin_cpu_supports("x86-64-v4")) usable.push_back({"x86-64-v4", multiply_v4<T>, true});
-  if (__builtin_cpu_supports("x86-64-v3")) usable.push_back({"x86-64-v3", multiply_v3<T>, true});
-#endif
-  usable.push_back({"baseline", multiply_baseline<T>, false});
-  return usable;
-}
-
-template <typename T>
 void multiply(const Block<T>& block) {
-  static const auto best = variants<T>().front().multiply;
-  best(block);
+  if constexpr (kRegisterBytes == 64) {
+    multiply_all<64, 8, 3>(block);
+  } else {
+    multiply_all<kRegisterBytes, 4, kRegisterBytes == 32 ? 3 : 2>(block);
+  }
 }
 
 template <typename T>
-EK_SIMD void transpose(T* out, std::int64_t out_stride, const T* in, std::int64_t in_stride,
-                       std::int64_t rows, std::int64_t cols) {
+void transpose(T* out, std::int64_t out_stride, const T* in, std::int64_t in_stride, std::int64_t rows,
+               std::int64_t cols) {
   constexpr std::int64_t n = kLanes<T> / 2;
   std::int64_t i = 0;
   for (; i + n <= rows; i += n) {
@@ -179,7 +154,6 @@ void pack(T* out, std::int64_t panel, const T* in, std::int64_t stride_i, std::i
 }
 
 #define EK_INSTANTIATE(T)                                                                                \
-  template std::vector<Variant<T>> variants();                                                           \
   template void multiply(const Block<T>&);                                                               \
   template void pack<kTileRows>(T*, std::int64_t, const T*, std::int64_t, std::int64_t, std::int64_t,    \
                                 std::int64_t);                                                           \
@@ -190,4 +164,4 @@ EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 #undef EK_INSTANTIATE
 
-}  // namespace evenkeel::cpu::gemm
+}  // namespace evenkeel::cpu::EK_ISA::gemm

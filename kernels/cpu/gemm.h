@@ -5,11 +5,9 @@
 // and the chunks are added in order: the same bits for any tile, any number of threads, AVX2 and AVX-512.
 #pragma once
 
-#include <vector>
-
 #include "kernels/cpu/lanes.h"
 
-namespace evenkeel::cpu::gemm {
+namespace evenkeel::cpu::EK_ISA::gemm {
 
 /// The tile: 24 of AVX-512's 32 registers hold sums. AVX2 does it in four parts of 12 of its 16.
 inline constexpr std::int64_t kTileRows = 8;
@@ -20,12 +18,6 @@ inline constexpr std::int64_t kChunk = static_cast<std::int64_t>(1024 / sizeof(T
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
-
-/// n elements of a thread's scratch memory.
-template <typename T>
-T* elements(Scratch<T>& scratch, std::int64_t n) {
-  return reinterpret_cast<T*>(scratch.get(ceil_div(n, kLanes<T>)));
-}
 
 /// One chunk of a product: c[m][n] = sum over k of a[m][k] b[k][n], or += if `add`. Up to a multiple of
 /// kTileCols, columns past N must be readable in b and writable in c; what is in them means nothing.
@@ -44,16 +36,6 @@ struct Block {
 template <typename T>
 void multiply(const Block<T>& block);
 
-/// The versions of multiply that this CPU can run, the one that is used first.
-template <typename T>
-struct Variant {
-  const char* name;
-  void (*multiply)(const Block<T>& block);
-  bool fused;  // multiply-add: all that have it give the same bits
-};
-template <typename T>
-std::vector<Variant<T>> variants();
-
 /// Panels of WIDTH = kTileRows or kTileCols: out[i / WIDTH * panel + k * WIDTH + i % WIDTH] =
 /// in[i * stride_i + k * stride_k] for i < n and k < K; the last panel is filled up with 0.
 template <std::int64_t WIDTH, typename T>
@@ -65,4 +47,4 @@ template <typename T>
 void transpose(T* out, std::int64_t out_stride, const T* in, std::int64_t in_stride, std::int64_t rows,
                std::int64_t cols);
 
-}  // namespace evenkeel::cpu::gemm
+}  // namespace evenkeel::cpu::EK_ISA::gemm

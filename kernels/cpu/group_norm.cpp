@@ -1,12 +1,11 @@
 #include "kernels/group_norm.h"
 
-#include <vector>
-
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/norm_common.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 
 template <typename T>
 void group_norm_forward(const GroupNormForwardArgs<T>& a) {
@@ -30,8 +29,9 @@ template <typename T>
 void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::group_norm_backward(a);
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
-  std::vector<GradientSums> planes(a.N * a.C);
-  std::vector<AffineGradients> affine(a.N * a.C);
+  static thread_local Scratch plane_scratch, affine_scratch;
+  auto* planes = plane_scratch.get<GradientSums>(a.N * a.C);
+  auto* affine = affine_scratch.get<AffineGradients>(a.N * a.C);
   parallel_for(a.N * a.G, 6 * size, [&](std::int64_t i) {
     const double rstd = a.rstd[i];
     const auto gamma = [&](std::int64_t k) {
@@ -54,7 +54,7 @@ void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
                      static_cast<T>(gamma(k) * rstd), along_xhat, offset);
     }
   });
-  sum_affine_gradients(a.dgamma, a.dbeta, affine.data(), a.N, a.C);
+  sum_affine_gradients(a.dgamma, a.dbeta, affine, a.N, a.C);
 }
 
 template void group_norm_forward(const GroupNormForwardArgs<float>&);
@@ -62,4 +62,4 @@ template void group_norm_forward(const GroupNormForwardArgs<double>&);
 template void group_norm_backward(const GroupNormBackwardArgs<float>&);
 template void group_norm_backward(const GroupNormBackwardArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -2,39 +2,11 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 
+#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd.h"
 
-namespace evenkeel::cpu {
-
-/// Memory of a thread that is kept from call to call and grows as needed; its contents are not.
-template <typename T>
-class Scratch {
- public:
-  /// At least n vectors.
-  Vec<T>* get(std::int64_t n) {
-    if (n > size_) {
-      size_ = n;
-      data_.reset(static_cast<T*>(std::aligned_alloc(64, static_cast<std::size_t>(n) * 64)));
-      if (!data_) std::abort();  // inside a parallel region nothing can be thrown
-    }
-    return reinterpret_cast<Vec<T>*>(data_.get());
-  }
-
-  /// At least n numbers.
-  T* numbers(std::int64_t n) {
-    return reinterpret_cast<T*>(get((n * static_cast<std::int64_t>(sizeof(T)) + 63) / 64));
-  }
-
- private:
-  struct Free {
-    void operator()(void* p) const { std::free(p); }
-  };
-  std::unique_ptr<T, Free> data_;
-  std::int64_t size_ = 0;
-};
+namespace evenkeel::cpu::EK_ISA {
 
 /// Half a Vec, which AVX2 shuffles as well as AVX-512 does.
 template <typename T>
@@ -63,7 +35,7 @@ EK_INLINE void transpose_square(HalfVec<T>* row) {
 
 /// lanes[i] holds element i of each of `count` images, which lie `stride` apart; the other lanes are 0.
 template <typename T>
-EK_SIMD void to_lanes(Vec<T>* lanes, const T* x, std::int64_t n, std::int64_t stride, std::int64_t count) {
+void to_lanes(Vec<T>* lanes, const T* x, std::int64_t n, std::int64_t stride, std::int64_t count) {
   constexpr int half = kLanes<T> / 2;
   T* out = reinterpret_cast<T*>(lanes);
   if (count < kLanes<T>) std::memset(lanes, 0, static_cast<std::size_t>(n) * sizeof(Vec<T>));
@@ -83,7 +55,7 @@ EK_SIMD void to_lanes(Vec<T>* lanes, const T* x, std::int64_t n, std::int64_t st
 
 /// The way back, for the first `count` lanes.
 template <typename T>
-EK_SIMD void from_lanes(T* y, const Vec<T>* lanes, std::int64_t n, std::int64_t stride, std::int64_t count) {
+void from_lanes(T* y, const Vec<T>* lanes, std::int64_t n, std::int64_t stride, std::int64_t count) {
   constexpr int half = kLanes<T> / 2;
   const T* in = reinterpret_cast<const T*>(lanes);
   for (int first = 0; first < kLanes<T>; first += half) {
@@ -142,4 +114,4 @@ EK_INLINE T sum_of_lanes(const Vec<T>& v, std::int64_t count) {
   return sum[0];
 }
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -8,13 +8,13 @@
 #include "kernels/cpu/norm_common.h"
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 /// One row: y = (x - mean) * rstd * gamma + beta.
 template <typename T>
-EK_SIMD void normalize_row(T* y, T* mean, T* rstd, const T* x, const T* gamma, const T* beta, std::int64_t D,
-                           double eps) {
+void normalize_row(T* y, T* mean, T* rstd, const T* x, const T* gamma, const T* beta, std::int64_t D,
+                   double eps) {
   const Moments m = moments(x, D);
   const SplitMean<T> centre(m.mean);
   const T scale = static_cast<T>(1 / std::sqrt(m.m2 / m.count + eps));
@@ -38,8 +38,7 @@ struct RowTerms {
 
 /// The sums over a row, of blocks that stay in the first cache while they are read three times.
 template <typename T>
-EK_SIMD void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean,
-                       T rstd) {
+void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean, T rstd) {
   constexpr std::int64_t kBlock = 2048;
   GradientSums sums;
   for (std::int64_t begin = 0; begin < D; begin += kBlock) {
@@ -60,9 +59,9 @@ EK_SIMD void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gam
 /// Columns [begin, end) of rows [first, last): dx, and the sums over these rows of dy xhat and dy. Null
 /// outputs are skipped. Each output has its own loop, so that its bits do not depend on the others.
 template <typename T>
-EK_SIMD void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* dbeta,
-                             const RowTerms<T>* terms, std::int64_t first, std::int64_t last,
-                             std::int64_t begin, std::int64_t end) {
+void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* dbeta,
+                     const RowTerms<T>* terms, std::int64_t first, std::int64_t last, std::int64_t begin,
+                     std::int64_t end) {
   const std::int64_t n = end - begin;
   if (dgamma != nullptr) std::fill_n(dgamma, n, 0.0);
   if (dbeta != nullptr) std::fill_n(dbeta, n, 0.0);
@@ -92,8 +91,8 @@ EK_SIMD void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, 
 /// Adds the first of `chunks` arrays of partial sums, 2 D apart, and the others in order; columns
 /// [begin, end) of the result.
 template <typename T>
-EK_SIMD void add_chunks(T* total, double* partial, std::int64_t D, std::int64_t chunks, std::int64_t begin,
-                        std::int64_t end) {
+void add_chunks(T* total, double* partial, std::int64_t D, std::int64_t chunks, std::int64_t begin,
+                std::int64_t end) {
   for (std::int64_t k = 1; k < chunks; ++k) {
     for (std::int64_t d = begin; d < end; ++d) partial[d] += partial[k * 2 * D + d];
   }
@@ -127,8 +126,8 @@ struct Partial {
 };
 
 inline Partial partial_sums(std::int64_t chunks, std::int64_t D) {
-  static thread_local Scratch<double> scratch;
-  return {scratch.numbers(chunks * 2 * D), chunks, D};
+  static thread_local Scratch scratch;
+  return {scratch.get<double>(chunks * 2 * D), chunks, D};
 }
 
 /// A strip of all rows, or of a chunk of them where there are few strips: x and dy are read once for the
@@ -138,8 +137,8 @@ void backward_of_long_rows(const LayerNormBackwardArgs<T>& a) {
   constexpr std::int64_t kColumns = 1024;  // of a strip: its f64 sums stay in the first cache
   constexpr std::int64_t kTasks = 32;      // at least, where each has kRows
   constexpr std::int64_t kRows = 16;       // of a chunk, at least
-  static thread_local Scratch<T> scratch;
-  auto* terms = reinterpret_cast<RowTerms<T>*>(scratch.numbers(3 * a.M));
+  static thread_local Scratch scratch;
+  auto* terms = scratch.get<RowTerms<T>>(a.M);
   parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
     row_terms(terms + m, a.dy + m * a.D, a.x + m * a.D, a.gamma, a.D, a.mean[m], a.rstd[m]);
   });
@@ -189,8 +188,8 @@ void rows_from_lanes(T* y, const Vec<T>* lanes, std::int64_t D, std::int64_t cou
 /// Rows m .. m+count-1.
 template <typename T>
 void normalize_short_rows(const LayerNormForwardArgs<T>& a, std::int64_t m, std::int64_t count) {
-  static thread_local Scratch<T> scratch;
-  Vec<T>*mean = scratch.get(2 + a.D), *rstd = mean + 1, *x = mean + 2;
+  static thread_local Scratch scratch;
+  Vec<T>*mean = scratch.get<Vec<T>>(2 + a.D), *rstd = mean + 1, *x = mean + 2;
   rows_to_lanes(x, a.x + m * a.D, a.D, count);
   LayerNormForwardArgs<T> block = a;
   block.x = block.y = reinterpret_cast<T*>(x);
@@ -204,24 +203,38 @@ void normalize_short_rows(const LayerNormForwardArgs<T>& a, std::int64_t m, std:
   std::copy_n(block.rstd, count, a.rstd + m);
 }
 
-/// Adds to dgamma and dbeta those of kLanes<T> rows, each in its lane. Null sums are skipped.
+/// Sums of the rows in one register of the lanes, for each element.
 template <typename T>
-EK_SIMD void add_short_row_gradients(lanes::Doubles<T>* dgamma, lanes::Doubles<T>* dbeta, const Vec<T>* dy,
-                                     const Vec<T>* x, const Vec<T>* saved, const Vec<T>* rstd,
-                                     std::int64_t D) {
+struct ShortRowSums {
+  lanes::Doubles<T>*dgamma, *dbeta;  // [D], or null
+};
+
+/// Adds those of kRegisterLanes<T> rows, each in its lane.
+template <typename T>
+void add_short_row_gradients(const ShortRowSums<T>& sums, const Vec<T>* dys, const Vec<T>* xs,
+                             const Vec<T>* means, const Vec<T>* rstds, std::int64_t D, int part) {
   using lanes::Doubles;
-  if (dgamma != nullptr) {
+  const auto of = [part](const Vec<T>* v)
+                      EK_INLINE_LAMBDA { return column(reinterpret_cast<const T*>(v), part); };
+  const auto dy = of(dys), x = of(xs);
+  if (sums.dgamma != nullptr) {
+    const Register<T> saved = of(means)[0], rstd = of(rstds)[0];
     Doubles<T> left;
-    for (std::int64_t d = 0; d < D; ++d) left += Doubles<T>(x[d] - *saved);
-    const lanes::LaneSplitMean<T> mean(*saved, left / static_cast<double>(D));
-    for (std::int64_t d = 0; d < D; ++d) dgamma[d] += Doubles<T>(dy[d] * (mean.centre(x[d]) * *rstd));
+    for (std::int64_t d = 0; d < D; ++d) left += Doubles<T>(x[d] - saved);
+    const lanes::LaneSplitMean<T> mean(saved, left / static_cast<double>(D));
+    for (std::int64_t d = 0; d < D; ++d) sums.dgamma[d] += Doubles<T>(dy[d] * (mean.centre(x[d]) * rstd));
   }
-  for (std::int64_t d = 0; dbeta != nullptr && d < D; ++d) dbeta[d] += Doubles<T>(dy[d]);
+  for (std::int64_t d = 0; sums.dbeta != nullptr && d < D; ++d) sums.dbeta[d] += Doubles<T>(dy[d]);
 }
 
+/// total[d] = the sum of all lanes; sums [kParts][D].
 template <typename T>
-EK_SIMD void add_lanes(double* total, const lanes::Doubles<T>* sums, std::int64_t D) {
-  for (std::int64_t d = 0; d < D; ++d) total[d] = sums[d].total(kLanes<T>);
+void add_lanes(double* total, const lanes::Doubles<T>* sums, std::int64_t D) {
+  for (std::int64_t d = 0; d < D; ++d) {
+    lanes::LaneTotals<T> all;
+    for (int part = 0; part < kParts; ++part) all.set(part, sums[part * D + d]);
+    total[d] = all.sum(kLanes<T>);
+  }
 }
 
 /// Rows first .. last-1: dx, and the sums over them of dy xhat and dy. Null outputs are skipped.
@@ -229,11 +242,12 @@ template <typename T>
 void short_rows_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* dbeta,
                           std::int64_t first, std::int64_t last) {
   using lanes::Doubles;
-  static thread_local Scratch<T> scratch;
-  static thread_local Scratch<double> sums_scratch;
-  Vec<T>*mean = scratch.get(2 + 3 * a.D), *rstd = mean + 1, *x = mean + 2, *dy = x + a.D, *dx = dy + a.D;
-  auto* sums = reinterpret_cast<Doubles<T>*>(sums_scratch.get(2 * a.D * Doubles<T>::kParts));
-  if (dgamma != nullptr || dbeta != nullptr) std::fill_n(sums, 2 * a.D, Doubles<T>());
+  static thread_local Scratch scratch;
+  static thread_local Scratch sums_scratch;
+  Vec<T>*mean = scratch.get<Vec<T>>(2 + 3 * a.D), *rstd = mean + 1, *x = mean + 2, *dy = x + a.D,
+  *dx = dy + a.D;
+  auto* sums = sums_scratch.get<Doubles<T>>(2 * kParts * a.D);  // of dgamma, of dbeta
+  if (dgamma != nullptr || dbeta != nullptr) std::fill_n(sums, 2 * kParts * a.D, Doubles<T>());
   LayerNormBackwardArgs<T> block = a;
   block.dgamma = block.dbeta = nullptr;
   block.dx = reinterpret_cast<T*>(dx);
@@ -251,14 +265,17 @@ void short_rows_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, dou
     std::copy_n(a.rstd + m, count, reinterpret_cast<T*>(rstd));
     rows_to_lanes(x, a.x + m * a.D, a.D, count);
     rows_to_lanes(dy, a.dy + m * a.D, a.D, count);
-    add_short_row_gradients<T>(dgamma != nullptr ? sums : nullptr, dbeta != nullptr ? sums + a.D : nullptr,
-                               dy, x, mean, rstd, a.D);
+    for (int part = 0; part < kParts; ++part) {
+      const ShortRowSums<T> of_part{dgamma != nullptr ? sums + part * a.D : nullptr,
+                                    dbeta != nullptr ? sums + (kParts + part) * a.D : nullptr};
+      add_short_row_gradients<T>(of_part, dy, x, mean, rstd, a.D, part);
+    }
     if (a.dx == nullptr) continue;
     lanes::layer_norm_backward(block);
     rows_from_lanes(a.dx + m * a.D, dx, a.D, count);
   }
   if (dgamma != nullptr) add_lanes<T>(dgamma, sums, a.D);
-  if (dbeta != nullptr) add_lanes<T>(dbeta, sums + a.D, a.D);
+  if (dbeta != nullptr) add_lanes<T>(dbeta, sums + kParts * a.D, a.D);
 }
 
 template <typename T>
@@ -304,4 +321,4 @@ template void layer_norm_forward(const LayerNormForwardArgs<double>&);
 template void layer_norm_backward(const LayerNormBackwardArgs<float>&);
 template void layer_norm_backward(const LayerNormBackwardArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -1,13 +1,12 @@
 #include "kernels/layer_norm2d.h"
 
 #include <algorithm>
-#include <vector>
-
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/norm_common.h"
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 constexpr std::int64_t kPixels =
@@ -20,8 +19,8 @@ struct Strips {
 };
 
 template <typename T>
-EK_SIMD void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::int64_t s0,
-                             std::int64_t pixels) {
+void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::int64_t s0,
+                     std::int64_t pixels) {
   const T* x = a.x + n * a.C * a.S + s0;
   T* y = a.y + n * a.C * a.S + s0;
   double mean[kPixels] = {}, rest[kPixels] = {}, m2[kPixels] = {};
@@ -53,8 +52,8 @@ EK_SIMD void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n,
 
 /// dx of one strip, unless null, and in `rest` what rounding took from the mean of each pixel.
 template <typename T>
-EK_SIMD void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int64_t n,
-                                  std::int64_t s0, std::int64_t pixels) {
+void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int64_t n, std::int64_t s0,
+                          std::int64_t pixels) {
   const std::int64_t at = n * a.C * a.S + s0;
   const T *x = a.x + at, *dy = a.dy + at, *mean = a.mean + n * a.S + s0, *rstd = a.rstd + n * a.S + s0;
   const double count = static_cast<double>(a.C);
@@ -86,8 +85,8 @@ EK_SIMD void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, 
 
 /// Sums over one plane; mean, rest and rstd are per pixel.
 template <typename T>
-EK_SIMD AffineGradients plane_affine_gradients(const T* dy, const T* x, const T* mean, const T* rest,
-                                               const T* rstd, std::int64_t S) {
+AffineGradients plane_affine_gradients(const T* dy, const T* x, const T* mean, const T* rest, const T* rstd,
+                                       std::int64_t S) {
   return {lane_sum(S,
                    [=](std::int64_t s) {
                      return static_cast<double>(dy[s] * (((x[s] - mean[s]) - rest[s]) * rstd[s]));
@@ -111,19 +110,20 @@ template <typename T>
 void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::layer_norm2d_backward(a);
   const Strips strips(a.N, a.S);
-  std::vector<T> rest(a.N * a.S);
+  static thread_local Scratch rests, sums;
+  T* rest = rests.get<T>(a.N * a.S);
   parallel_for(strips.count, 6 * a.C * kPixels, [&](std::int64_t i) {
     const std::int64_t n = i / strips.per_image, s0 = i % strips.per_image * kPixels;
-    strip_input_gradient(a, rest.data() + n * a.S + s0, n, s0, std::min(kPixels, a.S - s0));
+    strip_input_gradient(a, rest + n * a.S + s0, n, s0, std::min(kPixels, a.S - s0));
   });
   if (a.dgamma == nullptr && a.dbeta == nullptr) return;
-  std::vector<AffineGradients> planes(a.N * a.C);
+  auto* planes = sums.get<AffineGradients>(a.N * a.C);
   parallel_for(a.N * a.C, 4 * a.S, [&](std::int64_t i) {
     const std::int64_t at = i / a.C * a.S;
-    planes[i] = plane_affine_gradients(a.dy + i * a.S, a.x + i * a.S, a.mean + at, rest.data() + at,
-                                       a.rstd + at, a.S);
+    planes[i] =
+        plane_affine_gradients(a.dy + i * a.S, a.x + i * a.S, a.mean + at, rest + at, a.rstd + at, a.S);
   });
-  sum_affine_gradients(a.dgamma, a.dbeta, planes.data(), a.N, a.C);
+  sum_affine_gradients(a.dgamma, a.dbeta, planes, a.N, a.C);
 }
 
 template void layer_norm2d_forward(const LayerNorm2dForwardArgs<float>&);
@@ -131,4 +131,4 @@ template void layer_norm2d_forward(const LayerNorm2dForwardArgs<double>&);
 template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<float>&);
 template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

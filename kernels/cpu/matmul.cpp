@@ -5,7 +5,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 using gemm::ceil_div;
@@ -31,13 +31,13 @@ const std::int64_t* panel_offsets() {
 template <typename T>
 void multiply_block(const MatmulArgs<T>& g, std::int64_t i, std::int64_t m, std::int64_t rows, std::int64_t n,
                     std::int64_t cols) {
-  static thread_local Scratch<T> scratch_a, scratch_b, scratch_c;
+  static thread_local Scratch scratch_a, scratch_b, scratch_c;
   const std::int64_t c_stride = round_up(cols, kTileCols<T>), chunk = std::min(g.K, kChunk<T>);
   // A cache line more than a panel has, so that panels do not all begin in the same set of the cache.
   const std::int64_t a_stride = chunk * kTileRows + kLanes<T>, b_stride = chunk * kTileCols<T> + kLanes<T>;
-  T* a = gemm::elements(scratch_a, ceil_div(rows, kTileRows) * a_stride);
-  T* b = gemm::elements(scratch_b, ceil_div(cols, kTileCols<T>) * b_stride);
-  T* c = gemm::elements(scratch_c, rows * c_stride);
+  T* a = scratch_a.get<T>(ceil_div(rows, kTileRows) * a_stride);
+  T* b = scratch_b.get<T>(ceil_div(cols, kTileCols<T>) * b_stride);
+  T* c = scratch_c.get<T>(rows * c_stride);
   std::int64_t k = 0;
   do {
     const std::int64_t K = std::min(chunk, g.K - k);
@@ -73,4 +73,4 @@ void matmul(const MatmulArgs<T>& g) {
 template void matmul(const MatmulArgs<float>&);
 template void matmul(const MatmulArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/simd.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 
 /// Mean, and sum of squared distances from it, of `count` elements.
 struct Moments {
@@ -81,25 +81,25 @@ EK_INLINE GradientSums gradient_sums(const T* dy, const T* x, std::int64_t n, T 
 }
 
 template <typename T>
-EK_SIMD Moments plane_moments(const T* x, std::int64_t n) {
+Moments plane_moments(const T* x, std::int64_t n) {
   return moments(x, n);
 }
 
 template <typename T>
-EK_SIMD GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
+GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
   return gradient_sums(dy, x, n, mean);
 }
 
 /// y = (x - mean) * scale + shift.
 template <typename T>
-EK_SIMD void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T shift) {
+void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T shift) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = mean.centre(x[i]) * scale + shift;
 }
 
 /// dx = scale * dy - (x - mean) * along_xhat - offset: the form of every normalization's input gradient.
 template <typename T>
-EK_SIMD void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SplitMean<T> mean, T scale,
-                            T along_xhat, T offset) {
+void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T along_xhat,
+                    T offset) {
   for (std::int64_t i = 0; i < n; ++i) dx[i] = scale * dy[i] - mean.centre(x[i]) * along_xhat - offset;
 }
 
@@ -123,4 +123,4 @@ void sum_affine_gradients(T* dgamma, T* dbeta, const AffineGradients* planes, st
   }
 }
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -1,6 +1,7 @@
 #include "kernels/cpu/parallel.h"
 
 #include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/parallel_for.h>
 
 #include <cstdlib>
 #include <memory>
@@ -39,5 +40,11 @@ Threads& threads() {
 
 int num_threads() { return threads().count; }
 void set_num_threads(int n) { threads().set(n); }
+
+void run_ranges(std::int64_t n, std::int64_t grain, void (*call)(const void*, std::int64_t, std::int64_t),
+                const void* f) {
+  const oneapi::tbb::blocked_range<std::int64_t> range(0, n, static_cast<std::size_t>(grain));
+  oneapi::tbb::parallel_for(range, [=](const auto& part) { call(f, part.begin(), part.end()); });
+}
 
 }  // namespace evenkeel::cpu

@@ -2,8 +2,6 @@
 // have not begun, so that a busy machine slows a loop in proportion and no more.
 #pragma once
 
-#include <oneapi/tbb/parallel_for.h>
-
 #include <algorithm>
 #include <cstdint>
 
@@ -12,6 +10,10 @@ namespace evenkeel::cpu {
 /// OMP_NUM_THREADS at the start if that is a positive number, else the number of processors.
 int num_threads();
 void set_num_threads(int n);
+
+/// Calls call(f, begin, end) for ranges that cover [0, n), of `grain` indices at least, on all threads.
+void run_ranges(std::int64_t n, std::int64_t grain,
+                void (*call)(const void* f, std::int64_t begin, std::int64_t end), const void* f);
 
 /// Calls f(i) for i in [0, n), each once, in any order, on all threads if n * cost is worth it; `cost` is the
 /// work of one call, in element operations. f must not throw, and what it computes must not depend on the
@@ -24,11 +26,10 @@ void parallel_for(std::int64_t n, std::int64_t cost, const F& f) {
     for (std::int64_t i = 0; i < n; ++i) f(i);
     return;
   }
-  const std::int64_t grain = std::max<std::int64_t>(1, kWorthATask / std::max<std::int64_t>(cost, 1));
-  const oneapi::tbb::blocked_range<std::int64_t> range(0, n, static_cast<std::size_t>(grain));
-  oneapi::tbb::parallel_for(range, [&](const auto& part) {
-    for (std::int64_t i = part.begin(); i < part.end(); ++i) f(i);
-  });
+  const auto call = [](const void* function, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) (*static_cast<const F*>(function))(i);
+  };
+  run_ranges(n, std::max<std::int64_t>(1, kWorthATask / std::max<std::int64_t>(cost, 1)), call, &f);
 }
 
 /// Calls f(begin, end) for consecutive ranges that cover [0, n) and start at multiples of a fixed block.

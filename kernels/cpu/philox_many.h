@@ -4,7 +4,7 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/philox.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 
 /// bits[k][b] = number k of the Philox block number[b], for `n` <= N blocks. The rounds of Philox4x32-10 over
 /// arrays: a loop over calls of philox() takes twice the time.
@@ -30,4 +30,4 @@ EK_INLINE void philox_many(std::uint32_t (&bits)[4][N], const RandomKey& key, co
   }
 }
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

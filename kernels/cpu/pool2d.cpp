@@ -6,7 +6,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/pool2d_window.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 /// Calls f(plane) on all threads.
@@ -39,7 +39,7 @@ EK_INLINE void take_maxima(T* __restrict largest, std::int64_t* __restrict index
 
 /// One row of the output, a tap of the window at a time: neighbouring outputs in neighbouring lanes.
 template <typename T>
-EK_SIMD void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSizes& s, std::int64_t p) {
+void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSizes& s, std::int64_t p) {
   const Window rows(s, p, 0);
   for (std::int64_t q = 0; q < s.Q; ++q) {
     index[q] =
@@ -140,4 +140,4 @@ EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 #undef EK_INSTANTIATE
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

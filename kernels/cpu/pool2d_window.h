@@ -6,7 +6,7 @@
 #include "kernels/cpu/simd.h"
 #include "kernels/pool2d.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 
 /// The part of the window of output (p, q) that lies inside the plane: rows [h0, h1), columns [w0, w1).
 struct Window {
@@ -24,4 +24,4 @@ struct Window {
   EK_INLINE std::int64_t tap(std::int64_t h, std::int64_t w) const { return (h - top) * width + (w - left); }
 };
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

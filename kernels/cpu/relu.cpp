@@ -3,16 +3,16 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 template <typename T>
-EK_SIMD void forward_range(T* y, const T* x, std::int64_t n) {
+void forward_range(T* y, const T* x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] < 0 ? T(0) : x[i];
 }
 
 template <typename T>
-EK_SIMD void backward_range(T* dx, const T* dy, const T* y, std::int64_t n) {
+void backward_range(T* dx, const T* dy, const T* y, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) dx[i] = y[i] > 0 ? dy[i] : T(0);
 }
 
@@ -37,4 +37,4 @@ template void relu_forward(const ReluForwardArgs<double>&);
 template void relu_backward(const ReluBackwardArgs<float>&);
 template void relu_backward(const ReluBackwardArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -5,7 +5,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 /// A rotation. In f64 and rounded once, and used in fused multiply-adds that are written out: the same pixels
@@ -19,8 +19,8 @@ struct Turn {
 
 /// Row i of a rotated image: value[b] is the normalised value of a pixel of brightness b.
 template <typename T>
-EK_SIMD void rotate_row(T* y, const std::uint8_t* image, Turn turn, const T* value, std::int64_t H,
-                        std::int64_t W, std::int64_t i) {
+void rotate_row(T* y, const std::uint8_t* image, Turn turn, const T* value, std::int64_t H, std::int64_t W,
+                std::int64_t i) {
   const float centre_h = static_cast<float>(H - 1) / 2, centre_w = static_cast<float>(W - 1) / 2;
   const float di = static_cast<float>(i) - centre_h;
   const float h0 = std::fma(turn.cos, di, centre_h), w0 = std::fma(-turn.sin, di, centre_w);
@@ -56,8 +56,8 @@ template <typename T>
 void rotate_normalize(const RotateNormalizeArgs<T>& a) {
   T value[256];
   for (int b = 0; b < 256; ++b) value[b] = static_cast<T>((b / 255.0 - a.mean) / a.std);
-  static thread_local Scratch<float> scratch;
-  Turn* turns = a.angle != nullptr ? reinterpret_cast<Turn*>(scratch.numbers(2 * a.N)) : nullptr;
+  static thread_local Scratch scratch;
+  Turn* turns = a.angle != nullptr ? scratch.get<Turn>(a.N) : nullptr;
   for (std::int64_t n = 0; turns != nullptr && n < a.N; ++n) turns[n] = Turn(a.angle[n]);
 
   if (a.format == MemoryFormat::strided) {
@@ -67,9 +67,9 @@ void rotate_normalize(const RotateNormalizeArgs<T>& a) {
     return;
   }
   parallel_for(lane_blocks<T>(a.N) * a.H, 4 * a.W * kLanes<T>, [&](std::int64_t row) {
-    static thread_local Scratch<T> rows;
+    static thread_local Scratch rows;
     const std::int64_t block = row / a.H, count = images_of_block<T>(a.N, block);
-    T* y = rows.numbers(count * a.W);
+    T* y = rows.get<T>(count * a.W);
     for (std::int64_t l = 0; l < count; ++l)
       write_row(y + l * a.W, a, turns, value, block * kLanes<T> + l, row % a.H);
     to_lanes<T>(as_lanes(a.y) + row * a.W, y, a.W, a.W, count);
@@ -79,4 +79,4 @@ void rotate_normalize(const RotateNormalizeArgs<T>& a) {
 template void rotate_normalize(const RotateNormalizeArgs<float>&);
 template void rotate_normalize(const RotateNormalizeArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

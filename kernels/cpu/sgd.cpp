@@ -5,12 +5,12 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/simd.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 /// Elements [begin, end) of one parameter: reads p, v, g and writes p, v.
 template <typename T>
-EK_SIMD void step_range(const SgdTensor<T>& t, const SgdArgs<T>& a, std::int64_t begin, std::int64_t end) {
+void step_range(const SgdTensor<T>& t, const SgdArgs<T>& a, std::int64_t begin, std::int64_t end) {
   const T lr = static_cast<T>(a.lr), momentum = static_cast<T>(a.momentum);
   const T weight_decay = static_cast<T>(a.weight_decay);
   const T l1 = a.proximal ? T(0) : static_cast<T>(a.l1);
@@ -43,4 +43,4 @@ void sgd_step(const SgdArgs<T>& a) {
 template void sgd_step(const SgdArgs<float>&);
 template void sgd_step(const SgdArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -1,39 +1,43 @@
-// Vector code of the CPU backend, written once: GCC compiles each EK_SIMD function for AVX-512, AVX2 and the
-// baseline, and the loader picks.
+// Vector code of the CPU backend, written once with vectors of 64 bytes, and compiled for each instruction
+// set (kernels/isa.h).
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/lanes.h"
 
-// Only in functions that contain no lambda that is not inlined and no OpenMP region: those would not be
-// cloned. Under a sanitizer there are no clones, as its checks do not survive the loader's early resolution.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EVENKEEL_SANITIZED) && \
-    !defined(EVENKEEL_NO_CLONES)
-#  define EK_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#  define EK_SIMD
-#endif
 #define EK_INLINE inline __attribute__((always_inline))
 #define EK_INLINE_LAMBDA __attribute__((always_inline))
-// Before a loop over the lanes of a vector that compares: in EK_SIMD functions, comparisons of Vec are split
-// into lanes before the instruction set is known; a loop is not, unless it is unrolled first.
-#define EK_LANE_LOOP _Pragma("GCC unroll 1")
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
+
+/// Bytes of a vector register, and whether there are 32 of them, so that a kernel can hold many, or 16.
+#if defined(__AVX512F__)
+inline constexpr int kRegisterBytes = 64;
+#elif defined(__AVX2__)
+inline constexpr int kRegisterBytes = 32;
+#else
+inline constexpr int kRegisterBytes = 16;
+#endif
+inline constexpr bool kManyRegisters = kRegisterBytes == 64;
 
 template <typename T>
 struct VecOf;
 template <>
 struct VecOf<float> {
   typedef float whole __attribute__((vector_size(64), may_alias));
+  typedef float in_register __attribute__((vector_size(kRegisterBytes), may_alias));
+  typedef std::int32_t index __attribute__((vector_size(kRegisterBytes), may_alias));
   typedef float half __attribute__((vector_size(32), may_alias));
   typedef std::int32_t half_index __attribute__((vector_size(32)));
 };
 template <>
 struct VecOf<double> {
   typedef double whole __attribute__((vector_size(64), may_alias));
+  typedef double in_register __attribute__((vector_size(kRegisterBytes), may_alias));
+  typedef std::int64_t index __attribute__((vector_size(kRegisterBytes), may_alias));
   typedef double half __attribute__((vector_size(32), may_alias));
   typedef std::int64_t half_index __attribute__((vector_size(32)));
 };
@@ -42,15 +46,37 @@ struct VecOf<double> {
 template <typename T>
 using Vec = typename VecOf<T>::whole;
 
-/// True where a Vec is one of 32 registers, so that a kernel can hold many; else it is spread over several of
-/// 16.
-inline bool wide_registers() {
-#if defined(__x86_64__)
-  static const bool wide = __builtin_cpu_supports("avx512f") > 0;
-  return wide;
-#else
-  return false;
-#endif
+/// What fits into one register. Kernels compute with these: a running value of type Vec, where that is wider
+/// than a register, goes to memory and back at every step.
+template <typename T>
+using Register = typename VecOf<std::remove_const_t<T>>::in_register;
+template <typename T>
+inline constexpr int kRegisterLanes = kRegisterBytes / static_cast<int>(sizeof(T));
+
+/// As many integers, as wide as T.
+template <typename T>
+using Integers = typename VecOf<T>::index;
+
+/// Registers that make a Vec.
+inline constexpr int kParts = 64 / kRegisterBytes;
+
+/// One register of each vector of an array in MemoryFormat::lanes: element i of kRegisterLanes<T> images.
+template <typename T>
+struct Column {
+  T* first;
+  EK_INLINE auto& operator[](std::int64_t i) const {
+    T* const at = first + i * kLanes<std::remove_const_t<T>>;
+    if constexpr (std::is_const_v<T>) {
+      return *reinterpret_cast<const Register<T>*>(at);
+    } else {
+      return *reinterpret_cast<Register<T>*>(at);
+    }
+  }
+  EK_INLINE Column operator+(std::int64_t i) const { return {first + i * kLanes<std::remove_const_t<T>>}; }
+};
+template <typename T>
+EK_INLINE Column<T> column(T* x, int part) {
+  return {x + part * kRegisterLanes<T>};
 }
 
 /// The sum of f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added pairwise at
@@ -70,4 +96,4 @@ EK_INLINE double lane_sum(std::int64_t n, F f) {
   return sums[0];
 }
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

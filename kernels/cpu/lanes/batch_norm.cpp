@@ -7,33 +7,47 @@
 #include "kernels/cpu/lanes/statistics.h"
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu::lanes {
+namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {
 
 // A plane here is one of vectors: S pixels of the images of a block.
 
 /// moments() of norm_common.h, over the first `count` images.
 template <typename T>
-EK_SIMD Moments plane_moments(const Vec<T>* x, std::int64_t S, std::int64_t count) {
+Moments plane_moments(const T* x, std::int64_t S, std::int64_t count) {
   const double n = static_cast<double>(S * count);
-  Doubles<T> sum, rests, squares;
-  for (std::int64_t s = 0; s < S; ++s) sum += Doubles<T>(x[s]);
-  const double mean = sum.total(count) / n;
-  for (std::int64_t s = 0; s < S; ++s) {
-    const Doubles<T> d = Doubles<T>(x[s]) - Doubles<T>(mean);
-    rests += d;
-    squares += d * d;
+  LaneTotals<T> sums, rests, squares;
+  for (int part = 0; part < kParts; ++part) {
+    Doubles<T> sum;
+    for (std::int64_t s = 0; s < S; ++s) sum += Doubles<T>(column(x, part)[s]);
+    sums.set(part, sum);
   }
-  const double rest = rests.total(count);
-  return {n, mean + rest / n, squares.total(count) - rest * rest / n};
+  const double mean = sums.sum(count) / n;
+  for (int part = 0; part < kParts; ++part) {
+    Doubles<T> rest, square;
+    for (std::int64_t s = 0; s < S; ++s) {
+      const Doubles<T> d = Doubles<T>(column(x, part)[s]) - Doubles<T>(mean);
+      rest += d;
+      square += d * d;
+    }
+    rests.set(part, rest);
+    squares.set(part, square);
+  }
+  const double rest = rests.sum(count);
+  return {n, mean + rest / n, squares.sum(count) - rest * rest / n};
 }
 
 template <typename T>
-EK_SIMD GradientSums plane_gradient_sums(const Vec<T>* dy, const Vec<T>* x, std::int64_t S, T mean,
-                                         std::int64_t count) {
-  LaneGradientSums<T> sums;
-  for (std::int64_t s = 0; s < S; ++s) sums.add(dy[s], x[s] - mean);
-  return {sums.dy.total(count), sums.dy_x.total(count), sums.x.total(count)};
+GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t S, T mean, std::int64_t count) {
+  LaneTotals<T> sum_dy, sum_dy_x, sum_x;
+  for (int part = 0; part < kParts; ++part) {
+    LaneGradientSums<T> sums;
+    for (std::int64_t s = 0; s < S; ++s) sums.add(column(dy, part)[s], column(x, part)[s] - mean);
+    sum_dy.set(part, sums.dy);
+    sum_dy_x.set(part, sums.dy_x);
+    sum_x.set(part, sums.x);
+  }
+  return {sum_dy.sum(count), sum_dy_x.sum(count), sum_x.sum(count)};
 }
 
 }  // namespace
@@ -43,9 +57,9 @@ void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
   const std::int64_t planes = lane_blocks<T>(a.N) * a.C, size = a.S * kLanes<T>;
   BatchScratch& scratch = batch_scratch();
   if (a.training) {
-    Moments* moments = scratch.moments(planes);
+    Moments* moments = scratch.parts.get<Moments>(planes);
     parallel_for(planes, 3 * size, [&](std::int64_t i) {
-      moments[i] = plane_moments<T>(as_lanes(a.x) + i * a.S, a.S, images_of_block<T>(a.N, i / a.C));
+      moments[i] = plane_moments<T>(a.x + i * size, a.S, images_of_block<T>(a.N, i / a.C));
     });
   }
   const Normalizer<T>* channels = channel_statistics(a, scratch, planes / a.C);
@@ -59,9 +73,9 @@ template <typename T>
 void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
   const std::int64_t planes = lane_blocks<T>(a.N) * a.C, size = a.S * kLanes<T>;
   BatchScratch& scratch = batch_scratch();
-  GradientSums* sums = scratch.sums(planes);
+  GradientSums* sums = scratch.parts.get<GradientSums>(planes);
   parallel_for(planes, 3 * size, [&](std::int64_t i) {
-    sums[i] = plane_gradient_sums<T>(as_lanes(a.dy) + i * a.S, as_lanes(a.x) + i * a.S, a.S, a.mean[i % a.C],
+    sums[i] = plane_gradient_sums<T>(a.dy + i * size, a.x + i * size, a.S, a.mean[i % a.C],
                                      images_of_block<T>(a.N, i / a.C));
   });
   const GradientMap<T>* channels = channel_gradients(a, scratch, planes / a.C);
@@ -78,4 +92,4 @@ template void batch_norm_forward(const BatchNormForwardArgs<double>&);
 template void batch_norm_backward(const BatchNormBackwardArgs<float>&);
 template void batch_norm_backward(const BatchNormBackwardArgs<double>&);
 
-}  // namespace evenkeel::cpu::lanes
+}  // namespace evenkeel::cpu::EK_ISA::lanes

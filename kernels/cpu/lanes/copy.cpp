@@ -2,7 +2,7 @@
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/parallel.h"
 
-namespace evenkeel::cpu {
+namespace evenkeel::cpu::EK_ISA {
 namespace {
 
 /// Calls f(block, first element, elements, images of the block) for pieces of every block of images.
@@ -41,4 +41,4 @@ template void strided_to_lanes(const LanesCopyArgs<double>&);
 template void lanes_to_strided(const LanesCopyArgs<float>&);
 template void lanes_to_strided(const LanesCopyArgs<double>&);
 
-}  // namespace evenkeel::cpu
+}  // namespace evenkeel::cpu::EK_ISA

@@ -1,13 +1,14 @@
 #include "kernels/dropout.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/philox_many.h"
 
-namespace evenkeel::cpu::lanes {
+namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {
 
 constexpr std::int64_t kElements = 64;  // of a task, in all images of a block; a multiple of 4
@@ -16,8 +17,8 @@ constexpr std::int64_t kElements = 64;  // of a task, in all images of a block; 
 /// `first`. Where `first` and size are multiples of 4, the four numbers of a Philox block belong to four
 /// neighbours in one image. Bits first, then the elements, so that both loops vectorise.
 template <typename T>
-EK_SIMD void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::uint64_t first,
-                           std::uint64_t size, std::int64_t n) {
+void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::uint64_t first, std::uint64_t size,
+                   std::int64_t n) {
   constexpr std::int64_t L = kLanes<T>;
   std::uint32_t bits[4][kElements / 4 * L];  // [element % 4][element / 4][lane]
   std::uint64_t number[kElements / 4 * L];
@@ -35,12 +36,16 @@ EK_SIMD void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, st
         bits[k][b] = philox(key, (number[b] + k) / 4)[(number[b] + k) % 4];
     }
   }
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::uint32_t* of_element = &bits[i % 4][i / 4 * L];
-    EK_LANE_LOOP
-    for (std::int64_t l = 0; l < L; ++l) {
-      const T scaled = x[i * L + l] * scale;
-      y[i * L + l] = unit_interval(of_element[l]) >= p ? scaled : T(0);
+  // unit_interval(bits) >= p, in whole numbers.
+  const std::int64_t least = static_cast<std::int64_t>(std::ceil(p * 0x1p24f));
+  for (int part = 0; part < kParts; ++part) {
+    const auto from = column(x, part);
+    const auto to = column(y, part);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::uint32_t* of_element = &bits[i % 4][i / 4 * L + part * kRegisterLanes<T>];
+      Integers<T> number24;
+      for (int l = 0; l < kRegisterLanes<T>; ++l) number24[l] = of_element[l] >> 8;
+      to[i] = number24 >= static_cast<decltype(number24[0] + 0)>(least) ? from[i] * scale : Register<T>{};
     }
   }
 }
@@ -63,4 +68,4 @@ void dropout(const DropoutArgs<T>& a) {
 template void dropout(const DropoutArgs<float>&);
 template void dropout(const DropoutArgs<double>&);
 
-}  // namespace evenkeel::cpu::lanes
+}  // namespace evenkeel::cpu::EK_ISA::lanes

@@ -9,7 +9,7 @@
 #include "kernels/layer_norm2d.h"
 #include "kernels/pool2d.h"
 
-namespace evenkeel::cpu::lanes {
+namespace evenkeel::cpu::EK_ISA::lanes {
 
 #define EK_DECLARE_LANES(name, Args) \
   template <typename T>              \
@@ -32,4 +32,4 @@ EK_DECLARE_LANES(avg_pool2d_forward, AvgPool2dForwardArgs)
 EK_DECLARE_LANES(avg_pool2d_backward, AvgPool2dBackwardArgs)
 #undef EK_DECLARE_LANES
 
-}  // namespace evenkeel::cpu::lanes
+}  // namespace evenkeel::cpu::EK_ISA::lanes

@@ -8,109 +8,104 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/pool2d_window.h"
 
-namespace evenkeel::cpu::lanes {
+namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {
 
-/// Takes the value of tap number `tap` into the running maximum of each lane. NaN wins, and the first of
-/// equal values.
-template <typename T>
-EK_INLINE void take_maximum(T* __restrict largest, T* __restrict at, const T* __restrict value, T tap) {
-  EK_LANE_LOOP
-  for (int l = 0; l < kLanes<T>; ++l) {
-    const bool wins = !(value[l] <= largest[l]) & (largest[l] == largest[l]);
-    largest[l] = wins ? value[l] : largest[l];
-    at[l] = wins ? tap : at[l];
+/// Calls f(window, q's place in a plane of y) for every window.
+template <typename F>
+EK_INLINE void for_each_window(const Pool2dSizes& s, F f) {
+  for (std::int64_t p = 0; p < s.P; ++p) {
+    for (std::int64_t q = 0; q < s.Q; ++q) f(Window(s, p, q), p * s.Q + q);
   }
 }
+
+/// The running maximum of a window, and its tap. NaN wins, and the first of equal values.
+template <typename T>
+struct Maximum {
+  Register<T> largest, tap;
+  EK_INLINE void take(const Register<T>& value, T number) {
+    const auto wins = ~(value <= largest) & (largest == largest);
+    largest = wins ? value : largest;
+    tap = wins ? Register<T>{} + number : tap;
+  }
+};
 
 /// One plane of y and of the taps.
 template <typename T>
-EK_SIMD void max_plane(T* y, T* taps, const T* x, const Pool2dSizes& s) {
-  constexpr int L = kLanes<T>;
-  for (std::int64_t p = 0; p < s.P; ++p) {
-    for (std::int64_t q = 0; q < s.Q; ++q, y += L, taps += L) {
-      const Window w(s, p, q);
-      std::memcpy(y, x + (w.h0 * s.W + w.w0) * L, L * sizeof(T));
-      const T first = static_cast<T>(w.tap(w.h0, w.w0));
-      for (int l = 0; l < L; ++l) taps[l] = first;
-      for (std::int64_t h = w.h0; h < w.h1; ++h) {
-        for (std::int64_t i = w.w0; i < w.w1; ++i)
-          take_maximum(y, taps, x + (h * s.W + i) * L, static_cast<T>(w.tap(h, i)));
-      }
+void max_plane(Column<T> y, Column<T> taps, Column<const T> x, const Pool2dSizes& s) {
+  for_each_window(s, [&](const Window& w, std::int64_t out) EK_INLINE_LAMBDA {
+    Maximum<T> m{x[w.h0 * s.W + w.w0], Register<T>{} + static_cast<T>(w.tap(w.h0, w.w0))};
+    for (std::int64_t h = w.h0; h < w.h1; ++h) {
+      for (std::int64_t i = w.w0; i < w.w1; ++i) m.take(x[h * s.W + i], static_cast<T>(w.tap(h, i)));
     }
-  }
+    y[out] = m.largest;
+    taps[out] = m.tap;
+  });
 }
 
-/// dx = dy in the lanes whose maximum is tap number `tap`, else 0; added where ADD.
-template <bool ADD, typename T>
-EK_INLINE void give_gradient(T* __restrict dx, const T* __restrict dy, const T* __restrict at, T tap) {
-  EK_LANE_LOOP
-  for (int l = 0; l < kLanes<T>; ++l) {
-    const T share = at[l] == tap ? dy[l] : T(0);
-    dx[l] = ADD ? dx[l] + share : share;
-  }
-}
-
-/// One plane of dx.
+/// Likewise, for windows of 2 x 2 inside the plane: the most frequent ones, without loops over taps.
 template <typename T>
-EK_SIMD void max_plane_gradient(T* dx, const T* dy, const T* taps, const Pool2dSizes& s) {
-  constexpr int L = kLanes<T>;
-  const bool once = s.stride_h >= s.R && s.stride_w >= s.S;  // each input is in one window at most
-  const bool covered = once && s.P * s.R == s.H && s.Q * s.S == s.W;
-  if (!covered) std::fill_n(dx, s.H * s.W * L, T(0));
+void max_plane_2x2(Column<T> y, Column<T> taps, Column<const T> x, const Pool2dSizes& s) {
   for (std::int64_t p = 0; p < s.P; ++p) {
-    for (std::int64_t q = 0; q < s.Q; ++q, dy += L, taps += L) {
-      const Window w(s, p, q);
-      for (std::int64_t h = w.h0; h < w.h1; ++h) {
-        for (std::int64_t i = w.w0; i < w.w1; ++i) {
-          T* to = dx + (h * s.W + i) * L;
-          const T tap = static_cast<T>(w.tap(h, i));
-          if (once) {
-            give_gradient<false>(to, dy, taps, tap);
-          } else {
-            give_gradient<true>(to, dy, taps, tap);
-          }
-        }
-      }
+    for (std::int64_t q = 0; q < s.Q; ++q) {
+      const Column<const T> top = x + (p * s.stride_h * s.W + q * s.stride_w), bottom = top + s.W;
+      Maximum<T> m{top[0], Register<T>{}};
+      m.take(top[1], 1);
+      m.take(bottom[0], 2);
+      m.take(bottom[1], 3);
+      y[p * s.Q + q] = m.largest;
+      taps[p * s.Q + q] = m.tap;
     }
   }
+}
+
+/// One plane of dx: dy in the lanes whose maximum is the tap that meets it, else 0; added up where windows
+/// overlap.
+template <bool OVERLAP, typename T>
+void max_plane_gradient(Column<T> dx, Column<const T> dy, Column<const T> taps, const Pool2dSizes& s) {
+  const bool covered = !OVERLAP && s.P * s.R == s.H && s.Q * s.S == s.W;
+  for (std::int64_t i = 0; !covered && i < s.H * s.W; ++i) dx[i] = Register<T>{};
+  for_each_window(s, [&](const Window& w, std::int64_t out) EK_INLINE_LAMBDA {
+    const Register<T> gradient = dy[out], at = taps[out];
+    for (std::int64_t h = w.h0; h < w.h1; ++h) {
+      for (std::int64_t i = w.w0; i < w.w1; ++i) {
+        const Register<T> share = at == static_cast<T>(w.tap(h, i)) ? gradient : Register<T>{};
+        dx[h * s.W + i] = OVERLAP ? dx[h * s.W + i] + share : share;
+      }
+    }
+  });
 }
 
 /// One plane of y: scale * the sum of each window, added in f64.
 template <typename T>
-EK_SIMD void average_plane(Vec<T>* y, const Vec<T>* x, const Pool2dSizes& s, T scale) {
-  for (std::int64_t p = 0; p < s.P; ++p) {
-    for (std::int64_t q = 0; q < s.Q; ++q) {
-      const Window w(s, p, q);
-      Doubles<T> total;
-      for (std::int64_t h = w.h0; h < w.h1; ++h) {
-        for (std::int64_t i = w.w0; i < w.w1; ++i) total += Doubles<T>(x[h * s.W + i]);
-      }
-      y[p * s.Q + q] = total.rounded() * scale;
+void average_plane(Column<T> y, Column<const T> x, const Pool2dSizes& s, T scale) {
+  for_each_window(s, [&](const Window& w, std::int64_t out) EK_INLINE_LAMBDA {
+    Doubles<T> total;
+    for (std::int64_t h = w.h0; h < w.h1; ++h) {
+      for (std::int64_t i = w.w0; i < w.w1; ++i) total += Doubles<T>(x[h * s.W + i]);
     }
-  }
+    y[out] = total.rounded() * scale;
+  });
 }
 
 /// One plane of dx.
 template <typename T>
-EK_SIMD void average_plane_gradient(Vec<T>* dx, const Vec<T>* dy, const Pool2dSizes& s, T scale) {
-  std::fill_n(dx, s.H * s.W, Vec<T>{});
-  for (std::int64_t p = 0; p < s.P; ++p) {
-    for (std::int64_t q = 0; q < s.Q; ++q) {
-      const Window w(s, p, q);
-      const Vec<T> share = dy[p * s.Q + q] * scale;
-      for (std::int64_t h = w.h0; h < w.h1; ++h) {
-        for (std::int64_t i = w.w0; i < w.w1; ++i) dx[h * s.W + i] += share;
-      }
+void average_plane_gradient(Column<T> dx, Column<const T> dy, const Pool2dSizes& s, T scale) {
+  for (std::int64_t i = 0; i < s.H * s.W; ++i) dx[i] = Register<T>{};
+  for_each_window(s, [&](const Window& w, std::int64_t out) EK_INLINE_LAMBDA {
+    const Register<T> share = dy[out] * scale;
+    for (std::int64_t h = w.h0; h < w.h1; ++h) {
+      for (std::int64_t i = w.w0; i < w.w1; ++i) dx[h * s.W + i] += share;
     }
-  }
+  });
 }
 
-/// Calls f(plane, its first input, its first output) on all threads.
+/// Calls f(part, its first input, its first output) for each register of each plane, on all threads.
 template <typename T, typename F>
 void for_each_plane(const Pool2dSizes& s, F f) {
-  parallel_for(s.planes, s.P * s.Q * s.R * s.S * kLanes<T>,
-               [&](std::int64_t plane) { f(plane * s.H * s.W, plane * s.P * s.Q); });
+  parallel_for(s.planes, s.P * s.Q * s.R * s.S * kLanes<T>, [&](std::int64_t plane) {
+    for (int part = 0; part < kParts; ++part) f(part, plane * s.H * s.W, plane * s.P * s.Q);
+  });
 }
 
 template <typename T>
@@ -122,29 +117,35 @@ T window_share(const Pool2dSizes& s) {
 
 template <typename T>
 void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
-  for_each_plane<T>(a.sizes, [&](std::int64_t in, std::int64_t out) {
-    max_plane(a.y + out * kLanes<T>, a.tap + out * kLanes<T>, a.x + in * kLanes<T>, a.sizes);
+  const Pool2dSizes& s = a.sizes;
+  const bool is_2x2 = s.R == 2 && s.S == 2 && s.pad_h == 0 && s.pad_w == 0;
+  const auto of_plane = is_2x2 ? max_plane_2x2<T> : max_plane<T>;
+  for_each_plane<T>(s, [&](int part, std::int64_t in, std::int64_t out) {
+    of_plane(column(a.y, part) + out, column(a.tap, part) + out, column(a.x, part) + in, a.sizes);
   });
 }
 
 template <typename T>
 void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
-  for_each_plane<T>(a.sizes, [&](std::int64_t in, std::int64_t out) {
-    max_plane_gradient(a.dx + in * kLanes<T>, a.dy + out * kLanes<T>, a.tap + out * kLanes<T>, a.sizes);
+  const bool overlap = a.sizes.stride_h < a.sizes.R || a.sizes.stride_w < a.sizes.S;
+  const auto gradient = overlap ? max_plane_gradient<true, T> : max_plane_gradient<false, T>;
+  for_each_plane<T>(a.sizes, [&](int part, std::int64_t in, std::int64_t out) {
+    gradient(column(a.dx, part) + in, column(a.dy, part) + out, column(a.tap, part) + out, a.sizes);
   });
 }
 
 template <typename T>
 void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
-  for_each_plane<T>(a.sizes, [&](std::int64_t in, std::int64_t out) {
-    average_plane<T>(as_lanes(a.y) + out, as_lanes(a.x) + in, a.sizes, window_share<T>(a.sizes));
+  for_each_plane<T>(a.sizes, [&](int part, std::int64_t in, std::int64_t out) {
+    average_plane<T>(column(a.y, part) + out, column(a.x, part) + in, a.sizes, window_share<T>(a.sizes));
   });
 }
 
 template <typename T>
 void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& a) {
-  for_each_plane<T>(a.sizes, [&](std::int64_t in, std::int64_t out) {
-    average_plane_gradient<T>(as_lanes(a.dx) + in, as_lanes(a.dy) + out, a.sizes, window_share<T>(a.sizes));
+  for_each_plane<T>(a.sizes, [&](int part, std::int64_t in, std::int64_t out) {
+    average_plane_gradient<T>(column(a.dx, part) + in, column(a.dy, part) + out, a.sizes,
+                              window_share<T>(a.sizes));
   });
 }
 
@@ -157,4 +158,4 @@ EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 #undef EK_INSTANTIATE
 
-}  // namespace evenkeel::cpu::lanes
+}  // namespace evenkeel::cpu::EK_ISA::lanes
