@@ -24,20 +24,21 @@ void rotate_row(T* y, const std::uint8_t* image, Turn turn, const T* value, std:
   const float centre_h = static_cast<float>(H - 1) / 2, centre_w = static_cast<float>(W - 1) / 2;
   const float di = static_cast<float>(i) - centre_h;
   const float h0 = std::fma(turn.cos, di, centre_h), w0 = std::fma(-turn.sin, di, centre_w);
-  // Addresses first, which is vector code, then the pixels.
+  // Addresses first, which is vector code, then the pixels. What lies outside is pixel 0 times 0: a branch
+  // would be mispredicted.
   constexpr std::int64_t kColumns = 64;
-  std::int32_t row[kColumns], column[kColumns];
+  const auto rows = static_cast<std::int32_t>(H), columns = static_cast<std::int32_t>(W);
+  std::int32_t pixel[kColumns], inside[kColumns];
   for (std::int64_t first = 0; first < W; first += kColumns) {
     const std::int64_t n = std::min(kColumns, W - first);
     for (std::int64_t j = 0; j < n; ++j) {
       const float dj = static_cast<float>(first + j) - centre_w;
-      row[j] = static_cast<std::int32_t>(std::nearbyint(std::fma(turn.sin, dj, h0)));
-      column[j] = static_cast<std::int32_t>(std::nearbyint(std::fma(turn.cos, dj, w0)));
+      const auto row = static_cast<std::int32_t>(std::nearbyint(std::fma(turn.sin, dj, h0)));
+      const auto column = static_cast<std::int32_t>(std::nearbyint(std::fma(turn.cos, dj, w0)));
+      inside[j] = -static_cast<std::int32_t>((row >= 0) & (row < rows) & (column >= 0) & (column < columns));
+      pixel[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(row) * columns + column) & inside[j];
     }
-    for (std::int64_t j = 0; j < n; ++j) {
-      const bool inside = row[j] >= 0 && row[j] < H && column[j] >= 0 && column[j] < W;
-      y[first + j] = value[inside ? image[row[j] * W + column[j]] : 0];
-    }
+    for (std::int64_t j = 0; j < n; ++j) y[first + j] = value[image[pixel[j]] & inside[j]];
   }
 }
 
@@ -59,6 +60,12 @@ void rotate_normalize(const RotateNormalizeArgs<T>& a) {
   static thread_local Scratch scratch;
   Turn* turns = a.angle != nullptr ? scratch.get<Turn>(a.N) : nullptr;
   for (std::int64_t n = 0; turns != nullptr && n < a.N; ++n) turns[n] = Turn(a.angle[n]);
+
+  // The images of a batch lie anywhere in the data set: ask for them together, not one after the other.
+  for (std::int64_t n = 0; n < a.N; ++n) {
+    for (std::int64_t i = 0; i < a.H * a.W; i += 64)
+      __builtin_prefetch(a.images + a.index[n] * a.H * a.W + i);
+  }
 
   if (a.format == MemoryFormat::strided) {
     parallel_for(a.N * a.H, 4 * a.W, [&](std::int64_t row) {

@@ -27,8 +27,8 @@ Tensor relu(const Tensor& input) {
 
 namespace {
 
-/// y = x masked and scaled: forward, and on dy backward.
-Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
+/// y = x masked and scaled: forward, and on dy backward. The mask is written, or read if `is_known`.
+Tensor apply_dropout(const Tensor& x, double p, RandomKey key, Tensor& mask, bool is_known) {
   Tensor y = empty_like(x);
   dispatch_floating(x.dtype(), [&]<typename T>() {
     const DropoutArgs<T> args{out<T>(y),
@@ -37,7 +37,9 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
                               p,
                               x.numel(),
                               x.format(),
-                              x.format() == MemoryFormat::lanes ? x.size(0) : 0};
+                              x.format() == MemoryFormat::lanes ? x.size(0) : 0,
+                              is_known ? nullptr : out<std::uint8_t>(mask),
+                              is_known ? in<std::uint8_t>(mask) : nullptr};
     EK_DISPATCH(x.device(), dropout, args);
   });
   return y;
@@ -48,8 +50,12 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   EK_CHECK(p >= 0 && p < 1, "dropout: p is {}, it must be at least 0 and below 1", p);
   EK_CHECK(key.stream >> 32 == 0, "dropout: stream {} is past 2^32", key.stream);
-  Tensor y = apply_dropout(dense_or_lanes(x), p, key);
-  record("dropout", y, {&x}, [p, key](const Tensor& dy) { return std::vector{apply_dropout(dy, p, key)}; });
+  const Tensor from = dense_or_lanes(x);
+  Tensor mask = empty_if(from.format() == MemoryFormat::lanes, {memory_size(from)}, {DType::u8});
+  Tensor y = apply_dropout(from, p, key, mask, false);
+  record("dropout", y, {&x}, [p, key, mask](const Tensor& dy) mutable {
+    return std::vector{apply_dropout(dy, p, key, mask, mask.defined())};
+  });
   return y;
 }
 

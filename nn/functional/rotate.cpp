@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "kernels/rotate.h"
 #include "nn/functional/common.h"
 
@@ -10,6 +12,8 @@ Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor&
   EK_CHECK(images.rank() == 3 && images.dtype() == DType::u8,
            "rotate_normalize: images are {} {}, need u8 [count, H, W]", name_of(images.dtype()),
            images.shape().str());
+  EK_CHECK(images.size(1) * images.size(2) <= std::numeric_limits<std::int32_t>::max(),
+           "rotate_normalize: images are {}, too large", images.shape().str());
   EK_CHECK(index.rank() == 1 && index.dtype() == DType::i64,
            "rotate_normalize: index is {} {}, needs i64 [N]", name_of(index.dtype()), index.shape().str());
   EK_CHECK(!angles.defined() || (angles.shape() == index.shape() && angles.dtype() == DType::f32),

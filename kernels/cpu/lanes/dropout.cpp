@@ -13,12 +13,12 @@ namespace {
 
 constexpr std::int64_t kElements = 64;  // of a task, in all images of a block; a multiple of 4
 
-/// y[i] for n <= kElements elements of a block of images of `size` elements; the first of them has number
+/// mask[i] for n <= kElements elements of a block of images of `size` elements; the first of them has number
 /// `first`. Where `first` and size are multiples of 4, the four numbers of a Philox block belong to four
-/// neighbours in one image. Bits first, then the elements, so that both loops vectorise.
+/// neighbours in one image. Bits first, then the mask, so that both loops vectorise.
 template <typename T>
-void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::uint64_t first, std::uint64_t size,
-                   std::int64_t n) {
+void draw_mask(std::uint8_t* mask, RandomKey key, float p, std::uint64_t first, std::uint64_t size,
+               std::int64_t n) {
   constexpr std::int64_t L = kLanes<T>;
   std::uint32_t bits[4][kElements / 4 * L];  // [element % 4][element / 4][lane]
   std::uint64_t number[kElements / 4 * L];
@@ -37,15 +37,25 @@ void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::uint6
     }
   }
   // unit_interval(bits) >= p, in whole numbers.
-  const std::int64_t least = static_cast<std::int64_t>(std::ceil(p * 0x1p24f));
+  const auto least = static_cast<std::uint32_t>(std::ceil(p * 0x1p24f));
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::uint32_t* of_element = &bits[i % 4][i / 4 * L];
+#pragma GCC unroll 1  // else it is not vector code
+    for (std::int64_t l = 0; l < L; ++l) mask[i * L + l] = of_element[l] >> 8 >= least ? 255 : 0;
+  }
+}
+
+/// y = scale * x where the mask is 255, else 0; n vectors.
+template <typename T>
+void apply_mask(T* y, const T* x, const std::uint8_t* mask, T scale, std::int64_t n) {
   for (int part = 0; part < kParts; ++part) {
     const auto from = column(x, part);
     const auto to = column(y, part);
     for (std::int64_t i = 0; i < n; ++i) {
-      const std::uint32_t* of_element = &bits[i % 4][i / 4 * L + part * kRegisterLanes<T>];
-      Integers<T> number24;
-      for (int l = 0; l < kRegisterLanes<T>; ++l) number24[l] = of_element[l] >> 8;
-      to[i] = number24 >= static_cast<decltype(number24[0] + 0)>(least) ? from[i] * scale : Register<T>{};
+      const std::uint8_t* kept = mask + i * kLanes<T> + part * kRegisterLanes<T>;
+      Integers<T> wide;
+      for (int l = 0; l < kRegisterLanes<T>; ++l) wide[l] = kept[l];
+      to[i] = wide != 0 ? from[i] * scale : Register<T>{};
     }
   }
 }
@@ -57,11 +67,19 @@ void dropout(const DropoutArgs<T>& a) {
   const std::int64_t size = a.n / a.N, tasks = (size + kElements - 1) / kElements;
   const T scale = static_cast<T>(1 / (1 - a.p));
   parallel_for(lane_blocks<T>(a.N) * tasks, 4 * kElements * kLanes<T>, [&](std::int64_t i) {
-    const std::int64_t block = i / tasks, begin = i % tasks * kElements;
+    const std::int64_t block = i / tasks, begin = i % tasks * kElements,
+                       n = std::min(kElements, size - begin);
     const std::int64_t at = (block * size + begin) * kLanes<T>;
-    dropout_range(a.y + at, a.x + at, a.key, static_cast<float>(a.p), scale,
-                  static_cast<std::uint64_t>(block * kLanes<T> * size + begin),
-                  static_cast<std::uint64_t>(size), std::min(kElements, size - begin));
+    std::uint8_t drawn[kElements * kLanes<T>];
+    const std::uint8_t* mask = a.kept != nullptr ? a.kept + at : drawn;
+    if (a.kept == nullptr) {
+      std::uint8_t* to = a.mask != nullptr ? a.mask + at : drawn;
+      draw_mask<T>(to, a.key, static_cast<float>(a.p),
+                   static_cast<std::uint64_t>(block * kLanes<T> * size + begin),
+                   static_cast<std::uint64_t>(size), n);
+      mask = to;
+    }
+    apply_mask(a.y + at, a.x + at, mask, scale, n);
   });
 }
 
