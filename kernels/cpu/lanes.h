@@ -88,22 +88,31 @@ std::int64_t images_of_block(std::int64_t N, std::int64_t block) {
   return std::min<std::int64_t>(kLanes<T>, N - block * kLanes<T>);
 }
 
-/// The sums of the first `count` lanes of each of N vectors, pairwise. Vectors in the inner loop, so that
-/// their chains of additions overlap.
+/// The sums of the first `count` lanes of each of N vectors: of 16, lane k + lane k+8, then k + k+4 of these,
+/// and so on. Transposed, so that the sums of several vectors are in one.
 template <int N, typename T>
 EK_INLINE void sums_of_lanes(T (&sum)[N], const Vec<T>* v, std::int64_t count) {
+  constexpr int n = kLanes<T> / 2;
   T lane[N][kLanes<T>];
   std::memcpy(lane, v, sizeof lane);
   if (count < kLanes<T>) {
     for (int i = 0; i < N; ++i) std::fill(lane[i] + count, lane[i] + kLanes<T>, T(0));
   }
-#pragma GCC unroll 4
-  for (int width = kLanes<T> / 2; width > 0; width /= 2) {
-    for (int i = 0; i < N; ++i) {
-      for (int k = 0; k < width; ++k) lane[i][k] += lane[i][k + width];
+  for (int first = 0; first < N; first += n) {
+    HalfVec<T> row[n] = {};
+    for (int i = 0; i < n && first + i < N; ++i) {
+      HalfVec<T> high;
+      std::memcpy(&row[i], lane[first + i], sizeof high);
+      std::memcpy(&high, lane[first + i] + n, sizeof high);
+      row[i] += high;
     }
+    transpose_square<T>(row);
+#pragma GCC unroll 4
+    for (int width = n / 2; width > 0; width /= 2) {
+      for (int k = 0; k < width; ++k) row[k] += row[k + width];
+    }
+    std::memcpy(sum + first, row, static_cast<std::size_t>(std::min(n, N - first)) * sizeof(T));
   }
-  for (int i = 0; i < N; ++i) sum[i] = lane[i][0];
 }
 
 /// Likewise of one vector.
