@@ -14,10 +14,12 @@ void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
     Moments* planes = scratch.parts.get<Moments>(a.N * a.C);
     parallel_for(a.N * a.C, 3 * a.S, [&](std::int64_t i) { planes[i] = plane_moments(a.x + i * a.S, a.S); });
   }
+  const bool streamed = is_streamed<T>(a.N * a.C * a.S);
   const Normalizer<T>* channels = channel_statistics(a, scratch, a.N);
-  parallel_for(a.N * a.C, 2 * a.S, [&](std::int64_t i) {
+  parallel_for(a.N * a.C, 2 * a.S, [&](std::int64_t task) {
+    const std::int64_t i = a.N * a.C - 1 - task;  // backwards: what was read last is still in a cache
     const Normalizer<T>& c = channels[i % a.C];
-    scale_plane(a.y + i * a.S, a.x + i * a.S, a.S, c.mean, c.scale, c.shift);
+    scale_plane(a.y + i * a.S, a.x + i * a.S, a.S, c.mean, c.scale, c.shift, streamed);
   });
 }
 
@@ -31,10 +33,12 @@ void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
   });
   const GradientMap<T>* channels = channel_gradients(a, scratch, a.N);
   if (a.dx == nullptr) return;
-  parallel_for(a.N * a.C, 3 * a.S, [&](std::int64_t i) {
+  const bool streamed = is_streamed<T>(a.N * a.C * a.S);
+  parallel_for(a.N * a.C, 3 * a.S, [&](std::int64_t task) {
+    const std::int64_t i = a.N * a.C - 1 - task;
     const GradientMap<T>& c = channels[i % a.C];
     gradient_plane(a.dx + i * a.S, a.dy + i * a.S, a.x + i * a.S, a.S, c.mean, c.scale, c.along_xhat,
-                   c.offset);
+                   c.offset, streamed);
   });
 }
 

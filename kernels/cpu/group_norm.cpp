@@ -11,6 +11,7 @@ template <typename T>
 void group_norm_forward(const GroupNormForwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::group_norm_forward(a);
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
+  const bool streamed = is_streamed<T>(a.N * a.C * a.S);
   parallel_for(a.N * a.G, 5 * size, [&](std::int64_t i) {
     const Moments m = plane_moments(a.x + i * size, size);
     const double rstd = 1 / std::sqrt(m.m2 / m.count + a.eps);
@@ -20,7 +21,7 @@ void group_norm_forward(const GroupNormForwardArgs<T>& a) {
       const std::int64_t c = i % a.G * channels + k, at = i * size + k * a.S;
       const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
       const T shift = a.beta != nullptr ? a.beta[c] : T(0);
-      scale_plane(a.y + at, a.x + at, a.S, SplitMean<T>(m.mean), static_cast<T>(scale), shift);
+      scale_plane(a.y + at, a.x + at, a.S, SplitMean<T>(m.mean), static_cast<T>(scale), shift, streamed);
     }
   });
 }
@@ -32,6 +33,7 @@ void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
   static thread_local Scratch plane_scratch, affine_scratch;
   auto* planes = plane_scratch.get<GradientSums>(a.N * a.C);
   auto* affine = affine_scratch.get<AffineGradients>(a.N * a.C);
+  const bool streamed = is_streamed<T>(a.N * a.C * a.S);
   parallel_for(a.N * a.G, 6 * size, [&](std::int64_t i) {
     const double rstd = a.rstd[i];
     const auto gamma = [&](std::int64_t k) {
@@ -51,7 +53,7 @@ void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
       affine[plane] = {planes[plane].dy_xhat(rest, rstd), planes[plane].dy};
       if (a.dx == nullptr) continue;
       gradient_plane(a.dx + at, a.dy + at, a.x + at, a.S, SplitMean<T>(a.mean[i], rest),
-                     static_cast<T>(gamma(k) * rstd), along_xhat, offset);
+                     static_cast<T>(gamma(k) * rstd), along_xhat, offset, streamed);
     }
   });
   sum_affine_gradients(a.dgamma, a.dbeta, affine, a.N, a.C);

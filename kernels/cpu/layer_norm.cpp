@@ -14,14 +14,16 @@ namespace {
 /// One row: y = (x - mean) * rstd * gamma + beta.
 template <typename T>
 void normalize_row(T* y, T* mean, T* rstd, const T* x, const T* gamma, const T* beta, std::int64_t D,
-                   double eps) {
+                   double eps, bool streamed) {
   const Moments m = moments(x, D);
   const SplitMean<T> centre(m.mean);
   const T scale = static_cast<T>(1 / std::sqrt(m.m2 / m.count + eps));
   *mean = static_cast<T>(m.mean);
   *rstd = scale;
   if (gamma != nullptr && beta != nullptr) {
-    for (std::int64_t d = 0; d < D; ++d) y[d] = centre.centre(x[d]) * scale * gamma[d] + beta[d];
+    write_all(y, D, streamed, [=](std::int64_t d) EK_INLINE_LAMBDA {
+      return centre.centre(x[d]) * scale * gamma[d] + beta[d];
+    });
   } else {
     for (std::int64_t d = 0; d < D; ++d) y[d] = centre.centre(x[d]) * scale;
     for (std::int64_t d = 0; gamma != nullptr && d < D; ++d) y[d] *= gamma[d];
@@ -304,8 +306,10 @@ void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
     });
     return;
   }
+  const bool streamed = is_streamed<T>(a.M * a.D);
   parallel_for(a.M, 5 * a.D, [&](std::int64_t m) {
-    normalize_row(a.y + m * a.D, a.mean + m, a.rstd + m, a.x + m * a.D, a.gamma, a.beta, a.D, a.eps);
+    normalize_row(a.y + m * a.D, a.mean + m, a.rstd + m, a.x + m * a.D, a.gamma, a.beta, a.D, a.eps,
+                  streamed);
   });
 }
 

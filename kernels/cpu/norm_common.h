@@ -92,15 +92,18 @@ GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean
 
 /// y = (x - mean) * scale + shift.
 template <typename T>
-void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T shift) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = mean.centre(x[i]) * scale + shift;
+void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T shift, bool streamed) {
+  write_all(y, n, streamed,
+            [=](std::int64_t i) EK_INLINE_LAMBDA { return mean.centre(x[i]) * scale + shift; });
 }
 
 /// dx = scale * dy - (x - mean) * along_xhat - offset: the form of every normalization's input gradient.
 template <typename T>
 void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T along_xhat,
-                    T offset) {
-  for (std::int64_t i = 0; i < n; ++i) dx[i] = scale * dy[i] - mean.centre(x[i]) * along_xhat - offset;
+                    T offset, bool streamed) {
+  write_all(dx, n, streamed, [=](std::int64_t i) EK_INLINE_LAMBDA {
+    return scale * dy[i] - mean.centre(x[i]) * along_xhat - offset;
+  });
 }
 
 /// The gradients of the affine parameters of a channel, from one plane or several.

@@ -8,6 +8,10 @@
 
 #include "kernels/lanes.h"
 
+#if defined(__SSE2__)
+#  include <immintrin.h>
+#endif
+
 #define EK_INLINE inline __attribute__((always_inline))
 #define EK_INLINE_LAMBDA __attribute__((always_inline))
 
@@ -77,6 +81,50 @@ struct Column {
 template <typename T>
 EK_INLINE Column<T> column(T* x, int part) {
   return {x + part * kRegisterLanes<T>};
+}
+
+/// Stores a register at a multiple of its size, past the caches where the architecture can.
+template <typename T>
+EK_INLINE void stream(T* y, const Register<T>& r) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(y), reinterpret_cast<const __m512i&>(r));
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(y), reinterpret_cast<const __m256i&>(r));
+#elif defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(y), reinterpret_cast<const __m128i&>(r));
+#else
+  std::memcpy(y, &r, sizeof r);
+#endif
+}
+
+/// True for arrays that no cache holds until they are read again: reading them before they are overwritten is
+/// a third of the traffic of a copy, which stream() saves.
+template <typename T>
+constexpr bool is_streamed(std::int64_t n) {
+  return n * static_cast<std::int64_t>(sizeof(T)) > (32 << 20);
+}
+
+/// y[i] = f(i) for i < n, by stream() if `streamed`.
+template <typename T, typename F>
+EK_INLINE void write_all(T* y, std::int64_t n, bool streamed, F f) {
+  if (!streamed) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = f(i);
+    return;
+  }
+  std::int64_t i = 0;
+  for (; i < n && reinterpret_cast<std::uintptr_t>(y + i) % kRegisterBytes != 0; ++i) y[i] = f(i);
+  for (; i + kRegisterLanes<T> <= n; i += kRegisterLanes<T>) {
+    T value[kRegisterLanes<T>];
+#pragma GCC unroll 1  // else it is not vector code
+    for (int l = 0; l < kRegisterLanes<T>; ++l) value[l] = f(i + l);
+    Register<T> r;
+    std::memcpy(&r, value, sizeof r);
+    stream(y + i, r);
+  }
+  for (; i < n; ++i) y[i] = f(i);
+#if defined(__SSE2__)
+  _mm_sfence();  // other threads see the stores after what this one does next
+#endif
 }
 
 /// The sum of f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added pairwise at

@@ -62,10 +62,12 @@ void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
       moments[i] = plane_moments<T>(a.x + i * size, a.S, images_of_block<T>(a.N, i / a.C));
     });
   }
+  const bool streamed = is_streamed<T>(planes * size);
   const Normalizer<T>* channels = channel_statistics(a, scratch, planes / a.C);
-  parallel_for(planes, 2 * size, [&](std::int64_t i) {
+  parallel_for(planes, 2 * size, [&](std::int64_t task) {
+    const std::int64_t i = planes - 1 - task;  // backwards: what was read last is still in a cache
     const Normalizer<T>& c = channels[i % a.C];
-    scale_plane(a.y + i * size, a.x + i * size, size, c.mean, c.scale, c.shift);
+    scale_plane(a.y + i * size, a.x + i * size, size, c.mean, c.scale, c.shift, streamed);
   });
 }
 
@@ -80,10 +82,12 @@ void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
   });
   const GradientMap<T>* channels = channel_gradients(a, scratch, planes / a.C);
   if (a.dx == nullptr) return;
-  parallel_for(planes, 3 * size, [&](std::int64_t i) {
+  const bool streamed = is_streamed<T>(planes * size);
+  parallel_for(planes, 3 * size, [&](std::int64_t task) {
+    const std::int64_t i = planes - 1 - task;
     const GradientMap<T>& c = channels[i % a.C];
     gradient_plane(a.dx + i * size, a.dy + i * size, a.x + i * size, size, c.mean, c.scale, c.along_xhat,
-                   c.offset);
+                   c.offset, streamed);
   });
 }
 
