@@ -18,7 +18,7 @@ struct NormCase {
 };
 
 /// Output and every gradient against the reference, on every device and in both dtypes: ordinary inputs, mean
-/// 1000 +- 0.01 and constant planes; with both, either and none of gamma and beta.
+/// 1000 +- 0.01, constant planes and outliers; with both, either and none of gamma and beta.
 void check_norm_against_reference(const NormCase& c);
 /// gradcheck of x, gamma and beta.
 void check_norm_gradients(const NormCase& c);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "console.h"
@@ -15,9 +17,27 @@ namespace {
 
 using app::Stopwatch;
 
-/// Idle threads of one contender may spin for a while, on processors that the next one needs. After this they
-/// sleep, so that every cold call wakes its threads.
-void settle() { std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
+/// How many of this process's threads run or want to (state R in Linux's /proc).
+std::int64_t running_threads() {
+  std::int64_t running = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string line;
+    std::getline(std::ifstream(task.path() / "stat"), line);
+    const std::size_t name_end = line.rfind(')');  // "pid (name) state ..."
+    running += name_end + 2 < line.size() && line[name_end + 2] == 'R';
+  }
+  return running;
+}
+
+/// Waits until the idle threads of the contender before sleep: they may spin for milliseconds, as OpenMP's do, on
+/// processors that the next one needs. Gives up after 100 ms, as some are told to spin for ever. So every cold
+/// call wakes its threads.
+void settle() {
+  for (int i = 0; i < 100; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (running_threads() == 1) return;  // this one
+  }
+}
 
 double seconds_of(const Contender& c, std::int64_t calls) {
   const Stopwatch clock;

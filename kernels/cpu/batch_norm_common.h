@@ -1,10 +1,14 @@
-// The part of batch normalization between its two passes over the elements: what it does with the statistics
-// of channels. Both memory formats share it; a part is a plane in one, the planes of a block in the other.
+// What batch normalization does beside its two passes over the elements: the statistics of channels, and the
+// order of the passes. Both memory formats share it; a part of a channel is a plane in one, the planes of a block
+// in the other. Parts lie [parts, C].
 #pragma once
+
+#include <algorithm>
 
 #include "kernels/batch_norm.h"
 #include "kernels/cpu/lanes.h"
 #include "kernels/cpu/norm_common.h"
+#include "kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA {
 
@@ -22,7 +26,7 @@ struct GradientMap {
   T scale, along_xhat, offset;
 };
 
-/// Memory of the calling thread: Moments or GradientSums of parts [parts, C], and what follows from them [C].
+/// Memory of the calling thread: Moments or GradientSums of parts, and what follows from them [C].
 struct BatchScratch {
   Scratch parts, channels;
 };
@@ -32,56 +36,112 @@ inline BatchScratch& batch_scratch() {
   return scratch;
 }
 
-/// Mean and rstd of every channel, from the Moments in scratch of `parts` parts when training, and the
-/// running statistics' update.
-template <typename T>
-const Normalizer<T>* channel_statistics(const BatchNormForwardArgs<T>& a, BatchScratch& scratch,
-                                        std::int64_t parts) {
-  auto* channels = scratch.channels.get<Normalizer<T>>(a.C);
-  const Moments* moments = scratch.parts.get<Moments>(0);
-  for (std::int64_t c = 0; c < a.C; ++c) {
-    double mean = 0, variance = 0;
-    if (a.training) {
-      const Moments total = merged(moments + c, parts, a.C);
-      mean = total.mean;
-      variance = total.m2 / total.count;
-      if (a.running_mean != nullptr) {
-        const double unbiased = total.m2 / (total.count - 1);
-        a.running_mean[c] += static_cast<T>(a.momentum * (mean - static_cast<double>(a.running_mean[c])));
-        a.running_var[c] += static_cast<T>(a.momentum * (unbiased - static_cast<double>(a.running_var[c])));
+/// Calls measure(i) for every part, then follow(c) for its channel, then apply(i). A task is as many neighbouring
+/// channels as fit into a core's share of the caches, which apply() then reads, and as leave work for all threads.
+/// `bytes` of a part are read, and `cost` is the work of one call. What is computed does not depend on the order.
+template <typename Measure, typename Follow, typename Apply>
+void for_channels(std::int64_t parts, std::int64_t C, std::int64_t bytes, std::int64_t cost,
+                  const Measure& measure, const Follow& follow, const Apply& apply) {
+  constexpr std::int64_t kCache = 4 << 20;
+  const std::int64_t together = std::min(kCache / (parts * bytes), C / (2 * num_threads()));
+  if (together > 0) {
+    parallel_for((C + together - 1) / together, 2 * parts * cost * together, [&](std::int64_t task) {
+      const std::int64_t begin = task * together, end = std::min(C, begin + together);
+      for (std::int64_t i = 0; i < parts; ++i) {
+        for (std::int64_t c = begin; c < end; ++c) measure(i * C + c);
       }
-    } else {
-      mean = static_cast<double>(a.running_mean[c]);
-      variance = static_cast<double>(a.running_var[c]);
-    }
-    a.mean[c] = static_cast<T>(mean);
-    a.rstd[c] = static_cast<T>(1 / std::sqrt(variance + a.eps));
-    channels[c] = {SplitMean<T>(mean), a.gamma != nullptr ? a.gamma[c] * a.rstd[c] : a.rstd[c],
-                   a.beta != nullptr ? a.beta[c] : T(0)};
+      for (std::int64_t c = begin; c < end; ++c) follow(c);
+      for (std::int64_t i = parts - 1; i >= 0; --i) {  // what was read last comes first
+        for (std::int64_t c = begin; c < end; ++c) apply(i * C + c);
+      }
+    });
+    return;
   }
-  return channels;
+  parallel_for(parts * C, cost, measure);
+  for (std::int64_t c = 0; c < C; ++c) follow(c);
+  parallel_for(parts * C, cost, [&](std::int64_t task) { apply(parts * C - 1 - task); });
 }
 
-/// dgamma and dbeta, and how dx follows, from the GradientSums in scratch of `parts` parts.
+/// Mean and rstd of channel c, from the Moments of its parts when training, and the running statistics' update.
 template <typename T>
-const GradientMap<T>* channel_gradients(const BatchNormBackwardArgs<T>& a, BatchScratch& scratch,
-                                        std::int64_t parts) {
-  auto* channels = scratch.channels.get<GradientMap<T>>(a.C);
-  const GradientSums* sums = scratch.parts.get<GradientSums>(0);
-  const double m = static_cast<double>(a.N * a.S);
-  for (std::int64_t c = 0; c < a.C; ++c) {
-    GradientSums total;
-    for (std::int64_t i = 0; i < parts; ++i) total.add(sums[i * a.C + c]);
-    const double rest = a.training ? total.rest(m) : 0;  // the running mean is no mean of this batch
-    const double rstd = a.rstd[c], dy_xhat = total.dy_xhat(rest, rstd);
-    if (a.dgamma != nullptr) a.dgamma[c] = static_cast<T>(dy_xhat);
-    if (a.dbeta != nullptr) a.dbeta[c] = static_cast<T>(total.dy);
-    const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
-    channels[c] = {SplitMean<T>(a.mean[c], rest), static_cast<T>(scale),
-                   static_cast<T>(a.training ? scale * rstd * dy_xhat / m : 0),
-                   static_cast<T>(a.training ? scale * total.dy / m : 0)};
+Normalizer<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments* moments, std::int64_t parts,
+                                 std::int64_t c) {
+  double mean = 0, variance = 0;
+  if (a.training) {
+    const Moments total = merged(moments + c, parts, a.C);
+    mean = total.mean;
+    variance = total.m2 / total.count;
+    if (a.running_mean != nullptr) {
+      const double unbiased = total.m2 / (total.count - 1);
+      a.running_mean[c] += static_cast<T>(a.momentum * (mean - static_cast<double>(a.running_mean[c])));
+      a.running_var[c] += static_cast<T>(a.momentum * (unbiased - static_cast<double>(a.running_var[c])));
+    }
+  } else {
+    mean = static_cast<double>(a.running_mean[c]);
+    variance = static_cast<double>(a.running_var[c]);
   }
-  return channels;
+  a.mean[c] = static_cast<T>(mean);
+  a.rstd[c] = static_cast<T>(1 / std::sqrt(variance + a.eps));
+  return {SplitMean<T>(mean), a.gamma != nullptr ? a.gamma[c] * a.rstd[c] : a.rstd[c],
+          a.beta != nullptr ? a.beta[c] : T(0)};
+}
+
+/// dgamma and dbeta of channel c, and how its dx follows, from the GradientSums of its parts.
+template <typename T>
+GradientMap<T> channel_gradients(const BatchNormBackwardArgs<T>& a, const GradientSums* sums,
+                                 std::int64_t parts, std::int64_t c) {
+  const double m = static_cast<double>(a.N * a.S);
+  GradientSums total;
+  for (std::int64_t i = 0; i < parts; ++i) total.add(sums[i * a.C + c]);
+  const double rest = a.training ? total.rest(m) : 0;  // the running mean is no mean of this batch
+  const double rstd = a.rstd[c], dy_xhat = total.dy_xhat(rest, rstd);
+  if (a.dgamma != nullptr) a.dgamma[c] = static_cast<T>(dy_xhat);
+  if (a.dbeta != nullptr) a.dbeta[c] = static_cast<T>(total.dy);
+  const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
+  return {SplitMean<T>(a.mean[c], rest), static_cast<T>(scale),
+          static_cast<T>(a.training ? scale * rstd * dy_xhat / m : 0),
+          static_cast<T>(a.training ? scale * total.dy / m : 0)};
+}
+
+/// Forward over `parts` parts of `size` elements a channel; moments(i) are those of part i.
+template <typename T, typename F>
+void forward_by_channels(const BatchNormForwardArgs<T>& a, std::int64_t parts, std::int64_t size,
+                         const F& moments) {
+  BatchScratch& scratch = batch_scratch();
+  auto* of_part = scratch.parts.get<Moments>(parts * a.C);
+  auto* channels = scratch.channels.get<Normalizer<T>>(a.C);
+  const bool streamed = is_streamed<T>(parts * a.C * size);
+  for_channels(
+      parts, a.C, size * static_cast<std::int64_t>(sizeof(T)), 3 * size,
+      [&](std::int64_t i) {
+        if (a.training) of_part[i] = moments(i);
+      },
+      [&](std::int64_t c) { channels[c] = channel_statistics(a, of_part, parts, c); },
+      [&](std::int64_t i) {
+        const Normalizer<T>& c = channels[i % a.C];
+        scale_plane(a.y + i * size, a.x + i * size, size, c.mean, c.scale, c.shift, streamed);
+      });
+}
+
+/// Backward likewise; sums(i) are the GradientSums of part i.
+template <typename T, typename F>
+void backward_by_channels(const BatchNormBackwardArgs<T>& a, std::int64_t parts, std::int64_t size,
+                          const F& sums) {
+  BatchScratch& scratch = batch_scratch();
+  auto* of_part = scratch.parts.get<GradientSums>(parts * a.C);
+  auto* channels = scratch.channels.get<GradientMap<T>>(a.C);
+  const bool streamed = is_streamed<T>(parts * a.C * size);
+  for_channels(
+      parts, a.C, 2 * size * static_cast<std::int64_t>(sizeof(T)), 3 * size,
+      [&](std::int64_t i) { of_part[i] = sums(i); },
+      [&](std::int64_t c) { channels[c] = channel_gradients(a, of_part, parts, c); },
+      [&](std::int64_t i) {
+        const GradientMap<T>& c = channels[i % a.C];
+        if (a.dx != nullptr) {
+          gradient_plane(a.dx + i * size, a.dy + i * size, a.x + i * size, size, c.mean, c.scale, c.along_xhat,
+                         c.offset, streamed);
+        }
+      });
 }
 
 }  // namespace evenkeel::cpu::EK_ISA

@@ -23,29 +23,25 @@ void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::in
                      std::int64_t pixels) {
   const T* x = a.x + n * a.C * a.S + s0;
   T* y = a.y + n * a.C * a.S + s0;
-  double mean[kPixels] = {}, rest[kPixels] = {}, m2[kPixels] = {};
-  for (std::int64_t c = 0; c < a.C; ++c) {
-    for (std::int64_t s = 0; s < pixels; ++s) mean[s] += static_cast<double>(x[c * a.S + s]);
-  }
-  for (std::int64_t s = 0; s < pixels; ++s) mean[s] /= static_cast<double>(a.C);
-  for (std::int64_t c = 0; c < a.C; ++c) {
+  double sum[kPixels] = {}, squares[kPixels] = {}, mean[kPixels], rstd[kPixels];
+  for (std::int64_t c = 1; c < a.C; ++c) {
     for (std::int64_t s = 0; s < pixels; ++s) {
-      const double d = static_cast<double>(x[c * a.S + s]) - mean[s];
-      rest[s] += d;
-      m2[s] += d * d;
+      const double d = static_cast<double>(x[c * a.S + s]) - static_cast<double>(x[s]);
+      sum[s] += d;
+      squares[s] += d * d;
     }
   }
   for (std::int64_t s = 0; s < pixels; ++s) {
-    rest[s] /= static_cast<double>(a.C);  // the rounding error of the mean, as in moments()
-    mean[s] += rest[s];
-    m2[s] = 1 / std::sqrt(m2[s] / static_cast<double>(a.C) - rest[s] * rest[s] + a.eps);
+    const Moments m = shifted_moments(static_cast<double>(a.C), x[s], sum[s], squares[s]);
+    mean[s] = m.mean;
+    rstd[s] = 1 / std::sqrt(m.m2 / m.count + a.eps);
     a.mean[n * a.S + s0 + s] = static_cast<T>(mean[s]);
-    a.rstd[n * a.S + s0 + s] = static_cast<T>(m2[s]);
+    a.rstd[n * a.S + s0 + s] = static_cast<T>(rstd[s]);
   }
   for (std::int64_t c = 0; c < a.C; ++c) {
     const double gamma = a.gamma != nullptr ? a.gamma[c] : 1, beta = a.beta != nullptr ? a.beta[c] : 0;
     for (std::int64_t s = 0; s < pixels; ++s) {
-      y[c * a.S + s] = static_cast<T>((static_cast<double>(x[c * a.S + s]) - mean[s]) * m2[s] * gamma + beta);
+      y[c * a.S + s] = static_cast<T>((static_cast<double>(x[c * a.S + s]) - mean[s]) * rstd[s] * gamma + beta);
     }
   }
 }
@@ -87,11 +83,13 @@ void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int
 template <typename T>
 AffineGradients plane_affine_gradients(const T* dy, const T* x, const T* mean, const T* rest, const T* rstd,
                                        std::int64_t S) {
-  return {lane_sum(S,
-                   [=](std::int64_t s) {
-                     return static_cast<double>(dy[s] * (((x[s] - mean[s]) - rest[s]) * rstd[s]));
-                   }),
-          lane_sum(S, [=](std::int64_t s) { return static_cast<double>(dy[s]); })};
+  const auto [dgamma, dbeta] = lane_sums(
+      S,
+      [=](std::int64_t s) EK_INLINE_LAMBDA {
+        return static_cast<double>(dy[s] * (((x[s] - mean[s]) - rest[s]) * rstd[s]));
+      },
+      [=](std::int64_t s) EK_INLINE_LAMBDA { return static_cast<double>(dy[s]); });
+  return {dgamma, dbeta};
 }
 
 }  // namespace

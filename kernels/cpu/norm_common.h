@@ -1,5 +1,5 @@
 // What the normalizations share on the CPU: statistics of a dense run of elements, and the sums that their
-// backward needs. All arithmetic on statistics is in f64, variance is centred and two-pass.
+// backward needs. All arithmetic on statistics is in f64.
 #pragma once
 
 #include <cmath>
@@ -32,18 +32,21 @@ inline Moments merged(const Moments* part, std::int64_t n, std::int64_t stride) 
   return all;
 }
 
-/// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983): the sum of the deviations, which is the
-/// rounding error of the first pass, takes that error out of mean and variance.
+/// The moments of `count` numbers from the sums of d and d^2, where d is their distance from one of them, the
+/// pivot. Since (pivot - mean)^2 <= count * variance, the difference below cancels at most log2(count) of the 53
+/// bits of f64, and next to none where the pivot is no outlier. (Chan, Golub and LeVeque, 1983: shifted data.)
+inline Moments shifted_moments(double count, double pivot, double sum, double squares) {
+  return {count, pivot + sum / count, squares - sum * sum / count};
+}
+
+/// The moments of n elements, in one pass.
 template <typename T>
 EK_INLINE Moments moments(const T* x, std::int64_t n) {
-  const double count = static_cast<double>(n);
-  const double mean = lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i]); }) / count;
-  const double rest = lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i]) - mean; });
-  const double m2 = lane_sum(n, [=](std::int64_t i) {
-    const double d = static_cast<double>(x[i]) - mean;
-    return d * d;
-  });
-  return {count, mean + rest / count, m2 - rest * rest / count};
+  const double pivot = x[0];
+  const auto distance = [=](std::int64_t i) EK_INLINE_LAMBDA { return static_cast<double>(x[i]) - pivot; };
+  const auto [sum, squares] =
+      lane_sums(n, distance, [=](std::int64_t i) EK_INLINE_LAMBDA { return distance(i) * distance(i); });
+  return shifted_moments(static_cast<double>(n), pivot, sum, squares);
 }
 
 /// A mean in two parts, so that x - mean keeps its digits in T where the mean is far larger than the
@@ -75,9 +78,11 @@ struct GradientSums {
 
 template <typename T>
 EK_INLINE GradientSums gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
-  return {lane_sum(n, [=](std::int64_t i) { return static_cast<double>(dy[i]); }),
-          lane_sum(n, [=](std::int64_t i) { return static_cast<double>(dy[i] * (x[i] - mean)); }),
-          lane_sum(n, [=](std::int64_t i) { return static_cast<double>(x[i] - mean); })};
+  const auto [sum_dy, sum_dy_x, sum_x] = lane_sums(
+      n, [=](std::int64_t i) EK_INLINE_LAMBDA { return static_cast<double>(dy[i]); },
+      [=](std::int64_t i) EK_INLINE_LAMBDA { return static_cast<double>(dy[i] * (x[i] - mean)); },
+      [=](std::int64_t i) EK_INLINE_LAMBDA { return static_cast<double>(x[i] - mean); });
+  return {sum_dy, sum_dy_x, sum_x};
 }
 
 template <typename T>

@@ -2,6 +2,7 @@
 // set (kernels/isa.h).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -127,21 +128,37 @@ EK_INLINE void write_all(T* y, std::int64_t n, bool streamed, F f) {
 #endif
 }
 
-/// The sum of f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added pairwise at
-/// the end.
+/// The sums of each f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added pairwise
+/// at the end. All are taken in one pass, so that what they read comes from memory once.
+template <typename... F>
+EK_INLINE std::array<double, sizeof...(F)> lane_sums(std::int64_t n, F... f) {
+  constexpr int kSums = 16;
+  double sums[sizeof...(F)][kSums] = {};
+  const auto add_one = [&](double* sum, auto& of, std::int64_t i, int count) EK_INLINE_LAMBDA {
+#pragma GCC unroll 1  // else it is not vector code
+    for (int k = 0; k < count; ++k) sum[k] += of(i + k);
+  };
+  const auto add = [&](std::int64_t i, int count) EK_INLINE_LAMBDA {
+    int which = 0;
+    (add_one(sums[which++], f, i, count), ...);
+  };
+  std::int64_t i = 0;
+  for (; i + kSums <= n; i += kSums) add(i, kSums);
+  add(i, static_cast<int>(n - i));
+  std::array<double, sizeof...(F)> totals;
+  for (std::size_t j = 0; j < sizeof...(F); ++j) {
+    for (int width = kSums / 2; width > 0; width /= 2) {
+      for (int k = 0; k < width; ++k) sums[j][k] += sums[j][k + width];
+    }
+    totals[j] = sums[j][0];
+  }
+  return totals;
+}
+
+/// The only one of lane_sums().
 template <typename F>
 EK_INLINE double lane_sum(std::int64_t n, F f) {
-  constexpr int kSums = 16;
-  double sums[kSums] = {};
-  std::int64_t i = 0;
-  for (; i + kSums <= n; i += kSums) {
-    for (int k = 0; k < kSums; ++k) sums[k] += f(i + k);
-  }
-  for (int k = 0; i < n; ++i, ++k) sums[k] += f(i);
-  for (int width = kSums / 2; width > 0; width /= 2) {
-    for (int k = 0; k < width; ++k) sums[k] += sums[k + width];
-  }
-  return sums[0];
+  return lane_sums(n, f)[0];
 }
 
 }  // namespace evenkeel::cpu::EK_ISA

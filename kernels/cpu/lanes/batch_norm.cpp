@@ -5,7 +5,6 @@
 #include "kernels/cpu/batch_norm_common.h"
 #include "kernels/cpu/lanes/ops.h"
 #include "kernels/cpu/lanes/statistics.h"
-#include "kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {
@@ -15,26 +14,19 @@ namespace {
 /// moments() of norm_common.h, over the first `count` images.
 template <typename T>
 Moments plane_moments(const T* x, std::int64_t S, std::int64_t count) {
-  const double n = static_cast<double>(S * count);
-  LaneTotals<T> sums, rests, squares;
+  const Doubles<T> pivot(static_cast<double>(x[0]));
+  LaneTotals<T> sums, squares;
   for (int part = 0; part < kParts; ++part) {
-    Doubles<T> sum;
-    for (std::int64_t s = 0; s < S; ++s) sum += Doubles<T>(column(x, part)[s]);
-    sums.set(part, sum);
-  }
-  const double mean = sums.sum(count) / n;
-  for (int part = 0; part < kParts; ++part) {
-    Doubles<T> rest, square;
+    Doubles<T> sum, square;
     for (std::int64_t s = 0; s < S; ++s) {
-      const Doubles<T> d = Doubles<T>(column(x, part)[s]) - Doubles<T>(mean);
-      rest += d;
+      const Doubles<T> d = Doubles<T>(column(x, part)[s]) - pivot;
+      sum += d;
       square += d * d;
     }
-    rests.set(part, rest);
+    sums.set(part, sum);
     squares.set(part, square);
   }
-  const double rest = rests.sum(count);
-  return {n, mean + rest / n, squares.sum(count) - rest * rest / n};
+  return shifted_moments(static_cast<double>(S * count), x[0], sums.sum(count), squares.sum(count));
 }
 
 template <typename T>
@@ -54,40 +46,18 @@ GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t S, T mean
 
 template <typename T>
 void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
-  const std::int64_t planes = lane_blocks<T>(a.N) * a.C, size = a.S * kLanes<T>;
-  BatchScratch& scratch = batch_scratch();
-  if (a.training) {
-    Moments* moments = scratch.parts.get<Moments>(planes);
-    parallel_for(planes, 3 * size, [&](std::int64_t i) {
-      moments[i] = plane_moments<T>(a.x + i * size, a.S, images_of_block<T>(a.N, i / a.C));
-    });
-  }
-  const bool streamed = is_streamed<T>(planes * size);
-  const Normalizer<T>* channels = channel_statistics(a, scratch, planes / a.C);
-  parallel_for(planes, 2 * size, [&](std::int64_t task) {
-    const std::int64_t i = planes - 1 - task;  // backwards: what was read last is still in a cache
-    const Normalizer<T>& c = channels[i % a.C];
-    scale_plane(a.y + i * size, a.x + i * size, size, c.mean, c.scale, c.shift, streamed);
+  const std::int64_t size = a.S * kLanes<T>;
+  forward_by_channels(a, lane_blocks<T>(a.N), size, [&](std::int64_t i) {
+    return plane_moments<T>(a.x + i * size, a.S, images_of_block<T>(a.N, i / a.C));
   });
 }
 
 template <typename T>
 void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
-  const std::int64_t planes = lane_blocks<T>(a.N) * a.C, size = a.S * kLanes<T>;
-  BatchScratch& scratch = batch_scratch();
-  GradientSums* sums = scratch.parts.get<GradientSums>(planes);
-  parallel_for(planes, 3 * size, [&](std::int64_t i) {
-    sums[i] = plane_gradient_sums<T>(a.dy + i * size, a.x + i * size, a.S, a.mean[i % a.C],
-                                     images_of_block<T>(a.N, i / a.C));
-  });
-  const GradientMap<T>* channels = channel_gradients(a, scratch, planes / a.C);
-  if (a.dx == nullptr) return;
-  const bool streamed = is_streamed<T>(planes * size);
-  parallel_for(planes, 3 * size, [&](std::int64_t task) {
-    const std::int64_t i = planes - 1 - task;
-    const GradientMap<T>& c = channels[i % a.C];
-    gradient_plane(a.dx + i * size, a.dy + i * size, a.x + i * size, size, c.mean, c.scale, c.along_xhat,
-                   c.offset, streamed);
+  const std::int64_t size = a.S * kLanes<T>;
+  backward_by_channels(a, lane_blocks<T>(a.N), size, [&](std::int64_t i) {
+    return plane_gradient_sums<T>(a.dy + i * size, a.x + i * size, a.S, a.mean[i % a.C],
+                                  images_of_block<T>(a.N, i / a.C));
   });
 }
 

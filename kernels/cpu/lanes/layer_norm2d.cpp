@@ -15,18 +15,9 @@ void normalize_pixel(const LayerNorm2dForwardArgs<T>& a, std::int64_t i, int par
   const std::int64_t at = i / a.S * a.C * a.S + i % a.S;
   const auto x = column(a.x, part) + at;
   const auto y = column(a.y, part) + at;
-  const double count = static_cast<double>(a.C);
-  Doubles<T> mean, rest, squares;
-  for (std::int64_t c = 0; c < a.C; ++c) mean += Doubles<T>(x[c * a.S]);
-  mean = mean / count;
-  for (std::int64_t c = 0; c < a.C; ++c) {
-    const Doubles<T> d = Doubles<T>(x[c * a.S]) - mean;
-    rest += d;
-    squares += d * d;
-  }
-  rest = rest / count;  // the rounding error of the mean, as in moments()
-  mean += rest;
-  const Doubles<T> rstd = (squares / count - rest * rest + Doubles<T>(a.eps)).rsqrt();
+  const auto [mean, variance] =
+      lane_moments<T>(a.C, [=](std::int64_t c) EK_INLINE_LAMBDA { return Doubles<T>(x[c * a.S]); });
+  const Doubles<T> rstd = (variance + Doubles<T>(a.eps)).rsqrt();
   column(a.mean, part)[i] = mean.rounded();
   column(a.rstd, part)[i] = rstd.rounded();
   for (std::int64_t c = 0; c < a.C; ++c) {

@@ -96,20 +96,25 @@ struct LaneMoments {
   Doubles<T> mean, variance;
 };
 
-/// Of n elements x, or max(x, 0): moments() of norm_common.h, for each lane.
-template <typename T>
-EK_INLINE LaneMoments<T> lane_moments(Column<const T> x, std::int64_t n, bool relu) {
-  const double count = static_cast<double>(n);
-  Doubles<T> sum, rest, squares;
-  for (std::int64_t i = 0; i < n; ++i) sum += Doubles<T>(rectified<T>(x[i], relu));
-  const Doubles<T> mean = sum / count;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const Doubles<T> d = Doubles<T>(rectified<T>(x[i], relu)) - mean;
-    rest += d;
+/// Of x(0) .. x(n-1): moments() of norm_common.h, for each lane.
+template <typename T, typename F>
+EK_INLINE LaneMoments<T> lane_moments(std::int64_t n, F x) {
+  const Doubles<T> pivot = x(0);
+  Doubles<T> sum, squares;
+  for (std::int64_t i = 1; i < n; ++i) {
+    const Doubles<T> d = x(i) - pivot;
+    sum += d;
     squares += d * d;
   }
-  rest = rest / count;
-  return {mean + rest, squares / count - rest * rest};
+  const Doubles<T> offset = sum / static_cast<double>(n);
+  return {pivot + offset, squares / static_cast<double>(n) - offset * offset};
+}
+
+/// Of n elements x, or max(x, 0).
+template <typename T>
+EK_INLINE LaneMoments<T> lane_moments(Column<const T> x, std::int64_t n, bool relu) {
+  return lane_moments<T>(
+      n, [=](std::int64_t i) EK_INLINE_LAMBDA { return Doubles<T>(rectified<T>(x[i], relu)); });
 }
 
 /// A mean in two parts, as SplitMean.
