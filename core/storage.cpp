@@ -15,7 +15,8 @@ struct CpuMemory {
   static constexpr std::int64_t kMostCached = INT64_MAX;
   static constexpr const char* kName = "the CPU";
 
-  /// Large blocks lie in huge pages where the system has them: arrays that are read in strides miss the TLB less.
+  /// Large blocks lie in huge pages where the system has them: arrays that are read in strides miss the TLB
+  /// less.
   void* allocate(std::size_t bytes) const {
     constexpr std::size_t kHugePage = std::size_t{2} << 20;
     if (bytes < 2 * kHugePage) return std::aligned_alloc(kAlignment, bytes);

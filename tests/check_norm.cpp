@@ -9,7 +9,8 @@ enum class Input { ordinary, offset, constant_planes, outliers };
 constexpr const char* kInputNames[] = {"mean 0.5, std 2", "mean 1000, std 0.01", "constant planes",
                                        "1e4 in the first element of each image"};
 
-/// Sums that are taken relative to the first element of a set cancel the most where it is far from all others.
+/// Sums that are taken relative to the first element of a set cancel the most where it is far from all
+/// others.
 Tensor with_outliers(Tensor x) {
   Tensor first = x;
   for (int axis = 1; axis < x.rank(); ++axis) first = first.slice(axis, 0, 1);

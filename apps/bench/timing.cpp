@@ -29,9 +29,9 @@ std::int64_t running_threads() {
   return running;
 }
 
-/// Waits until the idle threads of the contender before sleep: they may spin for milliseconds, as OpenMP's do, on
-/// processors that the next one needs. Gives up after 100 ms, as some are told to spin for ever. So every cold
-/// call wakes its threads.
+/// Waits until the idle threads of the contender before sleep: they may spin for milliseconds, as OpenMP's
+/// do, on processors that the next one needs. Gives up after 100 ms, as some are told to spin for ever. So
+/// every cold call wakes its threads.
 void settle() {
   for (int i = 0; i < 100; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

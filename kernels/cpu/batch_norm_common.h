@@ -1,6 +1,6 @@
 // What batch normalization does beside its two passes over the elements: the statistics of channels, and the
-// order of the passes. Both memory formats share it; a part of a channel is a plane in one, the planes of a block
-// in the other. Parts lie [parts, C].
+// order of the passes. Both memory formats share it; a part of a channel is a plane in one, the planes of a
+// block in the other. Parts lie [parts, C].
 #pragma once
 
 #include <algorithm>
@@ -36,9 +36,10 @@ inline BatchScratch& batch_scratch() {
   return scratch;
 }
 
-/// Calls measure(i) for every part, then follow(c) for its channel, then apply(i). A task is as many neighbouring
-/// channels as fit into a core's share of the caches, which apply() then reads, and as leave work for all threads.
-/// `bytes` of a part are read, and `cost` is the work of one call. What is computed does not depend on the order.
+/// Calls measure(i) for every part, then follow(c) for its channel, then apply(i). A task is as many
+/// neighbouring channels as fit into a core's share of the caches, which apply() then reads, and as leave
+/// work for all threads. `bytes` of a part are read, and `cost` is the work of one call. What is computed
+/// does not depend on the order.
 template <typename Measure, typename Follow, typename Apply>
 void for_channels(std::int64_t parts, std::int64_t C, std::int64_t bytes, std::int64_t cost,
                   const Measure& measure, const Follow& follow, const Apply& apply) {
@@ -62,7 +63,8 @@ void for_channels(std::int64_t parts, std::int64_t C, std::int64_t bytes, std::i
   parallel_for(parts * C, cost, [&](std::int64_t task) { apply(parts * C - 1 - task); });
 }
 
-/// Mean and rstd of channel c, from the Moments of its parts when training, and the running statistics' update.
+/// Mean and rstd of channel c, from the Moments of its parts when training, and the running statistics'
+/// update.
 template <typename T>
 Normalizer<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments* moments, std::int64_t parts,
                                  std::int64_t c) {
@@ -138,8 +140,8 @@ void backward_by_channels(const BatchNormBackwardArgs<T>& a, std::int64_t parts,
       [&](std::int64_t i) {
         const GradientMap<T>& c = channels[i % a.C];
         if (a.dx != nullptr) {
-          gradient_plane(a.dx + i * size, a.dy + i * size, a.x + i * size, size, c.mean, c.scale, c.along_xhat,
-                         c.offset, streamed);
+          gradient_plane(a.dx + i * size, a.dy + i * size, a.x + i * size, size, c.mean, c.scale,
+                         c.along_xhat, c.offset, streamed);
         }
       });
 }

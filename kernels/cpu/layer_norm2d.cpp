@@ -41,7 +41,8 @@ void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::in
   for (std::int64_t c = 0; c < a.C; ++c) {
     const double gamma = a.gamma != nullptr ? a.gamma[c] : 1, beta = a.beta != nullptr ? a.beta[c] : 0;
     for (std::int64_t s = 0; s < pixels; ++s) {
-      y[c * a.S + s] = static_cast<T>((static_cast<double>(x[c * a.S + s]) - mean[s]) * rstd[s] * gamma + beta);
+      y[c * a.S + s] =
+          static_cast<T>((static_cast<double>(x[c * a.S + s]) - mean[s]) * rstd[s] * gamma + beta);
     }
   }
 }
@@ -85,9 +86,8 @@ AffineGradients plane_affine_gradients(const T* dy, const T* x, const T* mean, c
                                        std::int64_t S) {
   const auto [dgamma, dbeta] = lane_sums(
       S,
-      [=](std::int64_t s) EK_INLINE_LAMBDA {
-        return static_cast<double>(dy[s] * (((x[s] - mean[s]) - rest[s]) * rstd[s]));
-      },
+      [=](std::int64_t s)
+          EK_INLINE_LAMBDA { return static_cast<double>(dy[s] * (((x[s] - mean[s]) - rest[s]) * rstd[s])); },
       [=](std::int64_t s) EK_INLINE_LAMBDA { return static_cast<double>(dy[s]); });
   return {dgamma, dbeta};
 }

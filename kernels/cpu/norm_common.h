@@ -33,8 +33,9 @@ inline Moments merged(const Moments* part, std::int64_t n, std::int64_t stride) 
 }
 
 /// The moments of `count` numbers from the sums of d and d^2, where d is their distance from one of them, the
-/// pivot. Since (pivot - mean)^2 <= count * variance, the difference below cancels at most log2(count) of the 53
-/// bits of f64, and next to none where the pivot is no outlier. (Chan, Golub and LeVeque, 1983: shifted data.)
+/// pivot. Since (pivot - mean)^2 <= count * variance, the difference below cancels at most log2(count) of the
+/// 53 bits of f64, and next to none where the pivot is no outlier. (Chan, Golub and LeVeque, 1983: shifted
+/// data.)
 inline Moments shifted_moments(double count, double pivot, double sum, double squares) {
   return {count, pivot + sum / count, squares - sum * sum / count};
 }

@@ -128,8 +128,8 @@ EK_INLINE void write_all(T* y, std::int64_t n, bool streamed, F f) {
 #endif
 }
 
-/// The sums of each f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added pairwise
-/// at the end. All are taken in one pass, so that what they read comes from memory once.
+/// The sums of each f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added
+/// pairwise at the end. All are taken in one pass, so that what they read comes from memory once.
 template <typename... F>
 EK_INLINE std::array<double, sizeof...(F)> lane_sums(std::int64_t n, F... f) {
   constexpr int kSums = 16;
