@@ -13,13 +13,8 @@ namespace {
 
 /// One row: y = (x - mean) * rstd * gamma + beta.
 template <typename T>
-void normalize_row(T* y, T* mean, T* rstd, const T* x, const T* gamma, const T* beta, std::int64_t D,
-                   double eps, bool streamed) {
-  const Moments m = moments(x, D);
-  const SplitMean<T> centre(m.mean);
-  const T scale = static_cast<T>(1 / std::sqrt(m.m2 / m.count + eps));
-  *mean = static_cast<T>(m.mean);
-  *rstd = scale;
+EK_INLINE void scale_row(T* y, const T* x, SplitMean<T> centre, T scale, const T* gamma, const T* beta,
+                         std::int64_t D, bool streamed) {
   if (gamma != nullptr && beta != nullptr) {
     write_all(y, D, streamed, [=](std::int64_t d) EK_INLINE_LAMBDA {
       return centre.centre(x[d]) * scale * gamma[d] + beta[d];
@@ -28,6 +23,28 @@ void normalize_row(T* y, T* mean, T* rstd, const T* x, const T* gamma, const T* 
     for (std::int64_t d = 0; d < D; ++d) y[d] = centre.centre(x[d]) * scale;
     for (std::int64_t d = 0; gamma != nullptr && d < D; ++d) y[d] *= gamma[d];
     for (std::int64_t d = 0; beta != nullptr && d < D; ++d) y[d] += beta[d];
+  }
+}
+
+constexpr std::int64_t kRowsTogether = 16;
+
+/// Rows first .. last-1, at most kRowsTogether. All moments come first, so that no row waits for another's
+/// divisions and root.
+template <typename T>
+void normalize_rows(const LayerNormForwardArgs<T>& a, std::int64_t first, std::int64_t last, bool streamed) {
+  double mean[kRowsTogether], variance[kRowsTogether];
+  for (std::int64_t m = first; m < last; ++m) {
+    const Moments row = moments(a.x + m * a.D, a.D);
+    mean[m - first] = row.mean;
+    variance[m - first] = row.m2 / row.count;
+  }
+  for (std::int64_t m = first; m < last; ++m) {
+    a.mean[m] = static_cast<T>(mean[m - first]);
+    a.rstd[m] = static_cast<T>(1 / std::sqrt(variance[m - first] + a.eps));
+  }
+  for (std::int64_t m = first; m < last; ++m) {
+    scale_row(a.y + m * a.D, a.x + m * a.D, SplitMean<T>(mean[m - first]), a.rstd[m], a.gamma, a.beta, a.D,
+              streamed);
   }
 }
 
@@ -158,11 +175,11 @@ void backward_of_long_rows(const LayerNormBackwardArgs<T>& a) {
 }
 
 /// Rows that are worked on as if they were images of MemoryFormat::lanes, kLanes<T> at a time. Where they are
-/// short and enough to fill the lanes that takes less time than lane_sum, the more so if its blocks of 16
+/// short and enough to fill the lanes that takes less time than lane_sums(), the more so if its blocks of 16
 /// leave a rest.
 template <typename T>
-bool has_short_rows(std::int64_t M, std::int64_t D) {
-  return D <= (D % 16 == 0 ? 64 : 144) && 2 * M >= kLanes<T>;
+bool has_short_rows(std::int64_t M, std::int64_t D, std::int64_t longest_of_16s, std::int64_t longest) {
+  return D <= (D % 16 == 0 ? longest_of_16s : longest) && 2 * M >= kLanes<T>;
 }
 
 /// Calls convert(first, n) for ranges that cover the D elements of a row; where D allows, they have whole
@@ -299,7 +316,7 @@ void backward_of_short_rows(const LayerNormBackwardArgs<T>& a) {
 template <typename T>
 void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::layer_norm_forward(a);
-  if (has_short_rows<T>(a.M, a.D)) {
+  if (has_short_rows<T>(a.M, a.D, 16, 48)) {
     parallel_for(lane_blocks<T>(a.M), 5 * a.D * kLanes<T>, [&](std::int64_t i) {
       const std::int64_t m = i * kLanes<T>;
       normalize_short_rows(a, m, std::min<std::int64_t>(kLanes<T>, a.M - m));
@@ -307,16 +324,16 @@ void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
     return;
   }
   const bool streamed = is_streamed<T>(a.M * a.D);
-  parallel_for(a.M, 5 * a.D, [&](std::int64_t m) {
-    normalize_row(a.y + m * a.D, a.mean + m, a.rstd + m, a.x + m * a.D, a.gamma, a.beta, a.D, a.eps,
-                  streamed);
+  const std::int64_t together = a.D > 1024 ? 1 : kRowsTogether;  // which stay in the first cache
+  parallel_for((a.M + together - 1) / together, 5 * a.D * together, [&](std::int64_t i) {
+    normalize_rows(a, i * together, std::min(a.M, (i + 1) * together), streamed);
   });
 }
 
 template <typename T>
 void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::layer_norm_backward(a);
-  if (has_short_rows<T>(a.M, a.D)) return backward_of_short_rows(a);
+  if (has_short_rows<T>(a.M, a.D, 48, 72)) return backward_of_short_rows(a);
   backward_of_long_rows(a);
 }
 

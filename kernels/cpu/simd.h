@@ -128,30 +128,36 @@ EK_INLINE void write_all(T* y, std::int64_t n, bool streamed, F f) {
 #endif
 }
 
+/// The sum of 16 numbers: of k and k + 8, then of k and k + 4 of these, and so on.
+EK_INLINE double pairwise_sum(const double (&x)[16]) {
+  typename VecOf<double>::half v[4];
+  std::memcpy(v, x, sizeof v);
+  v[0] = (v[0] + v[2]) + (v[1] + v[3]);
+  return (v[0][0] + v[0][2]) + (v[0][1] + v[0][3]);
+}
+
 /// The sums of each f(0) .. f(n-1) in f64, in an order that depends on n alone: 16 running sums, added
 /// pairwise at the end. All are taken in one pass, so that what they read comes from memory once.
 template <typename... F>
 EK_INLINE std::array<double, sizeof...(F)> lane_sums(std::int64_t n, F... f) {
-  constexpr int kSums = 16;
-  double sums[sizeof...(F)][kSums] = {};
-  const auto add_one = [&](double* sum, auto& of, std::int64_t i, int count) EK_INLINE_LAMBDA {
-#pragma GCC unroll 1  // else it is not vector code
-    for (int k = 0; k < count; ++k) sum[k] += of(i + k);
-  };
-  const auto add = [&](std::int64_t i, int count) EK_INLINE_LAMBDA {
-    int which = 0;
-    (add_one(sums[which++], f, i, count), ...);
-  };
+  double sums[sizeof...(F)][16] = {};
   std::int64_t i = 0;
-  for (; i + kSums <= n; i += kSums) add(i, kSums);
-  add(i, static_cast<int>(n - i));
+  const auto add = [&]<int count>(int first) EK_INLINE_LAMBDA {
+    const auto add_one = [&](double* sum, auto& of) EK_INLINE_LAMBDA {
+#pragma GCC unroll 1  // else it is not vector code
+      for (int k = 0; k < count; ++k) sum[first + k] += of(i + k);
+    };
+    int which = 0;
+    (add_one(sums[which++], f), ...);
+    i += count;
+  };
+  while (i + 16 <= n) add.template operator()<16>(0);
+  int first = 0;
+  if (i + 8 <= n) add.template operator()<8>(0), first = 8;
+  if (i + 4 <= n) add.template operator()<4>(first), first += 4;
+  while (i < n) add.template operator()<1>(first++);
   std::array<double, sizeof...(F)> totals;
-  for (std::size_t j = 0; j < sizeof...(F); ++j) {
-    for (int width = kSums / 2; width > 0; width /= 2) {
-      for (int k = 0; k < width; ++k) sums[j][k] += sums[j][k + width];
-    }
-    totals[j] = sums[j][0];
-  }
+  for (std::size_t j = 0; j < sizeof...(F); ++j) totals[j] = pairwise_sum(sums[j]);
   return totals;
 }
 
