@@ -19,9 +19,10 @@ struct CpuMemory {
   /// less.
   void* allocate(std::size_t bytes) const {
     constexpr std::size_t kHugePage = std::size_t{2} << 20;
-    if (bytes < 2 * kHugePage) return std::aligned_alloc(kAlignment, bytes);
-    void* const data = std::aligned_alloc(kHugePage, bytes);
-    if (data != nullptr) madvise(data, bytes, MADV_HUGEPAGE);  // advice: nothing is lost where it fails
+    const bool is_large = bytes >= 2 * kHugePage;
+    void* data = nullptr;
+    if (posix_memalign(&data, is_large ? kHugePage : kAlignment, bytes) != 0) return nullptr;
+    if (is_large) madvise(data, bytes, MADV_HUGEPAGE);  // advice: nothing is lost where it fails
     return data;
   }
   void deallocate(void* data) const { std::free(data); }
