@@ -1,6 +1,9 @@
 #include "options.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <sstream>
@@ -26,7 +29,9 @@ void require_not_negative(const char* option, T value) {
   require(value >= 0 && std::isfinite(static_cast<double>(value)), option, value, "0 or above");
 }
 
-void check(const RunOptions& o) {
+/// Defaults that depend on other options; then what can be said without the data.
+void complete(RunOptions& o) {
+  if (o.data.empty()) o.data = std::filesystem::path("data") / o.dataset;
   require_not_negative("--epochs", o.epochs);
   require_positive("--batch-size", o.batch_size);
   require_positive("--test-batch-size", o.test_batch_size);
@@ -59,11 +64,11 @@ std::string_view name_of(optim::L1Mode mode) {
   return mode == optim::L1Mode::proximal ? "proximal" : "subgradient";
 }
 
-optim::L1Mode parse_l1_mode(std::string_view text) {
+optim::L1Mode parse_l1_mode(std::string_view text, std::string_view also = "") {
   for (const auto mode : {optim::L1Mode::subgradient, optim::L1Mode::proximal}) {
     if (text == name_of(mode)) return mode;
   }
-  fail("unknown mode '{}': use subgradient or proximal", text);
+  fail("unknown mode '{}': use {}subgradient or proximal", text, also);
 }
 
 std::uint64_t parse_seed(const std::string& text) {
@@ -74,22 +79,39 @@ std::uint64_t parse_seed(const std::string& text) {
   return seed;
 }
 
-/// Reads "bn,gn".
-std::vector<Norm> parse_norms(const std::string& text) {
-  std::vector<Norm> norms;
+std::int64_t parse_batch_size(const std::string& text) {
+  std::int64_t size = 0;
+  const char* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, size);
+  EK_CHECK(result.ec == std::errc() && result.ptr == end && size > 0, "'{}' is no batch size", text);
+  return size;
+}
+
+Penalty parse_penalty(std::string_view text) {
+  return text == "off"                                             ? Penalty::off
+         : parse_l1_mode(text, "off, ") == optim::L1Mode::proximal ? Penalty::proximal
+                                                                   : Penalty::subgradient;
+}
+
+/// Reads "bn,gn": what `parse_one` reads, each once.
+template <typename F>
+auto parse_list(const std::string& text, F parse_one) {
+  std::vector<decltype(parse_one(text))> all;
   std::istringstream names(text);
   for (std::string name; std::getline(names, name, ',');) {
-    const Norm norm = models::parse_norm(name);
-    EK_CHECK(std::count(norms.begin(), norms.end(), norm) == 0, "{} is named twice", name);
-    norms.push_back(norm);
+    const auto one = parse_one(name);
+    EK_CHECK(std::count(all.begin(), all.end(), one) == 0, "{} is named twice", name);
+    all.push_back(one);
   }
-  EK_CHECK(!norms.empty(), "name at least one");
-  return norms;
+  EK_CHECK(!all.empty(), "name at least one");
+  return all;
 }
 
 /// Options that both programs have.
 void add_run_options(CLI::App& app, RunOptions& o) {
-  app.add_option("--data", o.data, "Directory of MNIST's four files, plain or .gz")->envname("EVENKEEL_DATA");
+  app.add_option("--dataset", o.dataset, "mnist or fashion")->check(CLI::IsMember({"mnist", "fashion"}));
+  app.add_option("--data", o.data, "Directory of its four files, plain or .gz; default: data/<dataset>")
+      ->envname("EVENKEEL_DATA");
   app.add_option("--groups", o.groups, "Groups of group norm");
   app.add_option("--epochs", o.epochs, "Passes over the training images");
   app.add_option("--batch-size", o.batch_size, "Images a training step");
@@ -122,19 +144,58 @@ void add_run_options(CLI::App& app, RunOptions& o) {
 }  // namespace
 
 std::string RunOptions::network() const {
-  return fmt::format("{}{}", models::name_of(norm), sgd.l1 > 0 ? "-l1" : "");
+  std::string name(models::name_of(norm));
+  if (sgd.l1 > 0) name += sgd.l1_mode == optim::L1Mode::proximal ? "-l1-proximal" : "-l1";
+  if (batch_size != RunOptions().batch_size) name += fmt::format("-b{}", batch_size);
+  return name;
+}
+
+std::vector<RunOptions> StudyOptions::networks() const {
+  std::vector<RunOptions> all;
+  for (const Norm norm : norms) {
+    const Penalty of_recipe = norm == Norm::bn ? Penalty::subgradient : Penalty::off;
+    for (const Penalty penalty : penalties.empty() ? std::vector{of_recipe} : penalties) {
+      RunOptions one = run;
+      one.norm = norm;
+      if (penalty == Penalty::off) one.sgd.l1 = 0;
+      if (!penalties.empty() && penalty != Penalty::off) {
+        one.sgd.l1_mode = penalty == Penalty::proximal ? optim::L1Mode::proximal : optim::L1Mode::subgradient;
+      }
+      all.push_back(one);
+    }
+  }
+  return all;
+}
+
+std::vector<RunOptions> StudyOptions::batch_networks() const {
+  std::vector<RunOptions> all;
+  for (const std::int64_t size : batch_sizes) {
+    for (const Norm norm : batch_norms) {
+      RunOptions one = run;
+      one.norm = norm;
+      one.sgd.l1 = 0;
+      one.sgd.lr = run.sgd.lr * static_cast<double>(size) / static_cast<double>(run.batch_size);
+      one.batch_size = size;
+      one.epochs = batch_epochs;
+      one.step_size = 1;
+      all.push_back(one);
+    }
+  }
+  return all;
+}
+
+RunOptions StudyOptions::run_of(const RunOptions& network, int i) const {
+  RunOptions one = network;
+  one.seed += static_cast<std::uint64_t>(i);
+  one.out /= fmt::format("{}-seed{}-{}", one.network(), one.seed, recipe_hash(one));
+  return one;
 }
 
 std::vector<RunOptions> StudyOptions::runs() const {
   std::vector<RunOptions> all;
-  for (const Norm norm : norms) {
-    for (int i = 0; i < seeds; ++i) {
-      RunOptions one = run;
-      one.norm = norm;
-      if (norm != Norm::bn) one.sgd.l1 = 0;
-      one.seed += static_cast<std::uint64_t>(i);
-      one.out /= fmt::format("{}-seed{}", one.network(), one.seed);
-      all.push_back(one);
+  for (int i = 0; i < seeds; ++i) {
+    for (const auto& part : {networks(), batch_networks()}) {
+      for (const RunOptions& network : part) all.push_back(run_of(network, i));
     }
   }
   return all;
@@ -154,7 +215,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
   app.add_flag("--resume", o.resume, "Continue the unfinished run in --out; it must have the same options");
   app.add_option("--weights", o.weights, "Start from this .safetensors file; --epochs 0 then only evaluates");
   if (!parse(app, argc, argv)) return std::nullopt;
-  check(o);
+  complete(o);
   check_network(o);
   o.device.require_available();
   if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("{}-seed{}", o.network(), o.seed);
@@ -174,25 +235,45 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
       "Example: compare_norms --norms bn,gn,ln,ln-row --seeds 3\n"
       "A run that is finished already is not repeated, one that was stopped is continued.");
   add_parsed(
-      app, "--norms", [&study](const std::string& text) { study.norms = parse_norms(text); },
+      app, "--norms",
+      [&study](const std::string& text) { study.norms = parse_list(text, models::parse_norm); },
       "Normalizations: some of " + list_of_norms(), "bn,gn,ln,ln-row");
+  add_parsed(
+      app, "--penalties",
+      [&study](const std::string& text) { study.penalties = parse_list(text, parse_penalty); },
+      "L1 penalties that every norm is trained with: some of off, subgradient, proximal",
+      "subgradient for bn, off for the others");
+  add_parsed(
+      app, "--batch-sizes",
+      [&study](const std::string& text) { study.batch_sizes = parse_list(text, parse_batch_size); },
+      "A second part of the study: batch sizes, the learning rate in proportion, no L1", "none");
+  add_parsed(
+      app, "--batch-norms",
+      [&study](const std::string& text) { study.batch_norms = parse_list(text, models::parse_norm); },
+      "Its normalizations", "bn,gn,ln");
+  app.add_option("--batch-epochs", study.batch_epochs, "Its epochs; the learning rate drops after each");
   app.add_option("--seeds", study.seeds, "Runs of each, with seeds SEED, SEED+1, ...");
   add_run_options(app, o);
   app.add_flag("--resume", o.resume, "Taken for granted: unfinished runs are continued");
-  app.get_option("--l1")->description("L1 penalty, on bn only: adds this times sum |p| to the loss");
-  app.add_option("--out", o.out, "Directory of the results; default: runs/study-<epochs>ep");
+  app.get_option("--l1")->description("Strength of the L1 penalty, where there is one");
+  app.remove_option(app.get_option("--l1-mode"));
+  app.add_option("--out", o.out, "Directory of the results; default: runs/<dataset>-<epochs>ep");
   if (!parse(app, argc, argv)) return std::nullopt;
-  check(o);
+  complete(o);
   require_positive("--epochs", o.epochs);
   require_positive("--seeds", study.seeds);
+  require_positive("--batch-epochs", study.batch_epochs);
+  if (!study.penalties.empty() && study.penalties != std::vector{Penalty::off})
+    require_positive("--l1", o.sgd.l1);
   for (const RunOptions& run : study.runs()) check_network(run);
   o.device.require_available();
-  if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("study-{}ep", o.epochs);
+  if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("{}-{}ep", o.dataset, o.epochs);
   return study;
 }
 
 nlohmann::json recipe(const RunOptions& o) {
-  nlohmann::json r = {{"norm", models::name_of(o.norm)},
+  nlohmann::json r = {{"dataset", o.dataset},
+                      {"norm", models::name_of(o.norm)},
                       {"epochs", o.epochs},
                       {"batch_size", o.batch_size},
                       {"lr", o.sgd.lr},
@@ -210,6 +291,14 @@ nlohmann::json recipe(const RunOptions& o) {
   if (o.norm == Norm::gn) r["groups"] = o.groups;
   if (o.sgd.l1 > 0) r["l1_mode"] = name_of(o.sgd.l1_mode);
   return r;
+}
+
+std::string recipe_hash(const RunOptions& o) {
+  const std::string text = recipe(o).dump();
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  EK_CHECK(EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha256(), nullptr) == 1,
+           "OpenSSL cannot compute a SHA-256");
+  return fmt::format("{:02x}", fmt::join(digest.begin(), digest.begin() + 4, ""));
 }
 
 nlohmann::json config(const RunOptions& o) {

@@ -89,11 +89,10 @@ std::vector<RunOptions> runs_to_do(const StudyOptions& study) {
 
 std::vector<NetworkSummary> summarize(const StudyOptions& study) {
   std::vector<NetworkSummary> networks;
-  const std::vector<RunOptions> runs = study.runs();
-  for (std::size_t first = 0; first < runs.size(); first += static_cast<std::size_t>(study.seeds)) {
+  for (const RunOptions& network : study.networks()) {
     std::vector<double> loss, accuracy, misclassified, seconds;
     for (int i = 0; i < study.seeds; ++i) {
-      const RunOptions& run = runs[first + static_cast<std::size_t>(i)];
+      const RunOptions run = study.run_of(network, i);
       const std::vector<Metrics> rows = read_metrics(run.out / "metrics.jsonl");
       std::vector<double> epochs;
       for (const Metrics& row : rows) {
@@ -104,8 +103,8 @@ std::vector<NetworkSummary> summarize(const StudyOptions& study) {
       misclassified.push_back(static_cast<double>(count_misclassified(run.out / "predictions.csv")));
       seconds.push_back(median(epochs));
     }
-    networks.push_back({runs[first], study.seeds, statistic(loss), statistic(accuracy),
-                        statistic(misclassified), statistic(seconds)});
+    networks.push_back({network, study.seeds, statistic(loss), statistic(accuracy), statistic(misclassified),
+                        statistic(seconds)});
   }
   return networks;
 }
