@@ -224,6 +224,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
 
 std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   StudyOptions study;
+  study.command = fmt::format("{}", fmt::join(argv, argv + argc, " "));
   RunOptions& o = study.run;
   o.sgd.l1 = 1e-5;
   o.resume = true;

@@ -48,7 +48,8 @@ enum class Penalty { off, subgradient, proximal };
 /// A matrix of networks, each with the seeds run.seed, run.seed + 1, ... The same seed gives all of them the
 /// same order of images, rotations and first convolution weights.
 struct StudyOptions {
-  RunOptions run;  ///< what they have in common; out is the directory of the study
+  std::string command;  ///< line with which the program was called
+  RunOptions run;       ///< what they have in common; out is the directory of the study
   std::vector<models::Norm> norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln,
                                      models::Norm::ln_row};
   std::vector<Penalty> penalties;  ///< for every norm; empty: subgradient for bn, none for the others

@@ -89,4 +89,11 @@ std::string tiles_png(const std::string& heading, const std::vector<Tile>& tiles
   return page.png();
 }
 
+std::string sheet_png(const std::vector<std::vector<std::uint8_t>>& images, int columns, int width) {
+  const int count = static_cast<int>(images.size());
+  Page page(columns * width, std::max(1, (count + columns - 1) / columns) * width);
+  for (int i = 0; i < count; ++i) page.image(i % columns * width, i / columns * width, 1, images[i], width);
+  return page.png();
+}
+
 }  // namespace evenkeel::app

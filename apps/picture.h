@@ -17,4 +17,7 @@ struct Tile {
 /// Text is ASCII.
 std::string tiles_png(const std::string& heading, const std::vector<Tile>& tiles, int width);
 
+/// The bytes of a PNG of gray images, `columns` a row, side by side, each width x width pixels.
+std::string sheet_png(const std::vector<std::vector<std::uint8_t>>& images, int columns, int width);
+
 }  // namespace evenkeel::app

@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
     if (!app::checkpoint_for(*options) && options->resume) {
       app::print_line(fmt::format("No checkpoint in {}: starting from the beginning", options->out.string()));
     }
-    const app::Mnist mnist = app::load_mnist(options->data);
+    const app::Mnist mnist = app::load_data(*options);
     const app::Evaluation test = app::train_run(*options, mnist);
     app::print_line(fmt::format("Results: {} ({} of {} test images misclassified)", options->out.string(),
                                 test.misclassified().size(), test.images()));

@@ -147,8 +147,9 @@ Evaluation train_epochs(TrainingState& s, RunDirectory& run, const Mnist& mnist,
 
 }  // namespace
 
-Mnist load_mnist(const std::filesystem::path& directory) {
-  Mnist mnist{data::mnist(directory, data::Split::train), data::mnist(directory, data::Split::test)};
+Mnist load_data(const RunOptions& o) {
+  const auto read = data::mnist;
+  Mnist mnist{read(o.data, data::Split::train), read(o.data, data::Split::test)};
   stop_if_signalled("after the data was read");
   return mnist;
 }

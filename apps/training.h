@@ -10,8 +10,8 @@ namespace evenkeel::app {
 struct Mnist {
   data::Dataset train, test;
 };
-/// Throws DataError unless all four files are there and intact.
-Mnist load_mnist(const std::filesystem::path& directory);
+/// The data set of a run. Throws DataError unless all four files are there and intact.
+Mnist load_data(const RunOptions& options);
 
 /// Trains, evaluates after every epoch and writes everything to options.out, a checkpoint and metrics after
 /// every epoch and DONE last; says on stdout how it goes. Continues from a checkpoint that is there. Returns

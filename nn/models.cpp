@@ -43,19 +43,19 @@ Norm parse_norm(std::string_view name) {
 
 std::string_view name_of(Norm norm) { return norm_names()[static_cast<std::size_t>(norm)]; }
 
-nn::Sequential mnist_net(Norm norm, std::int64_t groups) {
+nn::Sequential mnist_net(Norm norm, std::int64_t groups, NormPlace place) {
   Sequential net;
   const auto conv = [&](std::int64_t in, std::int64_t out, std::int64_t kernel) {
     net.push_back(Conv2d(in, out, kernel, {.bias = false}));
   };
-  // A 3x3 convolution, then norm and ReLU: in this order for batch norm, the other way round for the rest.
+  // A 3x3 convolution, then norm and ReLU in either order.
   const auto block = [&](std::int64_t in, std::int64_t out, std::int64_t size, bool norm_first) {
     conv(in, out, 3);
     if (norm_first) add_norm(net, norm, groups, out, size);
     net.push_back(ReLU());
     if (!norm_first) add_norm(net, norm, groups, out, size);
   };
-  const bool norm_first = norm == Norm::bn;
+  const bool norm_first = norm == Norm::bn || place == NormPlace::before_relu;
   block(1, 4, 26, norm_first);
   block(4, 8, 24, norm_first);
   conv(8, 16, 1);

@@ -19,9 +19,13 @@ Norm parse_norm(std::string_view name);
 std::string_view name_of(Norm norm);
 const std::vector<std::string_view>& norm_names();
 
+/// Where the norm of a block stands: in the recipe batch norm comes before its ReLU and the others after
+/// theirs, except in the sixth block, where all come before it.
+enum class NormPlace { recipe, before_relu };
+
 /// Nine convolutions without biases for 1x28x28 images and 10 classes, 9,160 convolution weights; the output
 /// is log-softmax [N, 10]. `groups` is for gn; throws Error unless it divides the channels of every
 /// normalised layer (4, 8, 16, 10). The names of its tensors are those of the same nn.Sequential in PyTorch.
-nn::Sequential mnist_net(Norm norm, std::int64_t groups = 2);
+nn::Sequential mnist_net(Norm norm, std::int64_t groups = 2, NormPlace place = NormPlace::recipe);
 
 }  // namespace evenkeel::models

@@ -6,32 +6,20 @@
 
 #include "bench/timing.h"
 #include "console.h"
-#include "core/cuda.h"
 #include "core/tensor.h"
+#include "device_name.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/isa.h"
 #include "kernels/elementwise.h"
+#include "kernels/isa.h"
 
 namespace evenkeel::bench {
 namespace {
-
-/// The value of the first "key : value" of /proc/cpuinfo.
-std::string cpuinfo(std::string_view key) {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(':');
-    if (line.starts_with(key) && colon != std::string::npos && colon + 2 < line.size()) {
-      return line.substr(colon + 2);
-    }
-  }
-  return "";
-}
 
 std::string clock_of_cpu() {
   std::ifstream file("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq");
   std::int64_t most = 0;
   file >> most;
-  const std::string now = cpuinfo("cpu MHz");
+  const std::string now = app::cpuinfo("cpu MHz");
   if (now.empty() && most == 0) return "clock not known";
   return fmt::format("{}{}", now.empty() ? "" : now + " MHz now",
                      most > 0 ? fmt::format(", {} MHz at most", most / 1000) : "");
@@ -117,16 +105,14 @@ Machine measure_machine(Device device) {
   m.threads = num_threads();
   m.load = load_of_cpu();
   m.copy = copy_bandwidth(device, CacheFlush::kBytes, 1);
+  m.name = app::device_name(device);
   if (device.is_cpu()) {
-    m.name = cpuinfo("model name");
-    if (m.name.empty()) m.name = "unknown CPU";
     m.clock = clock_of_cpu();
     m.isa = cpu::name_of(cpu::isa());
     m.copy_cached = copy_bandwidth(device, 128 * 1024 * m.threads, 200);
     m.peak_f32 = fma_peak<float>();
     m.peak_f64 = fma_peak<double>();
-  } else if constexpr (kCudaEnabled) {
-    m.name = cuda_device_properties(device.index).name;
+  } else {
     m.clock = "clock not measured";
   }
   return m;

@@ -1,0 +1,207 @@
+#include "report/answers.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "report/html.h"
+#include "report/mistakes.h"
+#include "report/names.h"
+
+namespace evenkeel::app {
+namespace {
+
+const Comparison* find(const std::vector<Comparison>& comparisons, std::string_view a, std::string_view b) {
+  const auto found = std::find_if(comparisons.begin(), comparisons.end(), [&](const Comparison& c) {
+    return (c.a->name() == a && c.b->name() == b) || (c.a->name() == b && c.b->name() == a);
+  });
+  return found == comparisons.end() ? nullptr : &*found;
+}
+
+std::string paragraph(const std::string& html) { return "<p>" + html + "</p>\n"; }
+
+std::string missing(std::string_view how) {
+  return paragraph(fmt::format("Not in this study: run it again with <code>{}</code>.", how));
+}
+
+std::string accuracy(const NetworkResult& n) {
+  const Summary s = summarize(n.of(&RunResult::accuracy_percent));
+  return span({fmt::format("networks/{}/accuracy_percent_mean", n.name()), s.mean}) + " %";
+}
+
+/// "L1 + batch norm 99.43 %, group norm 99.41 %. No difference shown: ..."
+std::string comparison_text(const Comparison& c) {
+  const auto figure = [&](const char* column, double value, int digits) {
+    return span({key_of(c, "comparisons", column), value, digits});
+  };
+  const auto p_value = [&](const char* column, double value) {
+    return span({key_of(c, "comparisons", column), value, 4, true});
+  };
+  std::string text =
+      fmt::format("{}: {}; {}: {}. Difference {} points", title_of(c.a->network), accuracy(*c.a),
+                  title_of(c.b->network), accuracy(*c.b), figure("difference", c.difference.mean, 3));
+  if (!std::isnan(c.difference.low)) {
+    text += fmt::format(" (95 % interval {} to {})", figure("low", c.difference.low, 3),
+                        figure("high", c.difference.high, 3));
+  }
+  std::string verdict = verdict_text(c);
+  verdict[0] = static_cast<char>(std::toupper(verdict[0]));
+  text += fmt::format(". <strong>{}</strong>", escape(verdict));
+  if (c.verdict == Verdict::too_few_seeds) {
+    return text + fmt::format(": the smallest p that this study could give is {}.",
+                              p_value("smallest_p", c.smallest_p));
+  }
+  return text + fmt::format(": p = {} by the sign-flip test, {} after Holm's correction.",
+                            p_value("p_sign_flip", c.p_sign_flip), p_value("p_holm", c.p_holm));
+}
+
+std::string compared(const Findings& f, std::string_view a, std::string_view b, std::string_view how) {
+  const Comparison* c = find(f.comparisons, a, b);
+  return c == nullptr ? missing(how) : paragraph(comparison_text(*c));
+}
+
+/// What a penalty leaves of the weights: "4.1 % of the convolutions' weights are below 0.001 ..."
+std::string penalty_effect(const NetworkResult& n) {
+  std::vector<std::string> parts;
+  for (const auto& [kind, name] : {std::pair("conv", "the convolutions' weights"), std::pair("gamma", "γ")}) {
+    const auto mean = mean_fractions(n, kind);
+    if (!mean) continue;
+    const std::string key = fmt::format("weights/{}/{}", n.name(), kind);
+    parts.push_back(fmt::format("of {} {} % are below 0.001 and {} % exactly 0", name,
+                                span({key + "_small_percent", mean->small_percent, 1}),
+                                span({key + "_zero_percent", mean->zero_percent, 1})));
+  }
+  return fmt::format("{}: {}.", title_of(n.network), fmt::join(parts, ", "));
+}
+
+std::string effect_of_l1(const Findings& f) {
+  std::string html;
+  for (const NetworkResult& n : f.results.networks) {
+    if (n.network.norm == models::Norm::bn) html += "<li>" + penalty_effect(n) + "</li>\n";
+  }
+  if (html.empty()) return missing("--norms bn --penalties off,subgradient,proximal");
+  html = "<ul>\n" + html + "</ul>\n";
+  for (const Comparison& c : f.comparisons) {
+    if (c.a->network.norm == c.b->network.norm && has_learned(*c.a)) html += paragraph(comparison_text(c));
+  }
+  return html + paragraph(
+                    "The subgradient penalty moves values towards 0 by a fixed step and so past it: none "
+                    "stays there. The "
+                    "proximal step, soft thresholding, stops at 0.");
+}
+
+std::string hardest_labels(const NetworkResult& n, const std::string& dataset) {
+  const std::vector<double> missed = mistakes_by_label(n);
+  std::vector<std::size_t> order;
+  for (std::size_t label = 0; label < missed.size(); ++label) order.push_back(label);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t i, std::size_t j) { return missed[i] > missed[j]; });
+  std::vector<std::string> words;
+  for (int i = 0; i < 3; ++i) {
+    words.push_back(
+        fmt::format("{} ({})", classes_of(dataset)[order[i]],
+                    span({fmt::format("digits/{}/{}", n.name(), order[i]), missed[order[i]], 1})));
+  }
+  return fmt::format("{}: {}", title_of(n.network), fmt::join(words, ", "));
+}
+
+std::string missed_images(const Findings& f) {
+  const SharedMistakes shared = shared_mistakes(f.results.networks);
+  std::string html =
+      paragraph(fmt::format("With the first seed {} of the test images are wrong with at least one of the "
+                            "networks that learn, {} with all of "
+                            "them. The labels that each misses most, with the mean over the seeds:",
+                            span({"missed/any", static_cast<double>(shared.by_any.size()), 0}),
+                            span({"missed/every", static_cast<double>(shared.by_every.size()), 0})));
+  html += "<ul>\n";
+  for (const NetworkResult& n : f.results.networks) {
+    if (has_learned(n)) html += "<li>" + hardest_labels(n, f.results.study.run.dataset) + "</li>\n";
+  }
+  return html + "</ul>\n" +
+         paragraph(
+             "<a href=\"#mistakes\">All of them</a>: choose <em>every network that learns</em> to see those "
+             "that "
+             "none gets right.");
+}
+
+std::string batch_answer(const Findings& f) {
+  if (f.results.batch_networks.empty()) return missing("--batch-sizes 64,32,16,8,4,2");
+  std::string html =
+      paragraph(fmt::format("Each for {} epochs, the learning rate in proportion to the batch size and "
+                            "dropped to a tenth after every epoch, "
+                            "without L1:",
+                            f.results.study.batch_epochs));
+  html += "<ul>\n";
+  for (const models::Norm norm : f.results.study.batch_norms) {
+    std::vector<std::string> words;
+    for (const NetworkResult& n : f.results.batch_networks) {
+      if (n.network.norm != norm) continue;
+      words.push_back(fmt::format("{} % at {}",
+                                  span({fmt::format("batch/{}/accuracy_percent_mean", n.name()),
+                                        summarize(n.of(&RunResult::accuracy_percent)).mean}),
+                                  n.network.batch_size));
+    }
+    RunOptions named;
+    named.norm = norm;
+    html += fmt::format("<li>{}: {}</li>\n", title_of(named), fmt::join(words, ", "));
+  }
+  return html + "</ul>\n" + paragraph("<a href=\"#batch\">Paired differences at every size</a>.");
+}
+
+std::string layer_norm_answer(const Findings& f) {
+  const auto figure = [](const Diagnosis& d, const char* column, double value) {
+    return span({fmt::format("diagnosis/{}/{}", d.network, column), value, 4});
+  };
+  const Diagnosis& rows = f.diagnosis.front();
+  std::string html = paragraph(fmt::format(
+      "Only over rows, and that is an artefact of where it stands: its rows have mean zero, the network then "
+      "averages "
+      "planes of such rows, and nothing is left. The largest pooled mean in {} steps is {}, the largest "
+      "|logit| {}, the "
+      "loss stays at {} = ln 10.",
+      rows.steps.size(), figure(rows, "max_abs_pooled", largest(rows, &DiagnosisStep::max_abs_pooled)),
+      figure(rows, "max_abs_logit", largest(rows, &DiagnosisStep::max_abs_logit)),
+      figure(rows, "last_loss", rows.steps.back().loss)));
+  std::vector<std::string> cures;
+  for (const Diagnosis& d : f.diagnosis) {
+    if (&d != &rows)
+      cures.push_back(fmt::format("{} ({})", d.description, figure(d, "last_loss", d.steps.back().loss)));
+  }
+  html +=
+      paragraph(fmt::format("Moving or widening the normalization cures it; the loss after as many steps: "
+                            "{}. <a href=\"#diagnosis\">The "
+                            "measurements</a>.",
+                            fmt::join(cures, "; ")));
+  return html + compared(f, "ln", "gn", "--norms gn,ln");
+}
+
+}  // namespace
+
+std::string key_of(const Comparison& c, const char* part, const char* column) {
+  return fmt::format("{}/{}/{}/{}", part, c.a->name(), c.b->name(), column);
+}
+
+std::string verdict_text(const Comparison& c) {
+  switch (c.verdict) {
+    case Verdict::a:
+      return title_of(c.a->network) + " is more accurate";
+    case Verdict::b:
+      return title_of(c.b->network) + " is more accurate";
+    case Verdict::no_difference:
+      return "no difference shown";
+    case Verdict::too_few_seeds:
+      return "not enough seeds to tell";
+  }
+  return "";
+}
+
+std::vector<Answer> answers(const Findings& f) {
+  return {
+      {"Does L1 + batch norm beat group norm?", compared(f, "bn-l1", "gn", "--norms bn,gn")},
+      {"Does batch norm without L1?", compared(f, "bn", "gn", "--norms bn,gn --penalties off,subgradient")},
+      {"What does L1 do to the weights and to γ?", effect_of_l1(f)},
+      {"Does layer normalization reduce performance?", layer_norm_answer(f)},
+      {"Which images does each network miss, and which does every one?", missed_images(f)},
+      {"How do they fare as the batch shrinks?", batch_answer(f)}};
+}
+
+}  // namespace evenkeel::app

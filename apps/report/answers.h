@@ -1,0 +1,25 @@
+// The study's questions, each answered from its figures.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "report/data_files.h"
+
+namespace evenkeel::app {
+
+struct Answer {
+  std::string question;
+  std::string html;  ///< one or more paragraphs
+};
+
+/// Those that the study has the networks for; the others say what to run.
+std::vector<Answer> answers(const Findings& findings);
+
+/// "a is more accurate", "no difference shown", "not enough seeds to tell".
+std::string verdict_text(const Comparison& comparison);
+
+/// Of a figure of a comparison, a network or a diagnosis, as pages and data name it.
+std::string key_of(const Comparison& comparison, const char* part, const char* column);
+
+}  // namespace evenkeel::app

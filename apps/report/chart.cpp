@@ -1,0 +1,221 @@
+#include "report/chart.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "report/html.h"
+
+namespace evenkeel::app {
+namespace {
+
+constexpr double kWidth = 640, kLeft = 76, kTop = 16, kBottom = 52, kLabelHeight = 17;
+constexpr double kLinesRight = 150, kDotsRight = 20;  // room for the labels of lines
+
+/// One axis: from values to places in the picture.
+class Scale {
+ public:
+  Scale(double low, double high, double from, double to, bool log) : from_(from), to_(to), log_(log) {
+    if (log_) {
+      first_ = std::floor(std::log10(low));
+      last_ = std::max(first_ + 1, std::ceil(std::log10(high)));
+      step_ = std::max(1.0, std::ceil((last_ - first_) / 7));
+    } else {
+      if (!(high > low)) low -= 0.5, high += 0.5;
+      const double rough = (high - low) / 5, power = std::pow(10, std::floor(std::log10(rough)));
+      const double digit = rough / power;
+      step_ = power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
+      first_ = std::floor(low / step_ + 1e-9) * step_;
+      last_ = std::ceil(high / step_ - 1e-9) * step_;
+    }
+  }
+
+  double at(double value) const {
+    const double v = log_ ? std::log10(std::max(value, std::numeric_limits<double>::min())) : value;
+    return from_ + (std::clamp(v, first_, last_) - first_) / (last_ - first_) * (to_ - from_);
+  }
+
+  std::vector<double> ticks() const {
+    std::vector<double> all;
+    for (int i = 0; first_ + i * step_ <= last_ + step_ / 2; ++i) {
+      const double v = first_ + i * step_;
+      all.push_back(log_ ? std::pow(10, v) : v);
+    }
+    return all;
+  }
+
+  std::string text(double tick) const {
+    if (log_) return std::abs(std::log10(tick)) < 4 ? fmt::format("{:g}", tick) : fmt::format("{:.0e}", tick);
+    const int digits = static_cast<int>(std::max(0.0, std::ceil(-std::log10(step_) - 1e-9)));
+    return fmt::format("{:.{}f}", std::abs(tick) < step_ / 2 ? 0.0 : tick, digits);
+  }
+
+ private:
+  double from_, to_, first_, last_, step_;
+  bool log_;
+};
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+
+  void add(const std::vector<double>& values, bool positive_only) {
+    for (const double v : values) {
+      if (!std::isfinite(v) || (positive_only && v <= 0)) continue;
+      low = std::min(low, v);
+      high = std::max(high, v);
+    }
+    if (low > high) low = high = 1;
+  }
+};
+
+std::string opening(const std::string& name, const std::string& title, const std::string& description,
+                    double height) {
+  return fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {} {}\" role=\"img\" "
+      "aria-labelledby=\"{}-title {}-desc\">\n<title id=\"{}-title\">{}</title>\n<desc "
+      "id=\"{}-desc\">{}</desc>\n",
+      kWidth, height, name, name, name, escape(title), name, escape(description));
+}
+
+std::string text(double x, double y, const char* anchor, const std::string& content, const char* classes) {
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\" class=\"{}\">{}</text>\n", x, y,
+                     anchor, classes, escape(content));
+}
+
+std::string line(double x1, double y1, double x2, double y2, const std::string& classes) {
+  return fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" class=\"{}\"/>\n", x1, y1,
+                     x2, y2, classes);
+}
+
+std::string horizontal_axis(const Scale& x, double top, double bottom, double middle,
+                            const std::string& title) {
+  std::string out;
+  for (const double tick : x.ticks()) {
+    out += line(x.at(tick), top, x.at(tick), bottom, "grid");
+    out += text(x.at(tick), bottom + 19, "middle", x.text(tick), "tick");
+  }
+  return out + text(middle, bottom + 42, "middle", title, "axis");
+}
+
+std::string vertical_axis(const Scale& y, double left, double right, double middle,
+                          const std::string& title) {
+  std::string out;
+  for (const double tick : y.ticks()) {
+    out += line(left, y.at(tick), right, y.at(tick), "grid");
+    out += text(left - 8, y.at(tick) + 5, "end", y.text(tick), "tick");
+  }
+  return out + fmt::format(
+                   "<text transform=\"translate(16 {:.1f}) rotate(-90)\" text-anchor=\"middle\" "
+                   "class=\"axis\">{}</text>\n",
+                   middle, escape(title));
+}
+
+/// "1.0,2.0 3.0,4.0": the points where both are finite.
+std::string points(const Scale& x, const Scale& y, const std::vector<double>& xs,
+                   const std::vector<double>& ys, bool backwards = false) {
+  std::vector<std::string> all;
+  for (std::size_t i = 0; i < ys.size(); ++i) {
+    if (std::isfinite(ys[i])) all.push_back(fmt::format("{:.1f},{:.1f}", x.at(xs[i]), y.at(ys[i])));
+  }
+  if (backwards) std::reverse(all.begin(), all.end());
+  return fmt::format("{}", fmt::join(all, " "));
+}
+
+std::string drawn(const Series& s, const Scale& x, const Scale& y) {
+  std::string out;
+  const bool has_band = !s.low.empty() && std::isfinite(s.low.front());
+  if (has_band) {
+    out += fmt::format("<polygon points=\"{} {}\" class=\"band c{}\"/>\n", points(x, y, s.x, s.low),
+                       points(x, y, s.x, s.high, true), s.style.color);
+  }
+  out += fmt::format("<polyline points=\"{}\" class=\"line c{} d{}\"/>\n", points(x, y, s.x, s.y),
+                     s.style.color, s.style.dash);
+  if (s.x.size() <= 10) {
+    for (std::size_t i = 0; i < s.x.size(); ++i) {
+      out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" class=\"dot c{}\"/>\n", x.at(s.x[i]),
+                         y.at(s.y[i]), s.style.color);
+    }
+  }
+  return out;
+}
+
+/// A label beside the end of each line, moved apart where they would overlap.
+std::string end_labels(const std::vector<Series>& series, const Scale& y, double left, double top,
+                       double bottom) {
+  struct Label {
+    const Series* series;
+    double end, place;
+  };
+  std::vector<Label> labels;
+  for (const Series& s : series) labels.push_back({&s, y.at(s.y.back()), y.at(s.y.back())});
+  std::stable_sort(labels.begin(), labels.end(),
+                   [](const Label& a, const Label& b) { return a.end < b.end; });
+  double free = top;
+  for (Label& l : labels) {
+    l.place = std::max(l.place, free + kLabelHeight / 2);
+    free = l.place + kLabelHeight / 2;
+  }
+  free = bottom;
+  for (auto l = labels.rbegin(); l != labels.rend(); ++l) {
+    l->place = std::min(l->place, free - kLabelHeight / 2);
+    free = l->place - kLabelHeight / 2;
+  }
+  std::string out;
+  for (const Label& l : labels) {
+    const std::string color = fmt::format("line c{} d{}", l.series->style.color, l.series->style.dash);
+    out += line(left + 2, l.end, left + 12, l.place, fmt::format("leader c{}", l.series->style.color));
+    out += line(left + 12, l.place, left + 30, l.place, color);
+    out += text(left + 34, l.place + 5, "start", l.series->label, "label");
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string svg(const LineChart& chart) {
+  constexpr double kHeight = 380, right = kWidth - kLinesRight, bottom = kHeight - kBottom;
+  Range xs, ys;
+  for (const Series& s : chart.series) {
+    xs.add(s.x, chart.log_x);
+    for (const auto* values : {&s.y, &s.low, &s.high}) ys.add(*values, chart.log_y);
+  }
+  const Scale x(xs.low, xs.high, kLeft, right, chart.log_x), y(ys.low, ys.high, bottom, kTop, chart.log_y);
+  std::string out = opening(chart.name, chart.title, chart.description, kHeight);
+  out += horizontal_axis(x, kTop, bottom, (kLeft + right) / 2, chart.x_title);
+  out += vertical_axis(y, kLeft, right, (kTop + bottom) / 2, chart.y_title);
+  for (const Series& s : chart.series) out += drawn(s, x, y);
+  return out + end_labels(chart.series, y, right, kTop, bottom) + "</svg>\n";
+}
+
+std::string svg(const DotChart& chart) {
+  constexpr double kRow = 34, left = 170, right = kWidth - kDotsRight;
+  const double bottom = kTop + kRow * static_cast<double>(chart.rows.size()), height = bottom + kBottom;
+  Range range;
+  for (const DotRow& row : chart.rows) {
+    range.add(row.values, false);
+    range.add({row.low, row.high}, false);
+  }
+  const Scale x(range.low, range.high, left, right, false);
+  std::string out = opening(chart.name, chart.title, chart.description, height);
+  out += horizontal_axis(x, kTop, bottom, (left + right) / 2, chart.x_title);
+  for (std::size_t i = 0; i < chart.rows.size(); ++i) {
+    const DotRow& row = chart.rows[i];
+    const double y = kTop + kRow * (static_cast<double>(i) + 0.5);
+    out += text(left - 14, y + 5, "end", row.label, "label");
+    if (std::isfinite(row.low)) {
+      out +=
+          fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"14\" class=\"band c{}\"/>\n",
+                      x.at(row.low), y - 7, x.at(row.high) - x.at(row.low), row.style.color);
+    }
+    for (const double v : row.values) {
+      out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\" class=\"ring c{}\"/>\n", x.at(v), y,
+                         row.style.color);
+    }
+    out += line(x.at(row.mean), y - 11, x.at(row.mean), y + 11, fmt::format("line c{} d0", row.style.color));
+  }
+  return out + "</svg>\n";
+}
+
+}  // namespace evenkeel::app

@@ -1,0 +1,172 @@
+#include "report/charts_of_study.h"
+
+#include <cmath>
+#include <functional>
+#include <set>
+
+#include "report/names.h"
+
+namespace evenkeel::app {
+namespace {
+
+using Networks = std::vector<const NetworkResult*>;
+
+/// One network of each norm: as the recipe has it where the study does, else the first.
+Networks one_of_each_norm(const std::vector<NetworkResult>& networks) {
+  Networks chosen;
+  for (const NetworkResult& n : networks) {
+    const bool recipe = (n.network.norm == models::Norm::bn) == (n.network.sgd.l1 > 0);
+    const auto same_norm = std::find_if(chosen.begin(), chosen.end(), [&](const NetworkResult* other) {
+      return other->network.norm == n.network.norm;
+    });
+    if (same_norm == chosen.end()) {
+      chosen.push_back(&n);
+    } else if (recipe && (*same_norm)->name() != "bn-l1") {
+      *same_norm = &n;
+    }
+  }
+  return chosen;
+}
+
+Networks learned(Networks networks) {
+  std::erase_if(networks, [](const NetworkResult* n) { return !has_learned(*n); });
+  return networks;
+}
+
+/// One figure of each epoch, its mean over the seeds and the interval.
+Series curve(const NetworkResult& network, std::string_view split,
+             const std::function<double(const Metrics&)>& of) {
+  Series s{network.name(), style_of(network.network), {}, {}};
+  std::map<int, std::vector<double>> by_epoch;
+  for (const RunResult& run : network.runs) {
+    for (const Metrics& row : run.rows) {
+      if (row.split == split) by_epoch[row.epoch].push_back(of(row));
+    }
+  }
+  for (const auto& [epoch, values] : by_epoch) {
+    const Summary summary = summarize(values);
+    s.x.push_back(epoch);
+    s.y.push_back(summary.mean);
+    s.low.push_back(summary.low);
+    s.high.push_back(summary.high);
+  }
+  return s;
+}
+
+double loss_of(const Metrics& row) { return row.loss; }
+double accuracy_of(const Metrics& row) { return 100 * row.accuracy; }
+
+/// "gn ends at 99.41, ln at 99.38": what a chart shows, in words.
+std::string ends(const std::vector<Series>& series, int digits) {
+  std::vector<std::string> all;
+  for (const Series& s : series)
+    all.push_back(fmt::format("{} ends at {:.{}f}", s.label, s.y.back(), digits));
+  return fmt::format("{}.", fmt::join(all, ", "));
+}
+
+LineChart curves(const char* name, const char* title, const char* y_title, const Networks& networks,
+                 std::string_view split, double (*of)(const Metrics&), int digits) {
+  LineChart chart{name, title, "", "epoch", y_title, {}};
+  for (const NetworkResult* n : networks) chart.series.push_back(curve(*n, split, of));
+  chart.description = fmt::format("{} by epoch. {}", title, ends(chart.series, digits));
+  return chart;
+}
+
+DotChart accuracy_dots(const std::vector<NetworkResult>& networks) {
+  DotChart chart{"accuracy", "Test accuracy with the final weights", "", "accuracy, %", {}};
+  std::vector<std::string> words;
+  for (const NetworkResult& n : networks) {
+    if (!has_learned(n)) continue;
+    const std::vector<double> values = n.of(&RunResult::accuracy_percent);
+    const Summary s = summarize(values);
+    chart.rows.push_back({n.name(), style_of(n.network), values, s.mean, s.low, s.high});
+    words.push_back(fmt::format("{} {:.2f}", n.name(), s.mean));
+  }
+  chart.description = fmt::format(
+      "A dot for each seed, the mean and its 95 % interval. Means in percent: {}.", fmt::join(words, ", "));
+  return chart;
+}
+
+LineChart batch_sizes(const std::vector<NetworkResult>& networks) {
+  LineChart chart{"batch-size", "Test accuracy by batch size", "", "images a batch", "accuracy, %", {}, true};
+  for (const NetworkResult& n : networks) {
+    const std::string label(name_of(n.network.norm));
+    auto series = std::find_if(chart.series.begin(), chart.series.end(),
+                               [&](const Series& s) { return s.label == label; });
+    if (series == chart.series.end())
+      series = chart.series.insert(series, {label, style_of(n.network), {}, {}});
+    const Summary s = summarize(n.of(&RunResult::accuracy_percent));
+    series->x.push_back(static_cast<double>(n.network.batch_size));
+    series->y.push_back(s.mean);
+    series->low.push_back(s.low);
+    series->high.push_back(s.high);
+  }
+  chart.description = fmt::format("Accuracy by batch size; at the last one: {}", ends(chart.series, 2));
+  return chart;
+}
+
+Style style_of(const Diagnosis& d) {
+  if (d.network == "gn1") return {static_cast<int>(models::Norm::gn), 0};
+  if (d.network == "ln-row-before-relu") return {static_cast<int>(models::Norm::ln_row), 1};
+  return {static_cast<int>(models::parse_norm(d.network)), 0};
+}
+
+LineChart logits(const std::vector<Diagnosis>& diagnosis) {
+  LineChart chart{"logits", "The largest |logit| of a batch", "", "training step", "max |logit|", {}};
+  chart.log_y = true;
+  for (const Diagnosis& d : diagnosis) {
+    Series s{d.network, style_of(d), {}, {}};
+    for (const DiagnosisStep& step : d.steps) {
+      s.x.push_back(static_cast<double>(s.x.size() + 1));
+      s.y.push_back(step.max_abs_logit);
+    }
+    chart.description += fmt::format("{} ends at {:.1e}. ", d.network, s.y.back());
+    chart.series.push_back(s);
+  }
+  return chart;
+}
+
+LineChart gradients(const std::vector<Diagnosis>& diagnosis) {
+  LineChart chart{"gradients",
+                  "Gradient of each convolution, median over the steps",
+                  "",
+                  "convolution",
+                  "L2 norm of the gradient",
+                  {}};
+  chart.log_y = true;
+  for (const Diagnosis& d : diagnosis) {
+    Series s{d.network, style_of(d), {}, {}};
+    for (std::size_t k = 0; k < d.steps.front().conv_gradients.size(); ++k) {
+      s.x.push_back(static_cast<double>(k + 1));
+      s.y.push_back(median_gradient(d, k));
+    }
+    chart.description +=
+        fmt::format("{}: {:.1e} at the first, {:.1e} at the last. ", d.network, s.y.front(), s.y.back());
+    chart.series.push_back(s);
+  }
+  return chart;
+}
+
+}  // namespace
+
+std::map<std::string, Picture> charts_of_study(const Findings& f) {
+  std::map<std::string, Picture> pictures;
+  const auto add = [&](const auto& chart) { pictures[chart.name] = {chart.name, chart.title, svg(chart)}; };
+  const Networks all = one_of_each_norm(f.results.networks), good = learned(all);
+  add(curves("test-loss", "Test loss", "loss", all, "test", loss_of, 4));
+  add(curves("test-accuracy", "Test accuracy", "accuracy, %", all, "test", accuracy_of, 2));
+  if (!good.empty()) {
+    add(curves("test-loss-learned", "Test loss of the networks that learn", "loss", good, "test", loss_of,
+               4));
+    add(curves("test-accuracy-learned", "Test accuracy of the networks that learn", "accuracy, %", good,
+               "test", accuracy_of, 2));
+    add(curves("train-loss", "Training loss of the networks that learn", "loss", good, "train", loss_of, 4));
+    add(accuracy_dots(f.results.networks));
+  }
+  if (!f.results.batch_networks.empty()) add(batch_sizes(f.results.batch_networks));
+  add(logits(f.diagnosis));
+  add(gradients(f.diagnosis));
+  return pictures;
+}
+
+}  // namespace evenkeel::app

@@ -1,0 +1,29 @@
+// The test images that networks get wrong.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/data.h"
+#include "study.h"
+
+namespace evenkeel::app {
+
+/// Images that all, or any, of the networks that learn get wrong with their first seed; in order.
+struct SharedMistakes {
+  std::vector<std::int64_t> by_every, by_any;
+};
+SharedMistakes shared_mistakes(const std::vector<NetworkResult>& networks);
+
+/// The mean over the seeds of the misclassified images of each label.
+std::vector<double> mistakes_by_label(const NetworkResult& network);
+
+/// What the grid of misclassified images is drawn from: JSON for script.js, which describes it, and the
+/// images in one picture.
+struct MistakeGrid {
+  std::string json;
+  std::string sheet;  // the bytes of a PNG
+};
+MistakeGrid mistake_grid(const StudyResults& results, const data::Dataset& test);
+
+}  // namespace evenkeel::app
