@@ -25,7 +25,7 @@ struct Variant {
   NormPlace place = NormPlace::recipe;
 };
 constexpr Variant kVariants[] = {{"ln-row", "layer norm over rows, as the reference has it", Norm::ln_row},
-                                 {"ln-row-before-relu", "moved: layer norm over rows, before the ReLU",
+                                 {"ln-row-moved", "moved: layer norm over rows, before the ReLU",
                                   Norm::ln_row, 1, NormPlace::before_relu},
                                  {"ln", "widened: layer norm over (C,H,W)", Norm::ln},
                                  {"ln-c", "widened: layer norm over C at each pixel", Norm::ln_c},

@@ -23,6 +23,11 @@ std::string missing(std::string_view how) {
   return paragraph(fmt::format("Not in this study: run it again with <code>{}</code>.", how));
 }
 
+std::string capitalized(std::string text) {
+  text[0] = static_cast<char>(std::toupper(text[0]));
+  return text;
+}
+
 std::string accuracy(const NetworkResult& n) {
   const Summary s = summarize(n.of(&RunResult::accuracy_percent));
   return span({fmt::format("networks/{}/accuracy_percent_mean", n.name()), s.mean}) + " %";
@@ -37,15 +42,13 @@ std::string comparison_text(const Comparison& c) {
     return span({key_of(c, "comparisons", column), value, 4, true});
   };
   std::string text =
-      fmt::format("{}: {}; {}: {}. Difference {} points", title_of(c.a->network), accuracy(*c.a),
+      fmt::format("{} {}, {} {}. Difference {} points", capitalized(title_of(c.a->network)), accuracy(*c.a),
                   title_of(c.b->network), accuracy(*c.b), figure("difference", c.difference.mean, 3));
   if (!std::isnan(c.difference.low)) {
     text += fmt::format(" (95 % interval {} to {})", figure("low", c.difference.low, 3),
                         figure("high", c.difference.high, 3));
   }
-  std::string verdict = verdict_text(c);
-  verdict[0] = static_cast<char>(std::toupper(verdict[0]));
-  text += fmt::format(". <strong>{}</strong>", escape(verdict));
+  text += fmt::format(". <strong>{}</strong>", escape(capitalized(verdict_text(c))));
   if (c.verdict == Verdict::too_few_seeds) {
     return text + fmt::format(": the smallest p that this study could give is {}.",
                               p_value("smallest_p", c.smallest_p));
@@ -70,7 +73,7 @@ std::string penalty_effect(const NetworkResult& n) {
                                 span({key + "_small_percent", mean->small_percent, 1}),
                                 span({key + "_zero_percent", mean->zero_percent, 1})));
   }
-  return fmt::format("{}: {}.", title_of(n.network), fmt::join(parts, ", "));
+  return fmt::format("{}: {}.", capitalized(title_of(n.network)), fmt::join(parts, ", "));
 }
 
 std::string effect_of_l1(const Findings& f) {
@@ -101,7 +104,7 @@ std::string hardest_labels(const NetworkResult& n, const std::string& dataset) {
         fmt::format("{} ({})", classes_of(dataset)[order[i]],
                     span({fmt::format("digits/{}/{}", n.name(), order[i]), missed[order[i]], 1})));
   }
-  return fmt::format("{}: {}", title_of(n.network), fmt::join(words, ", "));
+  return fmt::format("{}: {}", capitalized(title_of(n.network)), fmt::join(words, ", "));
 }
 
 std::string missed_images(const Findings& f) {
@@ -142,7 +145,7 @@ std::string batch_answer(const Findings& f) {
     }
     RunOptions named;
     named.norm = norm;
-    html += fmt::format("<li>{}: {}</li>\n", title_of(named), fmt::join(words, ", "));
+    html += fmt::format("<li>{}: {}</li>\n", capitalized(title_of(named)), fmt::join(words, ", "));
   }
   return html + "</ul>\n" + paragraph("<a href=\"#batch\">Paired differences at every size</a>.");
 }

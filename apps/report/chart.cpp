@@ -17,44 +17,51 @@ constexpr double kLinesRight = 150, kDotsRight = 20;  // room for the labels of 
 /// One axis: from values to places in the picture.
 class Scale {
  public:
-  Scale(double low, double high, double from, double to, bool log) : from_(from), to_(to), log_(log) {
-    if (log_) {
-      first_ = std::floor(std::log10(low));
-      last_ = std::max(first_ + 1, std::ceil(std::log10(high)));
+  /// Logarithmic where log_base is not 0. Ticks of linear axes are at least min_step apart.
+  Scale(double low, double high, double from, double to, double log_base, double min_step = 0)
+      : from_(from), to_(to), log_base_(log_base) {
+    if (log_base_ != 0) {
+      first_ = std::floor(transformed(low) + 1e-9);
+      last_ = std::max(first_ + 1, std::ceil(transformed(high) - 1e-9));
       step_ = std::max(1.0, std::ceil((last_ - first_) / 7));
     } else {
       if (!(high > low)) low -= 0.5, high += 0.5;
       const double rough = (high - low) / 5, power = std::pow(10, std::floor(std::log10(rough)));
       const double digit = rough / power;
-      step_ = power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
+      step_ = std::max(min_step, power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10));
       first_ = std::floor(low / step_ + 1e-9) * step_;
       last_ = std::ceil(high / step_ - 1e-9) * step_;
     }
   }
 
   double at(double value) const {
-    const double v = log_ ? std::log10(std::max(value, std::numeric_limits<double>::min())) : value;
-    return from_ + (std::clamp(v, first_, last_) - first_) / (last_ - first_) * (to_ - from_);
+    const double v = std::clamp(transformed(value), first_, last_);
+    return from_ + (v - first_) / (last_ - first_) * (to_ - from_);
   }
 
   std::vector<double> ticks() const {
     std::vector<double> all;
-    for (int i = 0; first_ + i * step_ <= last_ + step_ / 2; ++i) {
+    for (int i = 0; first_ + i * step_ <= last_ + 1e-9 * step_; ++i) {
       const double v = first_ + i * step_;
-      all.push_back(log_ ? std::pow(10, v) : v);
+      all.push_back(log_base_ != 0 ? std::pow(log_base_, v) : v);
     }
     return all;
   }
 
   std::string text(double tick) const {
-    if (log_) return std::abs(std::log10(tick)) < 4 ? fmt::format("{:g}", tick) : fmt::format("{:.0e}", tick);
+    if (log_base_ != 0)
+      return tick > 0.0009 && tick < 9999 ? fmt::format("{:g}", tick) : fmt::format("{:.0e}", tick);
     const int digits = static_cast<int>(std::max(0.0, std::ceil(-std::log10(step_) - 1e-9)));
     return fmt::format("{:.{}f}", std::abs(tick) < step_ / 2 ? 0.0 : tick, digits);
   }
 
  private:
-  double from_, to_, first_, last_, step_;
-  bool log_;
+  double transformed(double value) const {
+    if (log_base_ == 0) return value;
+    return std::log(std::max(value, std::numeric_limits<double>::min())) / std::log(log_base_);
+  }
+
+  double from_, to_, log_base_, first_ = 0, last_ = 0, step_ = 0;
 };
 
 struct Range {
@@ -181,7 +188,8 @@ std::string svg(const LineChart& chart) {
     xs.add(s.x, chart.log_x);
     for (const auto* values : {&s.y, &s.low, &s.high}) ys.add(*values, chart.log_y);
   }
-  const Scale x(xs.low, xs.high, kLeft, right, chart.log_x), y(ys.low, ys.high, bottom, kTop, chart.log_y);
+  const Scale x(xs.low, xs.high, kLeft, right, chart.log_x ? 2 : 0, 1);
+  const Scale y(ys.low, ys.high, bottom, kTop, chart.log_y ? 10 : 0);
   std::string out = opening(chart.name, chart.title, chart.description, kHeight);
   out += horizontal_axis(x, kTop, bottom, (kLeft + right) / 2, chart.x_title);
   out += vertical_axis(y, kLeft, right, (kTop + bottom) / 2, chart.y_title);
@@ -197,7 +205,7 @@ std::string svg(const DotChart& chart) {
     range.add(row.values, false);
     range.add({row.low, row.high}, false);
   }
-  const Scale x(range.low, range.high, left, right, false);
+  const Scale x(range.low, range.high, left, right, 0);
   std::string out = opening(chart.name, chart.title, chart.description, height);
   out += horizontal_axis(x, kTop, bottom, (left + right) / 2, chart.x_title);
   for (std::size_t i = 0; i < chart.rows.size(); ++i) {

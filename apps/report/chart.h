@@ -18,13 +18,14 @@ struct Series {
   std::vector<double> low = {}, high = {};  ///< the band around y; may be empty
 };
 
+/// The values of x are integers.
 struct LineChart {
   std::string name;  ///< "test-loss": of its file, and its id in a page
   std::string title;
   std::string description;  ///< for who cannot see it
   std::string x_title, y_title;
   std::vector<Series> series;
-  bool log_x = false, log_y = false;
+  bool log_x = false, log_y = false;  ///< to base 2 and 10
 };
 
 /// One row: every value a dot, their mean a line with its interval.

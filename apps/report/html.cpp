@@ -58,6 +58,10 @@ std::string cell(const Figure& f, double shade) {
   return fmt::format("<td{} {}>{}</td>", style, attributes(f), escape(text_of(f)));
 }
 
+std::string pair_cell(const Figure& first, std::string_view between, const Figure& second) {
+  return fmt::format("<td>{}{}{}</td>", span(first), between, span(second));
+}
+
 std::string text_cell(std::string_view text) {
   return fmt::format("<td class=\"text\" data-text>{}</td>", escape(text));
 }

@@ -25,6 +25,8 @@ std::string text_of(const Figure& figure);
 std::string span(const Figure& figure);
 /// In a table; `shade` from 0 to 1 colours it.
 std::string cell(const Figure& figure, double shade = 0);
+/// "99.43 ± 0.04" or "99.40 to 99.46": two of them in one cell.
+std::string pair_cell(const Figure& first, std::string_view between, const Figure& second);
 std::string text_cell(std::string_view text);
 
 /// A table that scrolls sideways where it is too wide.

@@ -34,30 +34,30 @@ std::string charts(const std::map<std::string, Picture>& pictures, const std::ve
 
 // --- the networks ------------------------------------------------------------------------------------------
 
-/// Mean, deviation and interval of one metric.
-std::vector<std::string> summary_cells(const NetworkResult& n, const char* part, const Metric& metric,
-                                       int digits) {
+/// Mean with deviation, and the interval, of one metric.
+std::array<std::string, 2> summary_cells(const NetworkResult& n, const char* part, const Metric& metric,
+                                         int digits) {
   const Summary s = summarize(n, metric);
   const std::string key = fmt::format("{}/{}/{}", part, n.name(), metric.name);
-  return {cell({key + "_mean", s.mean, digits}), cell({key + "_std", s.std, digits}),
-          cell({key + "_low", s.low, digits}), cell({key + "_high", s.high, digits})};
+  return {pair_cell({key + "_mean", s.mean, digits}, " ± ", {key + "_std", s.std, digits}),
+          pair_cell({key + "_low", s.low, digits}, " to ", {key + "_high", s.high, digits})};
 }
 
 Table networks_table(const std::vector<NetworkResult>& networks, const char* part, std::string caption) {
-  Table table{std::move(caption), {"network", "normalization", "seeds"}, {}};
-  for (const char* name : {"loss", "accuracy, %", "misclassified"}) {
-    for (const char* what : {"", " sd", " 95 % from", " to"})
-      table.columns.push_back(std::string(name) + what);
-  }
-  table.columns.emplace_back("s an epoch");
-  constexpr std::array<int, 3> kDigits = {5, 3, 1};
+  constexpr const char* kInterval = "95 % interval";
+  Table table{std::move(caption),
+              {"network", "normalization", "seeds", "accuracy, %", kInterval, "misclassified", kInterval,
+               "loss", kInterval, "s an epoch"},
+              {}};
+  const Metric &loss = metrics_of_a_run()[0], &accuracy = metrics_of_a_run()[1],
+               &misclassified = metrics_of_a_run()[2];
   for (const NetworkResult& n : networks) {
     const std::string key = fmt::format("{}/{}/", part, n.name());
     std::vector<std::string> row = {n.name(), text_cell(title_of(n.network)),
                                     cell({key + "seeds", static_cast<double>(n.runs.size()), 0})};
-    for (std::size_t i = 0; i < kDigits.size(); ++i) {
-      for (std::string& c : summary_cells(n, part, metrics_of_a_run()[i], kDigits[i]))
-        row.push_back(std::move(c));
+    for (const auto& [metric, digits] :
+         {std::pair(accuracy, 2), std::pair(misclassified, 1), std::pair(loss, 5)}) {
+      for (std::string& c : summary_cells(n, part, metric, digits)) row.push_back(std::move(c));
     }
     row.push_back(cell(
         {key + "seconds_per_epoch_median", median(n.of(&RunResult::seconds_per_epoch)), 1, false, true}));
@@ -83,7 +83,7 @@ Table reference_table(const std::vector<NetworkResult>& networks) {
 
 Table comparisons_table(const std::vector<Comparison>& comparisons, const char* part, std::string caption) {
   Table table{std::move(caption),
-              {"a against b", "difference, points", "95 % from", "to", "p, sign-flip", "p, Holm",
+              {"a against b", "difference, points", "95 % interval", "p, sign-flip", "p, Holm",
                "only a right", "only b right", "p, McNemar", "verdict"},
               {}};
   for (const Comparison& c : comparisons) {
@@ -91,7 +91,8 @@ Table comparisons_table(const std::vector<Comparison>& comparisons, const char* 
       return cell({key_of(c, part, column), value, digits, p});
     };
     table.rows.push_back({c.a->name() + " – " + c.b->name(), figure("difference", c.difference.mean, 3),
-                          figure("low", c.difference.low, 3), figure("high", c.difference.high, 3),
+                          pair_cell({key_of(c, part, "low"), c.difference.low, 3}, " to ",
+                                    {key_of(c, part, "high"), c.difference.high, 3}),
                           figure("p_sign_flip", c.p_sign_flip, 4, true), figure("p_holm", c.p_holm, 4, true),
                           figure("a_only_right", static_cast<double>(c.a_only_right), 0),
                           figure("b_only_right", static_cast<double>(c.b_only_right), 0),

@@ -45,9 +45,9 @@ function figure([index, label, prediction, pLabel, pPrediction]) {
   };
   line("truth", `true ${data.classes[label]} (${percent(pLabel)})`);
   line("guess", `predicted ${data.classes[prediction]} (${percent(pPrediction)})`);
-  const by = data.networks.map((n, i) => [n.name, data.missed[index][i]]).filter(([, k]) => k > 0);
-  line("by", data.seeds === 1 ? `by ${by.map(([name]) => name).join(", ")}`
-                              : `by ${by.map(([name, k]) => `${name} ${k}/${data.seeds}`).join(", ")}`);
+  const by = learned.map((i) => [data.networks[i].name, data.missed[index][i]]).filter(([, k]) => k > 0);
+  const missers = by.map(([name, k]) => (data.seeds === 1 ? name : `${name} ${k}/${data.seeds}`)).join(", ");
+  if (missers) line("by", `missed by ${missers}`);
   line("number", `image ${index}`);
   element.append(picture, caption);
   return element;
