@@ -17,12 +17,13 @@
 
 namespace evenkeel::app {
 
-void train_all(const std::vector<RunOptions>& runs, const Mnist& mnist) {
+/// The runs that are left of `all`.
+void train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mnist) {
   const Stopwatch clock;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const double left = clock.seconds() / static_cast<double>(i) * static_cast<double>(runs.size() - i);
-    print_line(fmt::format("Run {} of {}: {}, seed {}{}", i + 1, runs.size(), runs[i].network(), runs[i].seed,
-                           i > 0 ? fmt::format("; about {} left", duration(left)) : ""));
+    print_line(fmt::format("Run {} of {}: {}, seed {}{}", all - runs.size() + i + 1, all, runs[i].network(),
+                           runs[i].seed, i > 0 ? fmt::format("; about {} left", duration(left)) : ""));
     train_run(runs[i], mnist);
   }
 }
@@ -45,7 +46,7 @@ int main(int argc, char** argv) {
     if (study->run.threads > 0) set_num_threads(study->run.threads);
     const auto runs = app::runs_to_do(*study);
     const app::Mnist mnist = app::load_data(study->run);
-    app::train_all(runs, mnist);
+    app::train(runs, study->runs().size(), mnist);
 
     const app::Findings findings = app::find(*study, mnist.train);
     const auto report = study->run.out / "report";

@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 to=${1:-.deps}
 
 packages=(libcli11-dev libfmt-dev libfmt9 nlohmann-json3-dev libeigen3-dev libstb-dev libtbb-dev libtbb12 libtbbmalloc2
-  libtbbbind-2-5 zlib1g-dev zlib1g librandom123-dev catch2 libssl-dev libssl3)
+  libtbbbind-2-5 zlib1g-dev zlib1g librandom123-dev catch2 libssl-dev libssl3 libboost-math-dev)
 
 missing=()
 for package in "${packages[@]}"; do
@@ -24,11 +24,16 @@ fi
 wanted='^(/usr/include/|/usr/share/(cmake|eigen3)/|/usr/lib/cmake/|/usr/lib/libCatch2[^/]*\.a$|(/usr)?/lib/[^/]*-linux-gnu/(cmake/|lib[^/]*\.so[.0-9]*$))'
 rm -rf "$to.part"
 mkdir -p "$to.part"
-dpkg -L "${packages[@]}" | grep -E "$wanted" | sort -u | while read -r file; do
+# Of Boost's 140 MB only the headers that Boost.Math's distributions need.
+boost_headers() {
+  printf '#include <boost/math/distributions/%s.hpp>\n' students_t binomial | c++ -std=c++20 -x c++ -M - |
+    tr ' ' '\n' | grep '^/usr/include/boost/'
+}
+{ dpkg -L "${packages[@]}" | grep -E "$wanted"; boost_headers; } | sort -u | while read -r file; do
   [ -d "$file" ] || printf '%s\n' "${file#/}"
 done | tar -C / -cf - --no-recursion -T - | tar -C "$to.part" -xf -
 [ ! -d "$to.part/lib" ] || { cp -a "$to.part/lib" "$to.part/usr/" && rm -r "$to.part/lib"; }
-for needed in include/CLI/CLI.hpp include/eigen3/Eigen/Core include/Random123/philox.h 'lib/*/libtbb.so'; do
+for needed in include/CLI/CLI.hpp include/boost/math/distributions/students_t.hpp include/eigen3/Eigen/Core include/Random123/philox.h 'lib/*/libtbb.so'; do
   # shellcheck disable=SC2086  # a pattern
   if ! ls "$to.part"/usr/$needed >/dev/null 2>&1; then
     echo "pack_deps.sh: $needed was not copied" >&2

@@ -7,7 +7,8 @@
 set -euo pipefail
 
 packages=(build-essential cmake ninja-build libcli11-dev libfmt-dev nlohmann-json3-dev libeigen3-dev
-  libstb-dev libtbb-dev zlib1g-dev librandom123-dev catch2 libssl-dev libboost-context-dev curl ca-certificates)
+  libstb-dev libtbb-dev zlib1g-dev librandom123-dev catch2 libssl-dev libboost-context-dev libboost-math-dev
+  librsvg2-bin fonts-dejavu-core curl ca-certificates)
 case "${1:-}" in
   "") ;;
   --peers) packages+=(libdnnl-dev python3-torch) ;;
@@ -37,9 +38,6 @@ nlohmann/json
 #if !__has_include(<Eigen/Core>) && !__has_include(<eigen3/Eigen/Core>)
 Eigen
 #endif
-#if !__has_include(<tbb/version.h>)
-TBB
-#endif
 #if !__has_include(<stb_image_write.h>) && !__has_include(<stb/stb_image_write.h>)
 stb
 #endif
@@ -54,6 +52,9 @@ Random123
 #endif
 #if !__has_include(<catch2/catch.hpp>) && !__has_include(<catch2/catch_all.hpp>)
 Catch2
+#endif
+#if !__has_include(<boost/math/distributions/students_t.hpp>)
+Boost.Math
 #endif
 #if !__has_include(<openssl/evp.h>)
 OpenSSL

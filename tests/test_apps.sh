@@ -26,6 +26,10 @@ done
 refuses "unknown norm in a study" 2 "$compare" --norms bn,foo $few
 refuses "a norm twice in a study" 2 "$compare" --norms bn,bn $few
 refuses "a study without seeds" 2 "$compare" --seeds 0 $few
+refuses "an unknown penalty" 2 "$compare" --penalties l2 $few
+refuses "a penalty of no strength" 2 "$compare" --penalties off,subgradient --l1 0 $few
+refuses "no batch size" 2 "$compare" --batch-sizes 64,0 $few
+refuses "an unknown data set" 2 "$train" --dataset cifar $few
 if ! ls /dev/nvidia[0-9]* > /dev/null 2>&1; then
   refuses "no CUDA device" 4 "$train" --device cuda $few
   refuses "no CUDA device for a study" 4 "$compare" --device cuda $few
@@ -114,24 +118,5 @@ fi
 listing=$(ls -l good)
 refuses "a finished run in the way" 2 "$train" $few --out good
 check "... which is as it was" test "$listing" = "$(ls -l good)"
-
-# --- studies --------------------------------------------------------------------------------------------------------
-
-study="--norms bn,ln-row --seeds 2 --epochs 1 --max-steps 5 --log-interval 5"
-"$compare" $study --out study > stdout 2> stderr
-check "a study succeeds" test $? = 0
-check "... with a directory a run" has_files study "bn-l1-seed1 bn-l1-seed2 ln-row-seed1 ln-row-seed2 summary.csv"
-check "... each complete" has_files study/bn-l1-seed2 "$all_files"
-check "... says how far it is" grep -q '^Run 3 of 4: ln-row, seed 1; about ' stdout
-check "... prints the reference's figures" grep -Eq '^bn-l1 .* 0\.01686 +99\.43 +57$' stdout
-check "ln-row learns nothing: ln 10, 980 zeros right" grep -q '^ln-row,1,2,2.30258[0-9]*,[^,]*,9.8[0-9]*,0,9020,0,' study/summary.csv
-cp study/summary.csv first.csv
-"$compare" $study --out study > stdout 2> stderr
-check "a second time all runs are used again" test "$(grep -c '^Using study/.*, finished before$' stdout)" = 4
-check "... nothing is trained" test "$(grep -c '^Train' stdout)" = 0
-check "... and the summary is the same" cmp first.csv study/summary.csv
-listing=$(ls -lR study)
-refuses "a study over finished runs with other options" 2 "$compare" $study --lr 0.02 --out study
-check "... which are as they were" test "$listing" = "$(ls -lR study)"
 
 finish

@@ -2,12 +2,12 @@
 # Stops and kills runs on the real data wherever it could hurt: continued, they must end in the files of a run that nobody
 # stopped.
 #
-#     tests/test_resume.sh TRAIN_MNIST COMPARE_NORMS
+#     tests/test_resume.sh TRAIN_MNIST
 #
 # MNIST is looked for in $EVENKEEL_DATA, then in data/mnist; without it the test is skipped (exit 77).
 set -u
-[ $# = 2 ] || { echo "usage: $0 TRAIN_MNIST COMPARE_NORMS" >&2; exit 2; }
-train=$(realpath "$1") compare=$(realpath "$2")
+[ $# = 1 ] || { echo "usage: $0 TRAIN_MNIST" >&2; exit 2; }
+train=$(realpath "$1")
 # shellcheck source=tests/app_testing.sh
 . "$(dirname "$(realpath "$0")")/app_testing.sh"
 
@@ -138,20 +138,5 @@ keeps "a finished run with another seed" 2 whole $run --seed 2 --resume --out wh
 says "is a finished run with seed 1, not 2"
 refuses "a loss that is not finite in the second epoch" 5 $run --gamma 1e30 --out diverged
 check "... has no checkpoint to continue from" has_files diverged "config.json metrics.csv metrics.jsonl"
-
-# --- studies ----------------------------------------------------------------------------------------------------------
-
-study="$compare --norms gn,bn --l1 1e-5 --epochs 2 --max-steps 100 --step-size 1 --log-interval 1 --out study"
-stopped TERM '^Run 2 of 2' $study
-check "a study is stopped in its second run, or before it: exit code 143" test $got = 143
-stopped INT '^Train Epoch: 2 ' $study
-says "Using study/gn-seed1, finished before" stdout
-says "saved in study/bn-l1-seed1: continue with the same command$"
-keeps "a study with another rate" 2 study $study --lr 0.02
-$study > stdout 2> stderr
-check "a study is continued" test $? = 0
-says "Continuing study/bn-l1-seed1 in epoch 2 of 2, after step" stdout
-same "... to the same run as train_mnist's" study/bn-l1-seed1
-check "... and the table is written" test -s study/summary.csv
 
 finish
