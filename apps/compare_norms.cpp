@@ -29,7 +29,7 @@ void train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mn
 }
 
 Findings find(const StudyOptions& study, const data::Dataset& train) {
-  constexpr int kDiagnosisSteps = 100;
+  constexpr int kDiagnosisSteps = 200;
   Findings f{read_results(study), {}, {}, diagnose_layer_norm(study.run, train, kDiagnosisSteps)};
   f.comparisons = compare(f.results.networks);
   f.batch_comparisons = compare_at_batch_sizes(f.results.batch_networks);

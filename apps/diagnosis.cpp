@@ -25,8 +25,10 @@ struct Variant {
   NormPlace place = NormPlace::recipe;
 };
 constexpr Variant kVariants[] = {{"ln-row", "layer norm over rows, as the reference has it", Norm::ln_row},
-                                 {"ln-row-moved", "moved: layer norm over rows, before the ReLU",
+                                 {"ln-row-moved", "moved: layer norm over rows, before each ReLU",
                                   Norm::ln_row, 1, NormPlace::before_relu},
+                                 {"ln-row-not-last", "moved: layer norm over rows, none before the pooling",
+                                  Norm::ln_row, 1, NormPlace::not_last},
                                  {"ln", "widened: layer norm over (C,H,W)", Norm::ln},
                                  {"ln-c", "widened: layer norm over C at each pixel", Norm::ln_c},
                                  {"gn1", "widened: group norm with one group", Norm::gn, 1}};

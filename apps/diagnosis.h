@@ -23,8 +23,8 @@ struct Diagnosis {
   std::vector<DiagnosisStep> steps;
 };
 
-/// Trains with the options of `run`, but for the norm, for the first `steps` steps: ln-row; ln-row with every
-/// norm before its ReLU (moved); ln, ln-c and gn1, group norm with one group (widened).
+/// Trains with the options of `run`, but for the norm, for the first `steps` steps: ln-row; ln-row with norms
+/// before the ReLUs, and without the last one (moved); ln, ln-c and gn1, group norm with one group (widened).
 std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& run, const data::Dataset& train, int steps);
 
 /// Over the steps.

@@ -49,11 +49,13 @@ nn::Sequential mnist_net(Norm norm, std::int64_t groups, NormPlace place) {
     net.push_back(Conv2d(in, out, kernel, {.bias = false}));
   };
   // A 3x3 convolution, then norm and ReLU in either order.
-  const auto block = [&](std::int64_t in, std::int64_t out, std::int64_t size, bool norm_first) {
+  const auto block = [&](std::int64_t in, std::int64_t out, std::int64_t size, bool norm_first,
+                         bool last = false) {
+    const Norm of_block = last && place == NormPlace::not_last ? Norm::none : norm;
     conv(in, out, 3);
-    if (norm_first) add_norm(net, norm, groups, out, size);
+    if (norm_first) add_norm(net, of_block, groups, out, size);
     net.push_back(ReLU());
-    if (!norm_first) add_norm(net, norm, groups, out, size);
+    if (!norm_first) add_norm(net, of_block, groups, out, size);
   };
   const bool norm_first = norm == Norm::bn || place == NormPlace::before_relu;
   block(1, 4, 26, norm_first);
@@ -66,7 +68,7 @@ nn::Sequential mnist_net(Norm norm, std::int64_t groups, NormPlace place) {
   block(16, 16, 8, true);
   net.push_back(Dropout(0.1));
   block(16, 16, 6, norm_first);
-  block(16, 10, 4, norm_first);
+  block(16, 10, 4, norm_first, true);
   net.push_back(AvgPool2d(4));
   conv(10, 10, 1);
   net.push_back(Flatten());

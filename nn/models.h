@@ -19,9 +19,10 @@ Norm parse_norm(std::string_view name);
 std::string_view name_of(Norm norm);
 const std::vector<std::string_view>& norm_names();
 
-/// Where the norm of a block stands: in the recipe batch norm comes before its ReLU and the others after
-/// theirs, except in the sixth block, where all come before it.
-enum class NormPlace { recipe, before_relu };
+/// Where norms stand. recipe: before the block's ReLU for batch norm, after it for the others, except in the
+/// sixth block, where all come before it. before_relu: before it in every block. not_last: as in the recipe,
+/// but none in the last block, whose planes are averaged.
+enum class NormPlace { recipe, before_relu, not_last };
 
 /// Nine convolutions without biases for 1x28x28 images and 10 classes, 9,160 convolution weights; the output
 /// is log-softmax [N, 10]. `groups` is for gn; throws Error unless it divides the channels of every

@@ -164,16 +164,18 @@ std::string layer_norm_answer(const Findings& f) {
       rows.steps.size(), figure(rows, "max_abs_pooled", largest(rows, &DiagnosisStep::max_abs_pooled)),
       figure(rows, "max_abs_logit", largest(rows, &DiagnosisStep::max_abs_logit)),
       figure(rows, "last_loss", rows.steps.back().loss)));
-  std::vector<std::string> cures;
+  std::vector<std::string> cured, not_cured;
   for (const Diagnosis& d : f.diagnosis) {
-    if (&d != &rows)
-      cures.push_back(fmt::format("{} ({})", d.description, figure(d, "last_loss", d.steps.back().loss)));
+    if (&d == &rows) continue;
+    const double last = d.steps.back().loss;
+    (last < d.steps.front().loss / 2 ? cured : not_cured)
+        .push_back(fmt::format("{} ({})", d.description, figure(d, "last_loss", last)));
   }
-  html +=
-      paragraph(fmt::format("Moving or widening the normalization cures it; the loss after as many steps: "
-                            "{}. <a href=\"#diagnosis\">The "
-                            "measurements</a>.",
-                            fmt::join(cures, "; ")));
+  html += paragraph(
+      fmt::format("After as many steps the loss has more than halved with {}.{} <a href=\"#diagnosis\">The "
+                  "measurements</a>.",
+                  cured.empty() ? "none of the others" : fmt::format("{}", fmt::join(cured, "; ")),
+                  not_cured.empty() ? "" : fmt::format(" It has not with {}.", fmt::join(not_cured, "; "))));
   return html + compared(f, "ln", "gn", "--norms gn,ln");
 }
 

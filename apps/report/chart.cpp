@@ -11,8 +11,8 @@
 namespace evenkeel::app {
 namespace {
 
-constexpr double kWidth = 640, kLeft = 76, kTop = 16, kBottom = 52, kLabelHeight = 17;
-constexpr double kLinesRight = 150, kDotsRight = 20;  // room for the labels of lines
+constexpr double kWidth = 640, kLeft = 76, kTop = 16, kBottom = 52, kLabelHeight = 19;
+constexpr double kLinesRight = 172, kDotsRight = 20;  // room for the labels of lines
 
 /// One axis: from values to places in the picture.
 class Scale {

@@ -108,6 +108,7 @@ LineChart batch_sizes(const std::vector<NetworkResult>& networks) {
 Style style_of(const Diagnosis& d) {
   if (d.network == "gn1") return {static_cast<int>(models::Norm::gn), 0};
   if (d.network == "ln-row-moved") return {static_cast<int>(models::Norm::ln_row), 1};
+  if (d.network == "ln-row-not-last") return {static_cast<int>(models::Norm::ln_row), 2};
   return {static_cast<int>(models::parse_norm(d.network)), 0};
 }
 
