@@ -4,22 +4,29 @@
 #              the GPU; then the CUDA kernels on the SIMT executor, which needs no GPU
 # make clean   remove the builds; data and finished runs stay
 #
-# Variables: EPOCHS=20  SEEDS=1  PRESETS="release emulated" (of CMakePresets.json, to test)  EVENKEEL_DATA=DIR
+# make full-study   the shipped study: with and without L1, batch sizes, ten seeds; hours
+#
+# Variables: EPOCHS=20  SEEDS=1  DATASET=mnist (or fashion)  EVENKEEL_DATA=DIR  ARGS="..." (more options of compare_norms)
+#            PRESETS="release emulated" (of CMakePresets.json, to test)
 
 EPOCHS ?= 20
 SEEDS ?= 1
+DATASET ?= mnist
 PRESETS ?= release emulated
-export EVENKEEL_DATA ?= $(CURDIR)/data/mnist
-STUDY := runs/study-$(EPOCHS)ep
+export EVENKEEL_DATA ?= $(CURDIR)/data/$(DATASET)
 
-.PHONY: study test setup clean
+.PHONY: study full-study test setup clean
 
 study: build-release
-	@scripts/get_mnist.sh "$(EVENKEEL_DATA)"
-	@build/release/apps/compare_norms --epochs $(EPOCHS) --seeds $(SEEDS) --out $(STUDY)
+	@scripts/get_data.sh $(DATASET) "$(EVENKEEL_DATA)"
+	@build/release/apps/compare_norms --dataset $(DATASET) --epochs $(EPOCHS) --seeds $(SEEDS) $(ARGS)
+
+full-study:
+	@$(MAKE) --no-print-directory study SEEDS=10 \
+	  ARGS="--penalties off,subgradient,proximal --batch-sizes 64,16,4,2 $(ARGS)"
 
 test: setup
-	@scripts/get_mnist.sh "$(EVENKEEL_DATA)" || echo "MNIST is not here: the tests that need it are skipped"
+	@scripts/get_data.sh mnist "$(EVENKEEL_DATA)" || echo "MNIST is not here: the tests that need it are skipped"
 	@for preset in $(PRESETS); do $(MAKE) --no-print-directory test-$$preset || exit 1; done
 	@echo "All tests passed; the logs are $(PRESETS:%=build/%/ctest.log)"
 

@@ -155,6 +155,7 @@ std::vector<RunOptions> StudyOptions::networks() const {
   for (const Norm norm : norms) {
     const Penalty of_recipe = norm == Norm::bn ? Penalty::subgradient : Penalty::off;
     for (const Penalty penalty : penalties.empty() ? std::vector{of_recipe} : penalties) {
+      if (penalty != Penalty::off && !models::can_learn(norm)) continue;
       RunOptions one = run;
       one.norm = norm;
       if (penalty == Penalty::off) one.sgd.l1 = 0;
@@ -242,7 +243,7 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   add_parsed(
       app, "--penalties",
       [&study](const std::string& text) { study.penalties = parse_list(text, parse_penalty); },
-      "L1 penalties that every norm is trained with: some of off, subgradient, proximal",
+      "L1 penalties that every norm that can learn is trained with: some of off, subgradient, proximal",
       "subgradient for bn, off for the others");
   add_parsed(
       app, "--batch-sizes",

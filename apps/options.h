@@ -52,7 +52,8 @@ struct StudyOptions {
   RunOptions run;       ///< what they have in common; out is the directory of the study
   std::vector<models::Norm> norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln,
                                      models::Norm::ln_row};
-  std::vector<Penalty> penalties;  ///< for every norm; empty: subgradient for bn, none for the others
+  std::vector<Penalty>
+      penalties;  ///< for every norm that can learn; empty: subgradient for bn, none for the others
   std::vector<std::int64_t> batch_sizes;
   std::vector<models::Norm> batch_norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln};
   int batch_epochs = 3;

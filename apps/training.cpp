@@ -148,7 +148,7 @@ Evaluation train_epochs(TrainingState& s, RunDirectory& run, const Mnist& mnist,
 }  // namespace
 
 Mnist load_data(const RunOptions& o) {
-  const auto read = data::mnist;
+  const auto read = o.dataset == "fashion" ? data::fashion_mnist : data::mnist;
   Mnist mnist{read(o.data, data::Split::train), read(o.data, data::Split::test)};
   stop_if_signalled("after the data was read");
   return mnist;

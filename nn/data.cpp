@@ -128,25 +128,55 @@ Tensor read_content(Content& content, int rank) {
   return y;
 }
 
-// --- MNIST -------------------------------------------------------------------------------------------------
+// --- MNIST and Fashion-MNIST -------------------------------------------------------------------------------
 
-struct MnistFile {
+struct File {
   const char* name;
   int rank;
-  const char* sha256;  // of the decompressed content
 };
-constexpr MnistFile kTrainImages = {"train-images-idx3-ubyte", 3,
-                                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"};
-constexpr MnistFile kTrainLabels = {"train-labels-idx1-ubyte", 1,
-                                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"};
-constexpr MnistFile kTestImages = {"t10k-images-idx3-ubyte", 3,
-                                   "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"};
-constexpr MnistFile kTestLabels = {"t10k-labels-idx1-ubyte", 1,
-                                   "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"};
-constexpr double kMnistMean = 0.1307, kMnistStd = 0.3081;  // of the training pixels / 255
+/// What both consist of.
+constexpr File kTrainImages = {"train-images-idx3-ubyte", 3}, kTrainLabels = {"train-labels-idx1-ubyte", 1},
+               kTestImages = {"t10k-images-idx3-ubyte", 3}, kTestLabels = {"t10k-labels-idx1-ubyte", 1};
 
-Tensor read_mnist(const std::filesystem::path& dir, const MnistFile& file) {
-  const std::string advice = fmt::format("get it with scripts/get_mnist.sh {}", dir.string());
+struct Source {
+  const char *title, *name;                                   // as people call it, and as programs do
+  double mean, std;                                           // of the training pixels / 255
+  std::array<std::pair<const char*, const char*>, 4> sha256;  // of each file's decompressed content
+
+  const char* sha256_of(const File& file) const {
+    return std::find_if(sha256.begin(), sha256.end(), [&](const auto& s) { return s.first == file.name; })
+        ->second;
+  }
+};
+constexpr Source kMnist = {
+    "MNIST",
+    "mnist",
+    0.1307,
+    0.3081,
+    {{{kTrainImages.name, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"},
+      {kTrainLabels.name, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"},
+      {kTestImages.name, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"},
+      {kTestLabels.name, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"}}}};
+constexpr Source kFashionMnist = {
+    "Fashion-MNIST",
+    "fashion",
+    0.2860,
+    0.3530,
+    {{{kTrainImages.name, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"},
+      {kTrainLabels.name, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"},
+      {kTestImages.name, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"},
+      {kTestLabels.name, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"}}}};
+
+/// The one that the content of a file belongs to, or null.
+const Source* source_with(const File& file, std::string_view sha256) {
+  for (const Source* source : {&kMnist, &kFashionMnist}) {
+    if (sha256 == source->sha256_of(file)) return source;
+  }
+  return nullptr;
+}
+
+Tensor read_file(const std::filesystem::path& dir, const File& file, const Source& source) {
+  const std::string advice = fmt::format("get it with scripts/get_data.sh {} {}", source.name, dir.string());
   for (const auto& folder : {dir, dir / "MNIST" / "raw"}) {
     for (const char* suffix : {".gz", ""}) {
       const std::filesystem::path path = folder / (std::string(file.name) + suffix);
@@ -154,12 +184,23 @@ Tensor read_mnist(const std::filesystem::path& dir, const MnistFile& file) {
       Content content(path.string(), advice);
       Tensor y = read_content(content, file.rank);
       const std::string sha256 = content.sha256();
-      if (sha256 != file.sha256)
-        content.bad("is not MNIST's: its SHA-256 is {}, not {}", sha256, file.sha256);
+      const Source* is = source_with(file, sha256);
+      if (is == nullptr)
+        content.bad("is not {}'s: its SHA-256 is {}, not {}", source.title, sha256, source.sha256_of(file));
+      if (is != &source) {
+        fail<DataError>("{} is {}'s, not {}'s: name another --data, or --dataset {}", path.string(),
+                        is->title, source.title, is->name);
+      }
       return y;
     }
   }
   fail<DataError>("{} is not in {}, plain or .gz; {}", file.name, dir.string(), advice);
+}
+
+Dataset read_source(const std::filesystem::path& dir, Split split, const Source& source) {
+  const bool train = split == Split::train;
+  return {read_file(dir, train ? kTrainImages : kTestImages, source),
+          read_file(dir, train ? kTrainLabels : kTestLabels, source), source.mean, source.std};
 }
 
 }  // namespace
@@ -170,10 +211,10 @@ Tensor read_idx(const std::filesystem::path& file, int rank) {
   return read_content(content, rank);
 }
 
-Dataset mnist(const std::filesystem::path& dir, Split split) {
-  const bool train = split == Split::train;
-  return {read_mnist(dir, train ? kTrainImages : kTestImages),
-          read_mnist(dir, train ? kTrainLabels : kTestLabels), kMnistMean, kMnistStd};
+Dataset mnist(const std::filesystem::path& dir, Split split) { return read_source(dir, split, kMnist); }
+
+Dataset fashion_mnist(const std::filesystem::path& dir, Split split) {
+  return read_source(dir, split, kFashionMnist);
 }
 
 // --- data sets and batches ---------------------------------------------------------------------------------

