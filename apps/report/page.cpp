@@ -81,6 +81,11 @@ Table reference_table(const std::vector<NetworkResult>& networks) {
   return table;
 }
 
+std::string verdict_cell(const Comparison& c) {
+  return fmt::format("<td class=\"text\" data-text data-verdict=\"{}\">{}</td>", name_of(c.verdict),
+                     escape(verdict_text(c)));
+}
+
 Table comparisons_table(const std::vector<Comparison>& comparisons, const char* part, std::string caption) {
   Table table{std::move(caption),
               {"a against b", "difference, points", "95 % interval", "p, sign-flip", "p, Holm",
@@ -96,7 +101,7 @@ Table comparisons_table(const std::vector<Comparison>& comparisons, const char* 
                           figure("p_sign_flip", c.p_sign_flip, 4, true), figure("p_holm", c.p_holm, 4, true),
                           figure("a_only_right", static_cast<double>(c.a_only_right), 0),
                           figure("b_only_right", static_cast<double>(c.b_only_right), 0),
-                          figure("p_mcnemar", c.p_mcnemar, 4, true), text_cell(verdict_text(c))});
+                          figure("p_mcnemar", c.p_mcnemar, 4, true), verdict_cell(c)});
   }
   return table;
 }
