@@ -1,10 +1,10 @@
-// What is built into a page: style.css and script.js, as CMake found them.
+// What pages are made of: page.html, style.css and script.js, as CMake found them.
 #pragma once
 
 #include <string_view>
 
 namespace evenkeel::app {
 
-extern const std::string_view kStyle, kScript;
+extern const std::string_view kPage, kStyle, kScript;
 
 }  // namespace evenkeel::app

@@ -150,8 +150,8 @@ LineChart gradients(const std::vector<Diagnosis>& diagnosis) {
 
 }  // namespace
 
-std::map<std::string, Picture> charts_of_study(const Findings& f) {
-  std::map<std::string, Picture> pictures;
+Pictures charts_of_study(const Findings& f) {
+  Pictures pictures;
   const auto add = [&](const auto& chart) { pictures[chart.name] = {chart.name, chart.title, svg(chart)}; };
   const Networks all = one_of_each_norm(f.results.networks), good = learned(all);
   add(curves("test-loss", "Test loss", "loss", all, "test", loss_of, 4));

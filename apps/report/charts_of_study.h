@@ -13,8 +13,10 @@ struct Picture {
   std::string name, title, svg;
 };
 
+using Pictures = std::map<std::string, Picture>;  ///< by name
+
 /// Those for which the study has figures: "test-loss", "test-accuracy", "test-loss-learned",
 /// "test-accuracy-learned", "train-loss", "accuracy", "batch-size", "logits", "gradients".
-std::map<std::string, Picture> charts_of_study(const Findings& findings);
+Pictures charts_of_study(const Findings& findings);
 
 }  // namespace evenkeel::app

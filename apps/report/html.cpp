@@ -83,6 +83,14 @@ std::string html(const Table& table) {
   return out + "</tbody></table></div>\n";
 }
 
+std::string section(std::string_view id, std::string_view title, const std::string& content) {
+  return fmt::format(
+      "<section id=\"{0}\" aria-labelledby=\"{0}-h\">\n<h2 id=\"{0}-h\">{1}</h2>\n{2}</section>\n", id,
+      escape(title), content);
+}
+
+std::string note(std::string_view html) { return fmt::format("<p class=\"note\">{}</p>\n", html); }
+
 std::string data_uri(std::string_view type, std::string_view bytes) {
   std::string base64(4 * ((bytes.size() + 2) / 3) + 1, '\0');
   const int length =

@@ -37,6 +37,11 @@ struct Table {
 };
 std::string html(const Table& table);
 
+/// A part of a page with a heading; `id` is for links to it.
+std::string section(std::string_view id, std::string_view title, const std::string& content);
+/// A paragraph in small print.
+std::string note(std::string_view html);
+
 /// "data:image/png;base64,..." of the bytes of a file.
 std::string data_uri(std::string_view type, std::string_view bytes);
 

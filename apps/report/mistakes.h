@@ -18,12 +18,8 @@ SharedMistakes shared_mistakes(const std::vector<NetworkResult>& networks);
 /// The mean over the seeds of the misclassified images of each label.
 std::vector<double> mistakes_by_label(const NetworkResult& network);
 
-/// What the grid of misclassified images is drawn from: JSON for script.js, which describes it, and the
-/// images in one picture.
-struct MistakeGrid {
-  std::string json;
-  std::string sheet;  // the bytes of a PNG
-};
-MistakeGrid mistake_grid(const StudyResults& results, const data::Dataset& test);
+/// The grid of misclassified images with its filters, drawn by script.js, mistakes by label, and confusion
+/// matrices.
+std::string mistakes_section(const StudyResults& results, const data::Dataset& test);
 
 }  // namespace evenkeel::app

@@ -59,7 +59,7 @@ void write_report(const fs::path& directory, const Findings& findings, const dat
   make_directory(data);
   for (const auto& [name, csv] : data_files(findings)) write_text(data / name, csv);
 
-  const std::map<std::string, Picture> pictures = charts_of_study(findings);
+  const Pictures pictures = charts_of_study(findings);
   bool has_png = true;
   for (const auto& [name, picture] : pictures) {
     const fs::path svg = charts / (name + ".svg");
