@@ -12,6 +12,7 @@ namespace evenkeel::app {
 namespace {
 
 constexpr double kWidth = 640, kLeft = 76, kTop = 16, kBottom = 52, kLabelHeight = 19;
+constexpr double kMargin = 5;                         // that dots may reach beyond the axes
 constexpr double kLinesRight = 172, kDotsRight = 20;  // room for the labels of lines
 
 /// One axis: from values to places in the picture.
@@ -35,8 +36,8 @@ class Scale {
   }
 
   double at(double value) const {
-    const double v = std::clamp(transformed(value), first_, last_);
-    return from_ + (v - first_) / (last_ - first_) * (to_ - from_);
+    const double v = (transformed(value) - first_) / (last_ - first_);
+    return from_ + std::clamp(v, -2.0, 3.0) * (to_ - from_);
   }
 
   std::vector<double> ticks() const {
@@ -76,6 +77,16 @@ struct Range {
     if (low > high) low = high = 1;
   }
 };
+
+/// Those whose x is at least `from`.
+std::vector<double> values_from(double from, const std::vector<double>& x,
+                                const std::vector<double>& values) {
+  std::vector<double> kept;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (x[i] >= from) kept.push_back(values[i]);
+  }
+  return kept;
+}
 
 std::string opening(const std::string& name, const std::string& title, const std::string& description,
                     double height) {
@@ -186,15 +197,21 @@ std::string svg(const LineChart& chart) {
   Range xs, ys;
   for (const Series& s : chart.series) {
     xs.add(s.x, chart.log_x);
-    for (const auto* values : {&s.y, &s.low, &s.high}) ys.add(*values, chart.log_y);
+    for (const auto* values : {&s.y, &s.low, &s.high})
+      ys.add(values_from(chart.y_range_from, s.x, *values), chart.log_y);
   }
-  const Scale x(xs.low, xs.high, kLeft, right, chart.log_x ? 2 : 0, 1);
+  const Scale x(xs.low, xs.high, chart.falling_x ? right : kLeft, chart.falling_x ? kLeft : right,
+                chart.log_x ? 2 : 0, 1);
   const Scale y(ys.low, ys.high, bottom, kTop, chart.log_y ? 10 : 0);
   std::string out = opening(chart.name, chart.title, chart.description, kHeight);
   out += horizontal_axis(x, kTop, bottom, (kLeft + right) / 2, chart.x_title);
   out += vertical_axis(y, kLeft, right, (kTop + bottom) / 2, chart.y_title);
+  out += fmt::format(
+      "<clipPath id=\"{0}-clip\"><rect x=\"{1}\" y=\"{2}\" width=\"{3}\" height=\"{4}\"/></clipPath>\n"
+      "<g clip-path=\"url(#{0}-clip)\">\n",
+      chart.name, kLeft - kMargin, kTop - kMargin, right - kLeft + 2 * kMargin, bottom - kTop + kMargin);
   for (const Series& s : chart.series) out += drawn(s, x, y);
-  return out + end_labels(chart.series, y, right, kTop, bottom) + "</svg>\n";
+  return out + "</g>\n" + end_labels(chart.series, y, right, kTop, bottom) + "</svg>\n";
 }
 
 std::string svg(const DotChart& chart) {

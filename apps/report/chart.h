@@ -26,6 +26,8 @@ struct LineChart {
   std::string x_title, y_title;
   std::vector<Series> series;
   bool log_x = false, log_y = false;  ///< to base 2 and 10
+  bool falling_x = false;             ///< the largest x is on the left
+  double y_range_from = 0;            ///< points of smaller x do not widen the y axis, which may cut them off
 };
 
 /// One row: every value a dot, their mean a line with its interval.

@@ -65,8 +65,9 @@ std::string ends(const std::vector<Series>& series, int digits) {
 }
 
 LineChart curves(const char* name, const char* title, const char* y_title, const Networks& networks,
-                 std::string_view split, double (*of)(const Metrics&), int digits) {
+                 std::string_view split, double (*of)(const Metrics&), int digits, int y_range_from = 0) {
   LineChart chart{name, title, "", "epoch", y_title, {}};
+  chart.y_range_from = y_range_from;
   for (const NetworkResult* n : networks) chart.series.push_back(curve(*n, split, of));
   chart.description = fmt::format("{} by epoch. {}", title, ends(chart.series, digits));
   return chart;
@@ -88,15 +89,21 @@ DotChart accuracy_dots(const std::vector<NetworkResult>& networks) {
 }
 
 LineChart batch_sizes(const std::vector<NetworkResult>& networks) {
+  Networks falling;
+  for (const NetworkResult& n : networks) falling.push_back(&n);
+  std::stable_sort(falling.begin(), falling.end(), [](const NetworkResult* a, const NetworkResult* b) {
+    return a->network.batch_size > b->network.batch_size;
+  });
   LineChart chart{"batch-size", "Test accuracy by batch size", "", "images a batch", "accuracy, %", {}, true};
-  for (const NetworkResult& n : networks) {
-    const std::string label(name_of(n.network.norm));
+  chart.falling_x = true;
+  for (const NetworkResult* n : falling) {
+    const std::string label(name_of(n->network.norm));
     auto series = std::find_if(chart.series.begin(), chart.series.end(),
                                [&](const Series& s) { return s.label == label; });
     if (series == chart.series.end())
-      series = chart.series.insert(series, {label, style_of(n.network), {}, {}});
-    const Summary s = summarize(n.of(&RunResult::accuracy_percent));
-    series->x.push_back(static_cast<double>(n.network.batch_size));
+      series = chart.series.insert(series, {label, style_of(n->network), {}, {}});
+    const Summary s = summarize(n->of(&RunResult::accuracy_percent));
+    series->x.push_back(static_cast<double>(n->network.batch_size));
     series->y.push_back(s.mean);
     series->low.push_back(s.low);
     series->high.push_back(s.high);
@@ -157,11 +164,13 @@ Pictures charts_of_study(const Findings& f) {
   add(curves("test-loss", "Test loss", "loss", all, "test", loss_of, 4));
   add(curves("test-accuracy", "Test accuracy", "accuracy, %", all, "test", accuracy_of, 2));
   if (!good.empty()) {
-    add(curves("test-loss-learned", "Test loss of the networks that learn", "loss", good, "test", loss_of,
-               4));
+    const int late = f.results.study.run.epochs / 3 + 1;
+    add(curves("test-loss-learned", "Test loss of the networks that learn", "loss", good, "test", loss_of, 4,
+               late));
     add(curves("test-accuracy-learned", "Test accuracy of the networks that learn", "accuracy, %", good,
-               "test", accuracy_of, 2));
-    add(curves("train-loss", "Training loss of the networks that learn", "loss", good, "train", loss_of, 4));
+               "test", accuracy_of, 2, late));
+    add(curves("train-loss", "Training loss of the networks that learn", "loss", good, "train", loss_of, 4,
+               late));
     add(accuracy_dots(f.results.networks));
   }
   if (!f.results.batch_networks.empty()) add(batch_sizes(f.results.batch_networks));

@@ -105,13 +105,12 @@ std::string networks_section(const Findings& f, const Pictures& pictures) {
 }
 
 std::string curves_section(const Pictures& pictures) {
-  return section(
-      "curves", "Epoch by epoch",
-      charts(pictures,
-             {"test-loss", "test-accuracy", "test-loss-learned", "test-accuracy-learned", "train-loss"}) +
-          note(
-              "Lines are means over the seeds, bands their 95 % intervals. Training loss is the mean over an "
-              "epoch while the weights change, with dropout and rotation."));
+  return section("curves", "Epoch by epoch",
+                 charts(pictures, {"test-loss", "test-accuracy", "test-loss-learned", "test-accuracy-learned",
+                                   "train-loss"}) +
+                     note("Lines are means over the seeds, bands their 95 % intervals. The charts of the "
+                          "networks that learn show the range of the later epochs. Training loss is the mean "
+                          "over an epoch while the weights change, with dropout and rotation."));
 }
 
 std::string comparisons_section(const Findings& f) {
