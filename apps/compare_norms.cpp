@@ -8,7 +8,6 @@
 // 20 epochs: bn-l1, gn and ln 99.2 to 99.5 %, which one seed does not tell apart, and ln-row 9.80 % with a
 // loss of ln 10 = 2.302585.
 #include "console.h"
-#include "options.h"
 #include "program.h"
 #include "report/report.h"
 #include "run_directory.h"

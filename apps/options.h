@@ -1,4 +1,4 @@
-// The options of train_mnist and compare_norms, with PyTorch's spellings, and what is recorded of them.
+// The options of a training run, with PyTorch's spellings, and what is recorded of them.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,10 @@
 #include "core/device.h"
 #include "nn/models.h"
 #include "nn/optim.h"
+
+namespace CLI {
+class App;
+}
 
 namespace evenkeel::app {
 
@@ -42,38 +46,21 @@ struct RunOptions {
   std::string network() const;
 };
 
-/// Whether L1 acts on a network, and how.
-enum class Penalty { off, subgradient, proximal };
-
-/// A matrix of networks, each with the seeds run.seed, run.seed + 1, ... The same seed gives all of them the
-/// same order of images, rotations and first convolution weights.
-struct StudyOptions {
-  std::string command;  ///< line with which the program was called
-  RunOptions run;       ///< what they have in common; out is the directory of the study
-  std::vector<models::Norm> norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln,
-                                     models::Norm::ln_row};
-  std::vector<Penalty>
-      penalties;  ///< for every norm that can learn; empty: subgradient for bn, none for the others
-  std::vector<std::int64_t> batch_sizes;
-  std::vector<models::Norm> batch_norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln};
-  int batch_epochs = 3;
-  int seeds = 1;
-
-  /// norms x penalties, each as its run with the first seed.
-  std::vector<RunOptions> networks() const;
-  /// batch_sizes x batch_norms, without a penalty: batch_epochs epochs, the learning rate in proportion to
-  /// the batch size and dropped after every epoch.
-  std::vector<RunOptions> batch_networks() const;
-  /// One of them with the i-th seed, in a directory whose name has the hash of its recipe.
-  RunOptions run_of(const RunOptions& network, int i) const;
-  /// All runs, seed by seed: where a study is stopped, its networks have the same seeds but one.
-  std::vector<RunOptions> runs() const;
-};
-
 /// Nothing if --help or --version was asked for and printed. Throws UsageError, in one line, on options that
 /// cannot be used, DeviceError on a device that is not there.
 std::optional<RunOptions> parse_train_options(int argc, char** argv);
-std::optional<StudyOptions> parse_study_options(int argc, char** argv);
+
+/// For programs with more options: adds those that every run has; `--help` knows their defaults from
+/// `options`.
+void add_run_options(CLI::App& app, RunOptions& options);
+/// Sets defaults that depend on other options. Throws UsageError on options that cannot be used.
+void complete(RunOptions& options);
+/// Throws UsageError unless the network can be built.
+void check_network(const RunOptions& options);
+/// "bn, gn, ...", for --help.
+std::string list_of_norms();
+/// "subgradient", "proximal"; throws Error on anything else, naming these and `also`.
+optim::L1Mode parse_l1_mode(std::string_view text, std::string_view also = "");
 
 /// The options that the result depends on. The device is one of them: its kernels add in another order.
 nlohmann::json recipe(const RunOptions& options);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "metrics.h"
-#include "options.h"
+#include "study_options.h"
 
 namespace evenkeel::app {
 

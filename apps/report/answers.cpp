@@ -86,10 +86,15 @@ std::string effect_of_l1(const Findings& f) {
   for (const Comparison& c : f.comparisons) {
     if (c.a->network.norm == c.b->network.norm && has_learned(*c.a)) html += paragraph(comparison_text(c));
   }
-  return html + paragraph(
-                    "The subgradient penalty moves values towards 0 by a fixed step and so past it: none "
-                    "stays there. The "
-                    "proximal step, soft thresholding, stops at 0.");
+  const optim::SgdOptions& sgd = f.results.study.run.sgd;
+  return html + paragraph(fmt::format("The subgradient penalty moves values towards 0 by a fixed step and so "
+                                      "past it: none stays there. "
+                                      "The proximal step, soft thresholding, stops at 0; but with momentum "
+                                      "{} steps of the subgradient add "
+                                      "up to {:.3g} times as much, and its do not, so that it is the weaker "
+                                      "penalty at the same strength, "
+                                      "{} here.",
+                                      sgd.momentum, 1 / (1 - sgd.momentum), sgd.l1));
 }
 
 std::string hardest_labels(const NetworkResult& n, const std::string& dataset) {

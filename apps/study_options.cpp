@@ -1,0 +1,147 @@
+#include "study_options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+#include "command_line.h"
+#include "program.h"
+
+namespace evenkeel::app {
+namespace {
+
+using models::Norm;
+
+std::int64_t parse_batch_size(const std::string& text) {
+  std::int64_t size = 0;
+  const char* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, size);
+  EK_CHECK(result.ec == std::errc() && result.ptr == end && size > 0, "'{}' is no batch size", text);
+  return size;
+}
+
+Penalty parse_penalty(std::string_view text) {
+  return text == "off"                                             ? Penalty::off
+         : parse_l1_mode(text, "off, ") == optim::L1Mode::proximal ? Penalty::proximal
+                                                                   : Penalty::subgradient;
+}
+
+/// Reads "bn,gn": what `parse_one` reads, each once.
+template <typename F>
+auto parse_list(const std::string& text, F parse_one) {
+  std::vector<decltype(parse_one(text))> all;
+  std::istringstream names(text);
+  for (std::string name; std::getline(names, name, ',');) {
+    const auto one = parse_one(name);
+    EK_CHECK(std::count(all.begin(), all.end(), one) == 0, "{} is named twice", name);
+    all.push_back(one);
+  }
+  EK_CHECK(!all.empty(), "name at least one");
+  return all;
+}
+
+}  // namespace
+
+std::vector<RunOptions> StudyOptions::networks() const {
+  std::vector<RunOptions> all;
+  for (const Norm norm : norms) {
+    const Penalty of_recipe = norm == Norm::bn ? Penalty::subgradient : Penalty::off;
+    for (const Penalty penalty : penalties.empty() ? std::vector{of_recipe} : penalties) {
+      if (penalty != Penalty::off && !models::can_learn(norm)) continue;
+      RunOptions one = run;
+      one.norm = norm;
+      if (penalty == Penalty::off) one.sgd.l1 = 0;
+      if (!penalties.empty() && penalty != Penalty::off) {
+        one.sgd.l1_mode = penalty == Penalty::proximal ? optim::L1Mode::proximal : optim::L1Mode::subgradient;
+      }
+      all.push_back(one);
+    }
+  }
+  return all;
+}
+
+std::vector<RunOptions> StudyOptions::batch_networks() const {
+  std::vector<RunOptions> all;
+  for (const std::int64_t size : batch_sizes) {
+    for (const Norm norm : batch_norms) {
+      RunOptions one = run;
+      one.norm = norm;
+      one.sgd.l1 = 0;
+      one.sgd.lr = run.sgd.lr * static_cast<double>(size) / static_cast<double>(run.batch_size);
+      one.batch_size = size;
+      one.epochs = batch_epochs;
+      one.step_size = 1;
+      all.push_back(one);
+    }
+  }
+  return all;
+}
+
+RunOptions StudyOptions::run_of(const RunOptions& network, int i) const {
+  RunOptions one = network;
+  one.seed += static_cast<std::uint64_t>(i);
+  one.out /= fmt::format("{}-seed{}-{}", one.network(), one.seed, recipe_hash(one));
+  return one;
+}
+
+std::vector<RunOptions> StudyOptions::runs() const {
+  std::vector<RunOptions> all;
+  for (int i = 0; i < seeds; ++i) {
+    for (const auto& part : {networks(), batch_networks()}) {
+      for (const RunOptions& network : part) all.push_back(run_of(network, i));
+    }
+  }
+  return all;
+}
+
+std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
+  StudyOptions study;
+  study.command = fmt::format("{}", fmt::join(argv, argv + argc, " "));
+  RunOptions& o = study.run;
+  o.sgd.l1 = 1e-5;
+  o.resume = true;
+  o.device = Device::best();
+  CLI::App app("Trains the network of the study with several normalizations and compares them.",
+               "compare_norms");
+  set_conventions(app);
+  app.footer(
+      "Example: compare_norms --norms bn,gn,ln,ln-row --seeds 3\n"
+      "A run that is finished already is not repeated, one that was stopped is continued.");
+  add_parsed(
+      app, "--norms",
+      [&study](const std::string& text) { study.norms = parse_list(text, models::parse_norm); },
+      "Normalizations: some of " + list_of_norms(), "bn,gn,ln,ln-row");
+  add_parsed(
+      app, "--penalties",
+      [&study](const std::string& text) { study.penalties = parse_list(text, parse_penalty); },
+      "L1 penalties that every norm that can learn is trained with: some of off, subgradient, proximal",
+      "subgradient for bn, off for the others");
+  add_parsed(
+      app, "--batch-sizes",
+      [&study](const std::string& text) { study.batch_sizes = parse_list(text, parse_batch_size); },
+      "A second part of the study: batch sizes, the learning rate in proportion, no L1", "none");
+  add_parsed(
+      app, "--batch-norms",
+      [&study](const std::string& text) { study.batch_norms = parse_list(text, models::parse_norm); },
+      "Its normalizations", "bn,gn,ln");
+  app.add_option("--batch-epochs", study.batch_epochs, "Its epochs; the learning rate drops after each");
+  app.add_option("--seeds", study.seeds, "Runs of each, with seeds SEED, SEED+1, ...");
+  add_run_options(app, o);
+  app.add_flag("--resume", o.resume, "Taken for granted: unfinished runs are continued");
+  app.get_option("--l1")->description("Strength of the L1 penalty, where there is one");
+  app.remove_option(app.get_option("--l1-mode"));
+  app.add_option("--out", o.out, "Directory of the results; default: runs/<dataset>-<epochs>ep");
+  if (!parse(app, argc, argv)) return std::nullopt;
+  complete(o);
+  require_positive("--epochs", o.epochs);
+  require_positive("--seeds", study.seeds);
+  require_positive("--batch-epochs", study.batch_epochs);
+  if (!study.penalties.empty() && study.penalties != std::vector{Penalty::off})
+    require_positive("--l1", o.sgd.l1);
+  for (const RunOptions& run : study.runs()) check_network(run);
+  o.device.require_available();
+  if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("{}-{}ep", o.dataset, o.epochs);
+  return study;
+}
+
+}  // namespace evenkeel::app

@@ -1,0 +1,44 @@
+// The options of compare_norms: which networks a study trains.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "options.h"
+
+namespace evenkeel::app {
+
+/// Whether L1 acts on a network, and how.
+enum class Penalty { off, subgradient, proximal };
+
+/// A matrix of networks, each with the seeds run.seed, run.seed + 1, ... The same seed gives all of them the
+/// same order of images, rotations and first convolution weights.
+struct StudyOptions {
+  std::string command;  ///< line with which the program was called
+  RunOptions run;       ///< what they have in common; out is the directory of the study
+  std::vector<models::Norm> norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln,
+                                     models::Norm::ln_row};
+  std::vector<Penalty>
+      penalties;  ///< for every norm that can learn; empty: subgradient for bn, none for the others
+  std::vector<std::int64_t> batch_sizes;
+  std::vector<models::Norm> batch_norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln};
+  int batch_epochs = 3;
+  int seeds = 1;
+
+  /// norms x penalties, each as its run with the first seed.
+  std::vector<RunOptions> networks() const;
+  /// batch_sizes x batch_norms, without a penalty: batch_epochs epochs, the learning rate in proportion to
+  /// the batch size and dropped after every epoch.
+  std::vector<RunOptions> batch_networks() const;
+  /// One of them with the i-th seed, in a directory whose name has the hash of its recipe.
+  RunOptions run_of(const RunOptions& network, int i) const;
+  /// All runs, seed by seed: where a study is stopped, its networks have the same seeds but one.
+  std::vector<RunOptions> runs() const;
+};
+
+/// Like parse_train_options.
+std::optional<StudyOptions> parse_study_options(int argc, char** argv);
+
+}  // namespace evenkeel::app
