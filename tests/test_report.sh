@@ -26,15 +26,15 @@ judged() {
   shift
   if "$@"; then ok "$name"; else bad "$name"; fi
 }
-judged "every figure is right" "$python" "$tests/check_report.py" study --healthy --train "$train" --data "$data"
-judged "the page works" "$python" "$tests/browse_report.py" study --data "$data" ${EVENKEEL_SCREENSHOTS:+--screenshots "$EVENKEEL_SCREENSHOTS"}
+judged "every figure is right" "$python" "$tests/report/check_report.py" study --healthy --train "$train" --data "$data"
+judged "the page works" "$python" "$tests/report/browse_report.py" study --data "$data" ${EVENKEEL_SCREENSHOTS:+--screenshots "$EVENKEEL_SCREENSHOTS"}
 
 "$compare" --norms gn,ln --seeds 1 --epochs 1 --max-steps 100 --quiet --out one > stdout 2> stderr
 check "a study of one seed" test $? = 0
-judged "... has no intervals and is right" "$python" "$tests/check_report.py" one --healthy --train "$train" --data "$data"
+judged "... has no intervals and is right" "$python" "$tests/report/check_report.py" one --healthy --train "$train" --data "$data"
 
 # A check that cannot fail is none.
 sed -i '2s/\(.*,\)\([0-9.]*\)\(,[^,]*\)$/\17\2\3/' study/report/data/runs.csv
-if "$python" "$tests/check_report.py" study > /dev/null 2>&1; then bad "a wrong figure is noticed"; else ok "a wrong figure is noticed"; fi
+if "$python" "$tests/report/check_report.py" study > /dev/null 2>&1; then bad "a wrong figure is noticed"; else ok "a wrong figure is noticed"; fi
 
 finish
