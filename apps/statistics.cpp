@@ -14,7 +14,9 @@ namespace evenkeel::app {
 Summary summarize(const std::vector<double>& values) {
   constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
   const auto n = static_cast<double>(values.size());
-  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double shifted = 0;  // by the first value, so that equal ones have a deviation of exactly 0
+  for (const double v : values) shifted += v - values.front();
+  const double mean = values.front() + shifted / n;
   if (values.size() < 2) return {mean, kNaN, kNaN, kNaN};
   double squares = 0;
   for (const double v : values) squares += (v - mean) * (v - mean);

@@ -32,8 +32,8 @@ TEST_CASE("mean, deviation and Student's interval") {
   const Summary one = summarize({5});
   CHECK(one.mean == 5);
   CHECK((std::isnan(one.std) && std::isnan(one.low) && std::isnan(one.high)));
-  const Summary same = summarize({2, 2, 2});
-  CHECK((same.std == 0 && same.low == 2 && same.high == 2));
+  const Summary same = summarize(std::vector<double>(10, 9.8));
+  CHECK((same.mean == 9.8 && same.std == 0 && same.low == 9.8 && same.high == 9.8));
 }
 
 TEST_CASE("median") {

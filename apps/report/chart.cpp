@@ -11,7 +11,7 @@
 namespace evenkeel::app {
 namespace {
 
-constexpr double kWidth = 640, kLeft = 76, kTop = 16, kBottom = 52, kLabelHeight = 19;
+constexpr double kWidth = 640, kLeft = 88, kTop = 16, kBottom = 52, kLabelHeight = 19;
 constexpr double kMargin = 5;                         // that dots may reach beyond the axes
 constexpr double kLinesRight = 172, kDotsRight = 20;  // room for the labels of lines
 
@@ -125,7 +125,7 @@ std::string vertical_axis(const Scale& y, double left, double right, double midd
     out += text(left - 8, y.at(tick) + 5, "end", y.text(tick), "tick");
   }
   return out + fmt::format(
-                   "<text transform=\"translate(16 {:.1f}) rotate(-90)\" text-anchor=\"middle\" "
+                   "<text transform=\"translate(15 {:.1f}) rotate(-90)\" text-anchor=\"middle\" "
                    "class=\"axis\">{}</text>\n",
                    middle, escape(title));
 }
