@@ -7,6 +7,8 @@
 // that is finished already is not repeated. The report is runs/mnist-20ep/report/index.html. To expect after
 // 20 epochs: bn-l1, gn and ln 99.2 to 99.5 %, which one seed does not tell apart, and ln-row 9.80 % with a
 // loss of ln 10 = 2.302585.
+#include <algorithm>
+
 #include "console.h"
 #include "program.h"
 #include "report/report.h"
@@ -28,8 +30,10 @@ void train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mn
 }
 
 Findings find(const StudyOptions& study, const data::Dataset& train) {
-  constexpr int kDiagnosisSteps = 200;
-  Findings f{read_results(study), {}, {}, diagnose_layer_norm(study.run, train, kDiagnosisSteps)};
+  constexpr std::int64_t kDiagnosisSteps = 200;
+  const std::int64_t most = study.run.max_steps;
+  const auto steps = static_cast<int>(most > 0 ? std::min(most, kDiagnosisSteps) : kDiagnosisSteps);
+  Findings f{read_results(study), {}, {}, diagnose_layer_norm(study.run, train, steps)};
   f.comparisons = compare(f.results.networks);
   f.batch_comparisons = compare_at_batch_sizes(f.results.batch_networks);
   return f;
