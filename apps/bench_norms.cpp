@@ -37,18 +37,19 @@ void run(const std::vector<Row>& rows, const Options& options) {
   Machine machine;
   machine.device = options.device;
   machine.threads = num_threads();
-  std::optional<PeerFile> peer_file;
-  if (!options.peer_json.empty()) peer_file.emplace(options.peer_json, machine);
+  std::vector<PeerFile> peer_files;
+  std::vector<std::string> names;
+  for (const auto& file : options.peer_json) names.push_back(peer_files.emplace_back(file, machine).name());
   machine = measure_machine(options.device);
   for (const std::string& text : machine.lines()) app::print_line(text);
-  app::print_line(
-      fmt::format("peers: {}; from a file: {}", peer_name(), peer_file ? peer_file->name() : "none"));
+  app::print_line(fmt::format("peers: {}; from a file: {}", peer_name(options.device),
+                              names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "))));
   app::print_line("");
   app::print_line(title());
 
   CacheFlush flush(options.device);
   nlohmann::json content = {{"machine", machine.json()},
-                            {"built_in_peer", peer_name()},
+                            {"built_in_peer", peer_name(options.device)},
                             {"repeat", options.effort.repeat},
                             {"min_time", options.effort.min_time},
                             {"rows", nlohmann::json::array()}};
@@ -56,8 +57,8 @@ void run(const std::vector<Row>& rows, const Options& options) {
   for (const Row& row : rows) {
     app::stop_if_signalled("between two rows");
     Result result = measure(row, options.device, flush, options.effort);
-    if (peer_file) {
-      if (const auto peer = peer_file->find(row)) result.peers.push_back(*peer);
+    for (const PeerFile& file : peer_files) {
+      if (const auto peer = file.find(row)) result.peers.push_back(*peer);
     }
     if (!result.ok()) ++failed;
     app::print_line(line(row, result, machine));

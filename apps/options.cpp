@@ -44,6 +44,7 @@ void complete(RunOptions& o) {
   require(o.threads >= 0 && o.threads <= 1024, "--threads", o.threads, "from 0 (one per core) to 1024");
   require_positive("--log-interval", o.log_interval);
   require_not_negative("--max-steps", o.max_steps);
+  if (o.profile) o.graph = false;
 }
 
 std::string list_of_norms() { return fmt::format("{}", fmt::join(models::norm_names(), ", ")); }
@@ -93,6 +94,9 @@ void add_run_options(CLI::App& app, RunOptions& o) {
   app.add_option("--log-interval", o.log_interval, "Steps between reports of the loss");
   app.add_option("--max-steps", o.max_steps, "End each epoch after this many steps; 0: all");
   app.add_flag("--save-logits", o.save_logits, "Write the outputs for the test images to logits.safetensors");
+  app.add_flag_callback(
+      "--no-graph", [&o] { o.graph = false; },
+      "On a CUDA device, enqueue every op of a step, not the whole step as a CUDA graph; same results");
   app.add_flag("--quiet", o.quiet, "No progress within epochs");
 }
 
@@ -115,6 +119,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
   add_run_options(app, o);
   app.add_option("--out", o.out, "Directory of the results; default: runs/<norm>[-l1]-seed<seed>");
   app.add_flag("--resume", o.resume, "Continue the unfinished run in --out; it must have the same options");
+  app.add_flag("--profile", o.profile, "After each epoch, print the time of each op; implies --no-graph");
   app.add_option("--weights", o.weights, "Start from this .safetensors file; --epochs 0 then only evaluates");
   if (!parse(app, argc, argv)) return std::nullopt;
   complete(o);

@@ -40,6 +40,8 @@ struct RunOptions {
   std::filesystem::path weights;
   bool save_logits = false;
   bool quiet = false;
+  bool graph = true;
+  bool profile = false;
   bool resume = false;
 
   /// "bn-l1", "gn-b16", "bn-l1-proximal": the norm, the penalty, a batch size other than the recipe's.

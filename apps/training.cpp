@@ -5,13 +5,14 @@
 #include <optional>
 
 #include "console.h"
+#include "core/profile.h"
 #include "metrics.h"
-#include "nn/functional.h"
 #include "nn/safetensors.h"
 #include "program.h"
 #include "resume.h"
 #include "run_directory.h"
 #include "training_state.h"
+#include "training_steps.h"
 
 namespace evenkeel::app {
 namespace {
@@ -28,35 +29,37 @@ std::string accuracy_text(std::int64_t correct, std::int64_t images) {
                      100.0 * static_cast<double>(correct) / static_cast<double>(images));
 }
 
-/// The steps of the epoch that are not done yet.
-void train_epoch(TrainingState& s, const data::Dataset& dataset, const RunOptions& o) {
-  const data::Batches batches = dataset.batches({.size = o.batch_size,
-                                                 .seed = o.seed,
-                                                 .epoch = static_cast<std::uint64_t>(s.epoch),
-                                                 .rotate = o.rotate,
-                                                 .device = o.device,
-                                                 .format = fastest_format(o.device)});
-  s.steps = o.max_steps > 0 ? std::min(o.max_steps, batches.count()) : batches.count();
+/// The steps of the epoch that are not done yet. Their losses are looked at every --log-interval steps; with
+/// a graph and --quiet they are only waited for then, so that a signal finds few in flight.
+void train_epoch(TrainingState& s, TrainingSteps& steps, std::int64_t images, const RunOptions& o) {
+  steps.begin_epoch(s.epoch);
+  s.steps = o.max_steps > 0 ? std::min(o.max_steps, steps.count()) : steps.count();
   const Stopwatch clock;
   const double seconds_before = s.seconds;
-  EpochProgress progress({s.epoch, o.epochs, s.step, s.steps, dataset.size(), o.batch_size}, o.quiet);
+  EpochProgress progress({s.epoch, o.epochs, s.step, s.steps, images, o.batch_size}, o.quiet);
   while (s.step < s.steps) {
-    const auto [images, labels] = batches.get(s.step);
-    s.sgd.zero_grad();
-    const Tensor log_probs = s.net(images);
-    const Tensor loss = nll_loss(log_probs, labels);
-    loss.backward();
-    s.sgd.step();
-    s.totals.add(log_probs, labels, loss);
-
+    steps.run(s.step);
     const std::int64_t step = s.step++;
     const std::string where = fmt::format("in epoch {}, after step {} of {}", s.epoch, s.step, s.steps);
-    const bool report = step % o.log_interval == 0;
+    const bool due = step % o.log_interval == 0, report = due && !(steps.has_graph() && o.quiet);
+    if (due && !report) steps.wait();
     if (report || s.step == s.steps) require_finite(s.totals.mean_loss(), where, o);
-    if (report) progress.loss(step, loss.item());
+    if (report) progress.loss(step, steps.loss());
     progress.step(s.step);
     s.seconds = seconds_before + clock.seconds();
     stop_if_signalled(where);
+  }
+}
+
+void print_profile(const Profile& profile, const TrainingState& s) {
+  const std::vector<OpTime> times = profile.times();
+  double all = 0;
+  for (const OpTime& time : times) all += time.seconds;
+  print_line(fmt::format("Profile of epoch {}: {:.4g} s in ops, of {:.4g} s", s.epoch, all, s.seconds));
+  print_line(fmt::format("{:<30}{:>10}{:>14}{:>10}", "op", "calls", "ms", "share"));
+  for (const OpTime& time : times) {
+    print_line(fmt::format("{:<30}{:>10}{:>14.3f}{:>9.1f}%", time.op, time.count, 1e3 * time.seconds,
+                           all > 0 ? 100 * time.seconds / all : 0));
   }
 }
 
@@ -118,10 +121,15 @@ void write_results(RunDirectory& run, const nn::Module& net, const Evaluation& t
 /// that continues it makes the rows of this epoch again, so that none is lost or doubled.
 Evaluation train_epochs(TrainingState& s, RunDirectory& run, const Mnist& mnist, const RunOptions& o) {
   if (o.epochs == 0) s.epoch = 0;
+  TrainingSteps steps(s, mnist.train, o);
   while (true) {
     std::vector<Metrics> of_epoch;
     if (s.epoch > 0) {
-      train_epoch(s, mnist.train, o);
+      std::optional<Profile> profile;
+      if (o.profile) profile.emplace();
+      train_epoch(s, steps, mnist.train.size(), o);
+      if (profile) print_profile(*profile, s);
+      profile.reset();
       save_checkpoint(run.file(kCheckpointFile), s.checkpoint(o));
       of_epoch.push_back(train_metrics(s));
     }
@@ -167,7 +175,8 @@ Evaluation train_run(const RunOptions& o, const Mnist& mnist) {
   if (checkpoint) print_line(fmt::format("Continuing {} {}", o.out.string(), checkpoint->where()));
 
   try {
-    Evaluation test = train_epochs(state, run, mnist, o);
+    const Mnist on_device{mnist.train.to(o.device), mnist.test.to(o.device)};
+    Evaluation test = train_epochs(state, run, on_device, o);
     write_results(run, state.net, test, mnist.test, o);
     return test;
   } catch (const NonFiniteError&) {

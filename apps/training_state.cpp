@@ -1,10 +1,7 @@
 #include "training_state.h"
 
-#include <cmath>
-
-#include "core/autograd.h"
-#include "core/ops.h"
 #include "core/random.h"
+#include "nn/functional.h"
 #include "nn/safetensors.h"
 #include "program.h"
 
@@ -30,29 +27,26 @@ nn::Sequential make_network(const RunOptions& o, bool load_weights) {
 
 }  // namespace
 
-RunningTotals::RunningTotals(Device device)
-    : loss_(zeros({}, {DType::f64, device})), correct_(zeros({}, {DType::f64, device})) {}
+RunningTotals::RunningTotals(Device device) : totals_(zeros({2}, {DType::f64, device})) {}
 
 void RunningTotals::add(const Tensor& log_probs, const Tensor& labels, const Tensor& mean_loss) {
-  const NoGrad guard;
-  const std::int64_t n = labels.size(0);
-  const Tensor hits = equal(argmax(log_probs, 1).to(DType::f64), labels.to(DType::f64));
-  loss_.add_(mean_loss.detach().to(DType::f64), static_cast<double>(n));
-  correct_.add_(sum(hits));
-  images_ += n;
+  add_classification_totals(totals_, log_probs, labels, mean_loss);
+  images_ += labels.size(0);
 }
 
-std::int64_t RunningTotals::correct() const { return std::llround(correct_.item()); }
+void RunningTotals::reset() {
+  totals_.zero_();
+  images_ = 0;
+}
 
 NamedTensors RunningTotals::state_dict() const {
-  return {{"loss", loss_}, {"correct", correct_}, {"images", from_vector(std::vector{images_}, {})}};
+  return {{"loss_and_correct", totals_}, {"images", from_vector(std::vector{images_}, {})}};
 }
 
 void RunningTotals::load_state_dict(const NamedTensors& state) {
-  EK_CHECK(state.size() == 3, "load_state_dict: there are {} running totals, not 3", state.size());
-  loss_.copy_(state[0].second);
-  correct_.copy_(state[1].second);
-  images_ = state[2].second.to_vector<std::int64_t>().at(0);
+  EK_CHECK(state.size() == 2, "load_state_dict: there are {} running totals, not 2", state.size());
+  totals_.copy_(state[0].second);
+  images_ = state[1].second.to_vector<std::int64_t>().at(0);
 }
 
 TrainingState::TrainingState(const RunOptions& o, const std::optional<Checkpoint>& checkpoint)
@@ -78,7 +72,7 @@ void TrainingState::begin_next_epoch() {
   ++epoch;
   step = 0;
   seconds = 0;
-  totals = RunningTotals(net.parameters().front().device());
+  totals.reset();
 }
 
 Checkpoint TrainingState::checkpoint(const RunOptions& o) const {

@@ -1,6 +1,7 @@
 // What changes while a run trains, and how it goes into a checkpoint and back.
 #pragma once
 
+#include <cmath>
 #include <optional>
 
 #include "checkpoint.h"
@@ -16,17 +17,21 @@ class RunningTotals {
   explicit RunningTotals(Device device);
 
   void add(const Tensor& log_probs, const Tensor& labels, const Tensor& mean_loss);
+  /// For a batch whose add() is a launch of a CUDA graph: what the host counts.
+  void count(std::int64_t images) { images_ += images; }
+  /// Back to 0, in the same memory.
+  void reset();
   std::int64_t images() const { return images_; }
   // These wait for the device.
-  double mean_loss() const { return loss_.item() / static_cast<double>(images_); }
-  std::int64_t correct() const;
+  double mean_loss() const { return totals_.slice(0, 0, 1).item() / static_cast<double>(images_); }
+  std::int64_t correct() const { return std::llround(totals_.slice(0, 1, 2).item()); }
 
   NamedTensors state_dict() const;
   /// Of another one's state_dict(), whose order it keeps.
   void load_state_dict(const NamedTensors& state);
 
  private:
-  Tensor loss_, correct_;
+  Tensor totals_;  // f64: the sum of losses, and how many were correct
   std::int64_t images_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 namespace evenkeel {
 namespace {
@@ -35,13 +36,12 @@ Variable::~Variable() {
   }
 }
 
-bool recording(std::initializer_list<const Tensor*> inputs) {
+bool recording(const std::vector<const Tensor*>& inputs) {
   return t_grad_enabled && std::any_of(inputs.begin(), inputs.end(),
                                        [](const Tensor* x) { return x->defined() && x->requires_grad(); });
 }
 
-void record(const char* op, Tensor& output, std::initializer_list<const Tensor*> inputs,
-            BackwardFn backward) {
+void record(const char* op, Tensor& output, const std::vector<const Tensor*>& inputs, BackwardFn backward) {
   if (!recording(inputs)) return;
   auto node = std::make_shared<Node>();
   node->op = op;
@@ -139,7 +139,7 @@ void backward(const Tensor& root, const Tensor& gradient) {
   for (Variable* variable : topological_order(root.variable().get())) {
     auto found = gradients.extract(variable);
     if (found.empty()) continue;
-    Tensor dy = std::move(found.mapped()).to(variable->format);
+    Tensor dy = std::exchange(found.mapped(), Tensor()).to(variable->format);
     if (variable->node) {
       propagate(*variable->node, dy, gradients);
     } else if (variable->grad.defined()) {

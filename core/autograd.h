@@ -52,11 +52,11 @@ struct Variable {
 };
 
 /// True if the result of an op on these inputs must be recorded.
-bool recording(std::initializer_list<const Tensor*> inputs);
+bool recording(const std::vector<const Tensor*>& inputs);
 
 /// Makes `output` the result of `op` on `inputs`. Does nothing unless recording(inputs). An empty `backward`
 /// marks an op that has none: using its result is fine, calling backward through it throws.
-void record(const char* op, Tensor& output, std::initializer_list<const Tensor*> inputs, BackwardFn backward);
+void record(const char* op, Tensor& output, const std::vector<const Tensor*>& inputs, BackwardFn backward);
 
 /// A tensor kept for backward: no history, and get() throws Error if its memory was changed since.
 class Saved {

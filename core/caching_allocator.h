@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,10 @@ class CachingAllocator {
     const std::size_t size = rounded(bytes);
     const std::lock_guard lock(mutex_);
     stats_.bytes_in_use -= static_cast<std::int64_t>(size);
+    if (retained_.contains(stream)) {
+      free_[{stream, size}].push_back(data);
+      return;
+    }
 #ifdef EVENKEEL_SANITIZED
     source_.deallocate(data);
 #else
@@ -60,6 +65,19 @@ class CachingAllocator {
     stats_.bytes_cached += static_cast<std::int64_t>(size);
     if (stats_.bytes_cached > Source::kMostCached) release();
 #endif
+  }
+
+  /// From now on blocks of this stream stay: those that are freed are reused on it and never given back.
+  void retain(Stream stream) {
+    const std::lock_guard lock(mutex_);
+    release_if([stream](Stream of_block) { return of_block == stream; });  // of one that is gone
+    retained_.insert(stream);
+  }
+  /// Ends that, and gives back those that are free. No work may use them any more.
+  void release_retained(Stream stream) {
+    const std::lock_guard lock(mutex_);
+    release_if([stream](Stream of_block) { return of_block == stream; });
+    retained_.erase(stream);
   }
 
   MemoryStats stats() {
@@ -78,20 +96,30 @@ class CachingAllocator {
     if (blocks == free_.end() || blocks->second.empty()) return nullptr;
     void* data = blocks->second.back();
     blocks->second.pop_back();
-    stats_.bytes_cached -= static_cast<std::int64_t>(size);
+    if (!retained_.contains(stream)) stats_.bytes_cached -= static_cast<std::int64_t>(size);
     return data;
   }
 
-  void release() {
-    for (auto& [key, blocks] : free_) {
+  /// Gives back the cached blocks of the streams that `chosen` says.
+  template <typename F>
+  void release_if(F chosen) {
+    std::erase_if(free_, [&](const auto& entry) {
+      const auto& [key, blocks] = entry;
+      if (!chosen(key.first)) return false;
       for (void* data : blocks) source_.deallocate(data);
-    }
-    free_.clear();
-    stats_.bytes_cached = 0;
+      if (!retained_.contains(key.first))
+        stats_.bytes_cached -= static_cast<std::int64_t>(key.second * blocks.size());
+      return true;
+    });
+  }
+
+  void release() {
+    release_if([this](Stream stream) { return !retained_.contains(stream); });
   }
 
   Source source_;
   std::mutex mutex_;
+  std::set<Stream> retained_;
   std::map<std::pair<Stream, std::size_t>, std::vector<void*>> free_;
   MemoryStats stats_;
 };

@@ -7,6 +7,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "core/storage.h"
@@ -53,6 +55,37 @@ class StreamGuard {
   Stream before_;
 };
 
+/// Ops that were enqueued once, recorded, and are launched together as often as needed: a CUDA graph. What
+/// they read and write stays at its addresses, so that a launch works on the values of that moment, while
+/// numbers that the host passed to kernels stay those of the recording.
+class CudaGraph {
+ public:
+  /// Records what `body` enqueues on the device. Nothing of it runs; changes that it makes on the host do.
+  /// In `body` reading values, waiting and copying from or to the host throw Error, and memory comes from a
+  /// pool that stays with the graph: tensors made there and kept show what the last launch left in them.
+  /// Tensors made before, which the ops use, must live as long as the graph is launched.
+  CudaGraph(int device, const std::function<void()>& body);
+  /// Waits for the launches.
+  ~CudaGraph();
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+
+  /// Enqueues all of it on the device's current stream.
+  void launch() const;
+  /// How many operations it has, and how many of them are kernels.
+  std::int64_t nodes() const { return nodes_; }
+  std::int64_t kernel_nodes() const { return kernel_nodes_; }
+
+ private:
+  struct Handles;
+  void record(const std::function<void()>& body);
+  void instantiate();
+
+  CudaStream stream_;
+  std::unique_ptr<Handles> handles_;
+  std::int64_t nodes_ = 0, kernel_nodes_ = 0;
+};
+
 /// Page-locked memory of the host, from a cache: copies from and to it run beside the host.
 class PinnedBuffer {
  public:
@@ -77,6 +110,18 @@ CudaDevices find_devices();
 std::byte* allocate(std::int64_t bytes, int device, Stream stream);
 void deallocate(std::byte* data, std::int64_t bytes, int device, Stream stream);
 MemoryStats memory_stats(int device);
+/// True while this thread records a CudaGraph on the device.
+bool is_capturing(int device);
+
+/// A moment in the order of the device's current stream; null if it could not be noted.
+using Event = CUevent_st*;
+Event record_event(int device);
+/// Waits for both and gives them back. 0 if one is null.
+double seconds_between(Event start, Event end);
+
+/// A range of this thread's time that NVIDIA's profilers show under the name. They nest.
+void begin_range(const char* name);
+void end_range();
 
 /// Enqueues a copy on the current stream of `device`. From or to a PinnedBuffer it returns at once, and the
 /// buffer must stay until synchronize(); else `from` may be changed when it returns.

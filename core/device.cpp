@@ -19,6 +19,14 @@ const CudaDevices& cuda_devices() {
   return devices;
 }
 
+bool is_capturing(Device device) {
+  if constexpr (kCudaEnabled) {
+    return device.is_cuda() && cuda::is_capturing(device.index);
+  } else {
+    return false;
+  }
+}
+
 Device Device::best() { return cuda_devices().count > 0 ? cuda() : cpu(); }
 
 Device Device::parse(std::string_view text) {

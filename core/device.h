@@ -1,10 +1,13 @@
 // Where a tensor lives.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
 #include "kernels/common.h"
+
+struct CUevent_st;
 
 namespace evenkeel {
 
@@ -42,23 +45,64 @@ const CudaDevices& cuda_devices();
 /// The stream that ops of CUDA device `index` are enqueued on. Defined in CUDA builds only.
 Stream current_stream(int index);
 
+/// True while this thread records a CudaGraph (core/cuda.h) on the device.
+bool is_capturing(Device device);
+
 /// The number of CPU threads that ops use: OMP_NUM_THREADS at the start. Results do not depend on it.
 int num_threads();
 void set_num_threads(int n);
 
+/// Around an op: a range of its name for NVIDIA's profilers (NVTX), and its time if there is a Profile
+/// (core/profile.h).
+class OpScope {
+ public:
+  OpScope(const char* op, Device device) : op_(op), device_(device) {
+    if (kCudaEnabled || profiling) begin();
+  }
+  ~OpScope() {
+    if (kCudaEnabled || timed_) end();
+  }
+  OpScope(const OpScope&) = delete;
+  OpScope& operator=(const OpScope&) = delete;
+
+  static inline bool profiling = false;
+
+ private:
+  void begin();
+  void end();
+
+  const char* op_;
+  Device device_;
+  bool timed_ = false;
+  std::chrono::steady_clock::time_point start_{};
+  CUevent_st* start_event_ = nullptr;
+};
+
 }  // namespace evenkeel
 
 /// The one place where an op chooses its backend: calls cpu::function(args), or cuda::function(args, stream)
-/// in a build that has it. `device` is the Device of the op's tensors, which core/tensor.h has checked to be
-/// the same.
+/// in a build that has it, in an OpScope. `device` is the Device of the op's tensors, which core/tensor.h has
+/// checked to be the same.
 #define EK_DISPATCH(device_, function, ...)                                                 \
   do {                                                                                      \
     const ::evenkeel::Device ek_device = (device_);                                         \
+    const ::evenkeel::OpScope ek_scope(#function, ek_device);                               \
     if (ek_device.is_cpu()) {                                                               \
       ::evenkeel::cpu::function(__VA_ARGS__);                                               \
     } else if constexpr (::evenkeel::kCudaEnabled) {                                        \
       ::evenkeel::cuda::function(__VA_ARGS__, ::evenkeel::current_stream(ek_device.index)); \
     } else {                                                                                \
       ek_device.require_available();                                                        \
+    }                                                                                       \
+  } while (false)
+
+/// Likewise for a function that only CUDA has; in builds without it nothing happens, and `device_` cannot be
+/// CUDA.
+#define EK_DISPATCH_CUDA(device_, function, ...)                                            \
+  do {                                                                                      \
+    if constexpr (::evenkeel::kCudaEnabled) {                                               \
+      const ::evenkeel::Device ek_device = (device_);                                       \
+      const ::evenkeel::OpScope ek_scope(#function, ek_device);                             \
+      ::evenkeel::cuda::function(__VA_ARGS__, ::evenkeel::current_stream(ek_device.index)); \
     }                                                                                       \
   } while (false)

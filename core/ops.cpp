@@ -52,8 +52,9 @@ Tensor scalar_like(double value, const Tensor& like) { return full({}, value, li
 
 Tensor add(const Tensor& a, const Tensor& b) {
   Broadcast out("add", a, b);
-  dispatch_floating(a.dtype(),
-                    [&]<typename T>() { EK_DISPATCH(a.device(), add, binary_args<T>(out.y, out.a, out.b)); });
+  dispatch_storage(a.dtype(), a.device(), [&]<typename T>() {
+    EK_DISPATCH_STORAGE(T, a.device(), add, binary_args<T>(out.y, out.a, out.b));
+  });
   record("add", out.y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
     return std::vector{sum_to(dy, sa), sum_to(dy, sb)};
   });

@@ -1,4 +1,5 @@
-// Differentiable element-wise arithmetic, reductions and matrix product. f32 and f64.
+// Differentiable element-wise arithmetic, reductions and matrix product. f32 and f64; add also bf16 and f16
+// on CUDA devices.
 #pragma once
 
 #include <vector>

@@ -1,7 +1,6 @@
 #include "core/random.h"
 
-#include <numeric>
-
+#include "kernels/permutation.h"
 #include "kernels/random.h"
 
 namespace evenkeel {
@@ -49,20 +48,29 @@ Tensor randn(const Shape& shape, TensorOptions options) {
   return normal(shape, 0, 1, default_generator().next(RandomPurpose::tensor), options);
 }
 
-__extension__ typedef unsigned __int128 Wide;
-
-std::vector<std::int64_t> permutation(std::int64_t n, RandomKey key) {
+Tensor permutation(std::int64_t n, RandomKey key, Device device) {
   check_stream(key);
-  std::vector<std::int64_t> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  for (std::int64_t i = n - 1; i > 0; --i) {
-    const auto bits = philox(key, static_cast<std::uint64_t>(i));
-    const std::uint64_t wide = std::uint64_t{bits[0]} << 32 | bits[1];
-    // wide / 2^64 * (i + 1), rounded down: uniform on 0..i to within (i + 1) / 2^64.
-    const auto j = static_cast<std::int64_t>(static_cast<Wide>(wide) * static_cast<Wide>(i + 1) >> 64);
-    std::swap(order[i], order[j]);
-  }
+  Tensor order = empty({n}, {DType::i64, device});
+  const PermutationArgs args{order.mutable_data<std::int64_t>(), key, n};
+  EK_DISPATCH(device, permutation, args);
   return order;
 }
+
+std::vector<std::int64_t> permutation(std::int64_t n, RandomKey key) {
+  return permutation(n, key, Device::cpu()).to_vector<std::int64_t>();
+}
+
+RecordedDraws::RecordedDraws(const std::uint64_t* used_before) : before_(default_generator().count()) {
+  default_generator().recorded_from_ = before_;
+  default_generator().used_before_ = used_before;
+}
+
+RecordedDraws::~RecordedDraws() {
+  default_generator().set_count(before_);
+  default_generator().recorded_from_ = 0;
+  default_generator().used_before_ = nullptr;
+}
+
+std::uint64_t RecordedDraws::used() const { return default_generator().count() - before_; }
 
 }  // namespace evenkeel

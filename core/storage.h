@@ -13,7 +13,7 @@ namespace evenkeel {
 struct MemoryStats {
   std::int64_t bytes_in_use = 0;
   std::int64_t bytes_peak = 0;
-  std::int64_t bytes_cached = 0;        ///< freed, kept for reuse
+  std::int64_t bytes_cached = 0;        ///< freed, kept for reuse; without what graphs keep
   std::int64_t system_allocations = 0;  ///< requests that the cache could not serve
 };
 MemoryStats memory_stats(Device device = Device::cpu());

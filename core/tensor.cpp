@@ -336,7 +336,7 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
   }
   const Tensor broadcast = other.detach().broadcast_to(shape());
   const Tensor x = broadcast.storage() == storage() ? broadcast.clone() : broadcast.contiguous();
-  if (!is_contiguous()) return copy_(*this + x * alpha);
+  if (!is_contiguous()) return copy_(clone().add_(x, alpha));
   dispatch_any(dtype(), [&]<typename T>() {
     const AxpyArgs<T> args{mutable_data<T>(), x.data<T>(), alpha, numel()};
     EK_DISPATCH(device(), axpy, args);
@@ -389,9 +389,9 @@ Tensor empty(const Shape& shape, TensorOptions options, MemoryFormat format) {
     EK_CHECK(!__builtin_mul_overflow(n, size, &n) && n <= INT64_MAX / 8, "shape {} has too many elements",
              shape.str());
   }
-  EK_CHECK(format == MemoryFormat::strided ||
-               (shape.rank() > 0 && is_floating(options.dtype) && options.device.is_cpu()),
-           "MemoryFormat::lanes: only floating-point tensors on the CPU have it, not {} {} on {}",
+  EK_CHECK(format == MemoryFormat::strided || (shape.rank() > 0 && is_floating(options.dtype) &&
+                                               !is_16bit(options.dtype) && options.device.is_cpu()),
+           "MemoryFormat::lanes: only f32 and f64 tensors on the CPU have it, not {} {} on {}",
            name_of(options.dtype), shape.str(), options.device.str());
   const std::int64_t elements = elements_of_memory(shape, options.dtype, format);
   return {Storage(elements * size_of(options.dtype), options.device),
@@ -434,6 +434,16 @@ Tensor tensor(const std::vector<float>& values) {
   return from_vector(values, {static_cast<std::int64_t>(values.size())});
 }
 
+namespace {
+
+void check_same_device(const char* op, const Tensor& first, const Tensor& x) {
+  EK_CHECK(x.device() == first.device(),
+           "{}: tensors are on different devices, {} and {}; move one with to()", op, first.device().str(),
+           x.device().str());
+}
+
+}  // namespace
+
 void check_same_kind(const char* op, std::initializer_list<const Tensor*> required,
                      std::initializer_list<const Tensor*> optional) {
   for (const Tensor* x : required) EK_CHECK(x->defined(), "{}: a tensor is undefined", op);
@@ -444,9 +454,22 @@ void check_same_kind(const char* op, std::initializer_list<const Tensor*> requir
       EK_CHECK(x->dtype() == first.dtype(),
                "{}: tensors have different dtypes, {} and {}; convert one with to()", op,
                name_of(first.dtype()), name_of(x->dtype()));
-      EK_CHECK(x->device() == first.device(),
-               "{}: tensors are on different devices, {} and {}; move one with to()", op,
-               first.device().str(), x->device().str());
+      check_same_device(op, first, *x);
+    }
+  }
+}
+
+void check_parameters(const char* op, const Tensor& x, std::initializer_list<const Tensor*> required,
+                      std::initializer_list<const Tensor*> optional) {
+  EK_CHECK(x.defined(), "{}: a tensor is undefined", op);
+  for (const Tensor* p : required) EK_CHECK(p->defined(), "{}: a tensor is undefined", op);
+  for (const auto& list : {required, optional}) {
+    for (const Tensor* p : list) {
+      if (!p->defined()) continue;
+      EK_CHECK(p->dtype() == arithmetic_of(x.dtype()),
+               "{}: x is {}, so its parameters must be {}, not {}; convert one with to()", op,
+               name_of(x.dtype()), name_of(arithmetic_of(x.dtype())), name_of(p->dtype()));
+      check_same_device(op, x, *p);
     }
   }
 }
@@ -456,6 +479,8 @@ void check_same_kind(const char* op, std::initializer_list<const Tensor*> requir
   template Tensor from_vector(const std::vector<T>&, const Shape&, Device);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
 EK_INSTANTIATE(std::int64_t)
 EK_INSTANTIATE(std::uint8_t)
 #undef EK_INSTANTIATE

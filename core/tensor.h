@@ -94,9 +94,10 @@ class Tensor {
   Tensor contiguous() const;
   Tensor clone() const;
   Tensor to(Device device) const;
+  /// Rounds to nearest, ties to even; to 16 bits from f64 and integers by way of f32.
   Tensor to(DType dtype) const;
   /// Itself if its elements lie so already (strided: densely), else a copy in which they do. Only
-  /// floating-point tensors on the CPU with at least one axis can go to MemoryFormat::lanes; kernels/lanes.h
+  /// f32 and f64 tensors on the CPU with at least one axis can go to MemoryFormat::lanes; kernels/lanes.h
   /// tells why they would. Layers pass the format on, everything else takes its input back to strided.
   Tensor to(MemoryFormat format) const;
   /// All memory of a tensor in lanes, unused lanes included, as a strided tensor of one axis.
@@ -176,5 +177,9 @@ std::ostream& operator<<(std::ostream& out, const Tensor& x);
 /// other and with those of the `optional` ones that are defined.
 void check_same_kind(const char* op, std::initializer_list<const Tensor*> required,
                      std::initializer_list<const Tensor*> optional = {});
+/// Throws Error, naming `op`, unless x and the `required` of its parameters are defined, and all that are lie
+/// on its device and have dtype arithmetic_of(x.dtype()).
+void check_parameters(const char* op, const Tensor& x, std::initializer_list<const Tensor*> required,
+                      std::initializer_list<const Tensor*> optional = {});
 
 }  // namespace evenkeel

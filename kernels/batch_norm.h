@@ -1,7 +1,8 @@
 // Batch normalization (Ioffe and Szegedy, 2015) over N and S of x [N, C, S]; S is the plane H*W.
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
+#include "kernels/variants.h"
 
 namespace evenkeel {
 
@@ -13,36 +14,38 @@ namespace evenkeel {
 template <typename T>
 struct BatchNormForwardArgs {
   T* y;
-  T* mean;          // [C], saved for backward
-  T* rstd;          // [C], saved for backward
-  T* running_mean;  // or null when training
-  T* running_var;
+  Arithmetic<T>* mean;          // [C], saved for backward
+  Arithmetic<T>* rstd;          // [C], saved for backward
+  Arithmetic<T>* running_mean;  // or null when training
+  Arithmetic<T>* running_var;
   const T* x;
-  const T* gamma;  // or null: 1
-  const T* beta;   // or null: 0
+  const Arithmetic<T>* gamma;  // or null: 1
+  const Arithmetic<T>* beta;   // or null: 0
   std::int64_t N, C, S;
   double eps, momentum;
   bool training;
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(batch_norm_forward, BatchNormForwardArgs)
+EK_DECLARE_LADDER(batch_norm_forward, BatchNormForwardArgs)
 
 /// With xhat = (x - mean) rstd and M = N*S: dbeta[c] = sum dy, dgamma[c] = sum dy xhat, and
 /// training: dx = gamma rstd (dy - dbeta/M - xhat dgamma/M); else dx = gamma rstd dy.
 template <typename T>
 struct BatchNormBackwardArgs {
-  T* dx;      // or null
-  T* dgamma;  // [C] or null
-  T* dbeta;   // [C] or null
+  T* dx;                  // or null
+  Arithmetic<T>* dgamma;  // [C] or null
+  Arithmetic<T>* dbeta;   // [C] or null
   const T* dy;
   const T* x;
-  const T* mean;
-  const T* rstd;
-  const T* gamma;  // or null: 1
+  const Arithmetic<T>* mean;
+  const Arithmetic<T>* rstd;
+  const Arithmetic<T>* gamma;  // or null: 1
   std::int64_t N, C, S;
   bool training;
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(batch_norm_backward, BatchNormBackwardArgs)
+EK_DECLARE_LADDER(batch_norm_backward, BatchNormBackwardArgs)
 
 }  // namespace evenkeel

@@ -1,7 +1,8 @@
-// 2-D convolution (cross-correlation, as in PyTorch) and its gradients.
+// 2-D convolution (cross-correlation, as in PyTorch) and its gradients. T is the type of the images; weights,
+// bias, their gradients and all sums are Arithmetic<T>, which is f32 where T has 16 bits (CUDA only).
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
 
 namespace evenkeel {
 
@@ -19,8 +20,8 @@ template <typename T>
 struct Conv2dForwardArgs {
   T* y;
   const T* x;
-  const T* weight;
-  const T* bias;  // or null
+  const Arithmetic<T>* weight;
+  const Arithmetic<T>* bias;  // or null
   Conv2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
@@ -31,7 +32,7 @@ template <typename T>
 struct Conv2dBackwardInputArgs {
   T* dx;
   const T* dy;
-  const T* weight;
+  const Arithmetic<T>* weight;
   Conv2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
@@ -40,8 +41,8 @@ EK_DECLARE_VECTOR_KERNEL(conv2d_backward_input, Conv2dBackwardInputArgs)
 /// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n, c, ...]; dbias[k] = sum over n,p,q of dy[n,k,p,q].
 template <typename T>
 struct Conv2dBackwardWeightArgs {
-  T* dweight;
-  T* dbias;  // or null
+  Arithmetic<T>* dweight;
+  Arithmetic<T>* dbias;  // or null
   const T* dy;
   const T* x;
   Conv2dSizes sizes;

@@ -1,7 +1,7 @@
 // y = f(a, b) with broadcasting, y = f(x), and strided copies that convert.
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
 
 namespace evenkeel {
 
@@ -13,7 +13,7 @@ struct BinaryArgs {
   const T* b;
   Extents shape, a_strides, b_strides;
 };
-EK_DECLARE_KERNEL(add, BinaryArgs)
+EK_DECLARE_KERNEL(add, BinaryArgs)  // on CUDA devices also of 16 bits
 EK_DECLARE_KERNEL(sub, BinaryArgs)
 EK_DECLARE_KERNEL(mul, BinaryArgs)
 EK_DECLARE_KERNEL(div, BinaryArgs)
@@ -57,7 +57,7 @@ struct FillArgs {
 };
 EK_DECLARE_KERNEL(fill, FillArgs)
 
-/// y[i] += alpha * x[i], both dense, n elements.
+/// y[i] += alpha * x[i], both dense, n elements; in Arithmetic<T>, rounded once.
 template <typename T>
 struct AxpyArgs {
   T* y;

@@ -2,7 +2,8 @@
 // group. Instance normalization is G = C.
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
+#include "kernels/variants.h"
 
 namespace evenkeel {
 
@@ -11,35 +12,37 @@ namespace evenkeel {
 template <typename T>
 struct GroupNormForwardArgs {
   T* y;
-  T* mean;  // [N, G], saved for backward
-  T* rstd;  // [N, G], saved for backward
+  Arithmetic<T>* mean;  // [N, G], saved for backward
+  Arithmetic<T>* rstd;  // [N, G], saved for backward
   const T* x;
-  const T* gamma;  // [C] or null: 1
-  const T* beta;   // [C] or null: 0
+  const Arithmetic<T>* gamma;  // [C] or null: 1
+  const Arithmetic<T>* beta;   // [C] or null: 0
   std::int64_t N, C, S, G;
   double eps;
   MemoryFormat format = MemoryFormat::strided;
   bool relu = false;  // lanes: x is read as max(x, 0)
 };
 EK_DECLARE_VECTOR_KERNEL(group_norm_forward, GroupNormForwardArgs)
+EK_DECLARE_LADDER(group_norm_forward, GroupNormForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over a group:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
 /// of dy.
 template <typename T>
 struct GroupNormBackwardArgs {
-  T* dx;      // or null
-  T* dgamma;  // [C] or null
-  T* dbeta;   // [C] or null
+  T* dx;                  // or null
+  Arithmetic<T>* dgamma;  // [C] or null
+  Arithmetic<T>* dbeta;   // [C] or null
   const T* dy;
   const T* x;
-  const T* mean;
-  const T* rstd;
-  const T* gamma;  // or null: 1
+  const Arithmetic<T>* mean;
+  const Arithmetic<T>* rstd;
+  const Arithmetic<T>* gamma;  // or null: 1
   std::int64_t N, C, S, G;
   MemoryFormat format = MemoryFormat::strided;
   bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
 EK_DECLARE_VECTOR_KERNEL(group_norm_backward, GroupNormBackwardArgs)
+EK_DECLARE_LADDER(group_norm_backward, GroupNormBackwardArgs)
 
 }  // namespace evenkeel

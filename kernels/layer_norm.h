@@ -1,7 +1,8 @@
 // Layer normalization (Ba, Kiros and Hinton, 2016) of the rows of x [M, D].
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
+#include "kernels/variants.h"
 
 namespace evenkeel {
 
@@ -9,11 +10,11 @@ namespace evenkeel {
 template <typename T>
 struct LayerNormForwardArgs {
   T* y;
-  T* mean;  // [M], saved for backward
-  T* rstd;  // [M], saved for backward
+  Arithmetic<T>* mean;  // [M], saved for backward
+  Arithmetic<T>* rstd;  // [M], saved for backward
   const T* x;
-  const T* gamma;  // [D] or null: 1
-  const T* beta;   // [D] or null: 0
+  const Arithmetic<T>* gamma;  // [D] or null: 1
+  const Arithmetic<T>* beta;   // [D] or null: 0
   std::int64_t M, D;
   double eps;
   MemoryFormat format = MemoryFormat::strided;
@@ -21,25 +22,27 @@ struct LayerNormForwardArgs {
   bool relu = false;   // lanes: x is read as max(x, 0)
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm_forward, LayerNormForwardArgs)
+EK_DECLARE_LADDER(layer_norm_forward, LayerNormForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over a row:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[d] = sum over m of dy xhat; dbeta[d] = sum over m of
 /// dy.
 template <typename T>
 struct LayerNormBackwardArgs {
-  T* dx;      // or null
-  T* dgamma;  // [D] or null
-  T* dbeta;   // [D] or null
+  T* dx;                  // or null
+  Arithmetic<T>* dgamma;  // [D] or null
+  Arithmetic<T>* dbeta;   // [D] or null
   const T* dy;
   const T* x;
-  const T* mean;
-  const T* rstd;
-  const T* gamma;  // or null: 1
+  const Arithmetic<T>* mean;
+  const Arithmetic<T>* rstd;
+  const Arithmetic<T>* gamma;  // or null: 1
   std::int64_t M, D;
   MemoryFormat format = MemoryFormat::strided;
   std::int64_t N = 0;  // lanes: the images that the rows belong to, M/N each; mean and rstd are [N, M/N]
   bool relu = false;   // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm_backward, LayerNormBackwardArgs)
+EK_DECLARE_LADDER(layer_norm_backward, LayerNormBackwardArgs)
 
 }  // namespace evenkeel

@@ -1,7 +1,8 @@
 // Layer normalization over the channels at each pixel of x [N, C, S], as ConvNeXt's LayerNorm2d.
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
+#include "kernels/variants.h"
 
 namespace evenkeel {
 
@@ -9,33 +10,35 @@ namespace evenkeel {
 template <typename T>
 struct LayerNorm2dForwardArgs {
   T* y;
-  T* mean;  // [N, S], saved for backward
-  T* rstd;  // [N, S], saved for backward
+  Arithmetic<T>* mean;  // [N, S], saved for backward
+  Arithmetic<T>* rstd;  // [N, S], saved for backward
   const T* x;
-  const T* gamma;  // [C] or null: 1
-  const T* beta;   // [C] or null: 0
+  const Arithmetic<T>* gamma;  // [C] or null: 1
+  const Arithmetic<T>* beta;   // [C] or null: 0
   std::int64_t N, C, S;
   double eps;
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm2d_forward, LayerNorm2dForwardArgs)
+EK_DECLARE_LADDER(layer_norm2d_forward, LayerNorm2dForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over c:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
 /// of dy.
 template <typename T>
 struct LayerNorm2dBackwardArgs {
-  T* dx;      // or null
-  T* dgamma;  // [C] or null
-  T* dbeta;   // [C] or null
+  T* dx;                  // or null
+  Arithmetic<T>* dgamma;  // [C] or null
+  Arithmetic<T>* dbeta;   // [C] or null
   const T* dy;
   const T* x;
-  const T* mean;
-  const T* rstd;
-  const T* gamma;  // or null: 1
+  const Arithmetic<T>* mean;
+  const Arithmetic<T>* rstd;
+  const Arithmetic<T>* gamma;  // or null: 1
   std::int64_t N, C, S;
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm2d_backward, LayerNorm2dBackwardArgs)
+EK_DECLARE_LADDER(layer_norm2d_backward, LayerNorm2dBackwardArgs)
 
 }  // namespace evenkeel

@@ -18,13 +18,18 @@ struct RandomKey {
   std::uint64_t seed;
   RandomPurpose purpose;
   std::uint64_t stream;  ///< below 2^32: a step, an epoch, or the number of a draw
+  /// Null, or a number in the device's memory that is added to `stream` when numbers are made: with it a CUDA
+  /// graph draws others at each launch.
+  const std::uint64_t* advance = nullptr;
+
+  EK_HOST_DEVICE std::uint64_t stream_now() const { return advance == nullptr ? stream : stream + *advance; }
 };
 
 /// Numbers 4*block .. 4*block+3 of the stream. block < 2^32.
 EK_HOST_DEVICE inline r123::Philox4x32::ctr_type philox(const RandomKey& key, std::uint64_t block) {
   const auto lo = [](std::uint64_t v) { return static_cast<std::uint32_t>(v); };
   return r123::Philox4x32{}(
-      {{lo(block), lo(block >> 32), lo(key.stream), static_cast<std::uint32_t>(key.purpose)}},
+      {{lo(block), lo(block >> 32), lo(key.stream_now()), static_cast<std::uint32_t>(key.purpose)}},
       {{lo(key.seed), lo(key.seed >> 32)}});
 }
 

@@ -1,7 +1,7 @@
 // Max and average pooling of planes: x [planes, H, W] to y [planes, P, Q].
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
 
 namespace evenkeel {
 

@@ -1,7 +1,7 @@
 // Rectified linear unit.
 #pragma once
 
-#include "kernels/common.h"
+#include "kernels/half.h"
 
 namespace evenkeel {
 

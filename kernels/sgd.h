@@ -26,6 +26,7 @@ struct SgdArgs {
   int count;
   double lr, momentum, weight_decay, l1;
   bool nesterov, proximal;
+  const double* lr_now = nullptr;  // CUDA: the lr in the device's memory, which a graph reads; null: `lr`
 };
 EK_DECLARE_VECTOR_KERNEL(sgd_step, SgdArgs)
 

@@ -34,14 +34,39 @@ struct NllLossForwardArgs {
 };
 EK_DECLARE_KERNEL(nll_loss_forward, NllLossForwardArgs)
 
-/// dx[m, target[m]] = -dloss[m]; 0 elsewhere.
+/// loss = scale times the sum over m of -x[m, target[m]], in one kernel; a target outside [0, D) gives NaN.
+template <typename T>
+struct NllLossSumArgs {
+  T* loss;
+  const T* x;
+  const std::int64_t* target;
+  std::int64_t M, D;
+  double scale;
+};
+EK_DECLARE_CUDA_KERNEL(nll_loss_sum, NllLossSumArgs)
+
+/// dx[m, target[m]] = -scale dloss[m * dloss_stride]; 0 elsewhere.
 template <typename T>
 struct NllLossBackwardArgs {
   T* dx;
   const T* dloss;
   const std::int64_t* target;
   std::int64_t M, D;
+  std::int64_t dloss_stride = 1;  // 0: one gradient for all rows
+  double scale = 1;
 };
 EK_DECLARE_KERNEL(nll_loss_backward, NllLossBackwardArgs)
+
+/// Adds to running totals, on the device and in one kernel: totals[0] += M mean_loss, totals[1] += the number
+/// of rows whose largest element (the first of equals, or the first NaN) is at target[m].
+template <typename T>
+struct ClassificationTotalsArgs {
+  double* totals;  // [2]
+  const T* x;      // [M, D]
+  const T* mean_loss;
+  const std::int64_t* target;
+  std::int64_t M, D;
+};
+EK_DECLARE_KERNEL(classification_totals, ClassificationTotalsArgs)
 
 }  // namespace evenkeel

@@ -12,8 +12,6 @@
 #include <string>
 #include <string_view>
 
-#include "nn/functional.h"
-
 namespace evenkeel::data {
 namespace {
 
@@ -219,19 +217,6 @@ Dataset fashion_mnist(const std::filesystem::path& dir, Split split) {
 
 // --- data sets and batches ---------------------------------------------------------------------------------
 
-namespace {
-
-/// x[order], 1-D, on `device`.
-template <typename T>
-Tensor in_order(const Tensor& x, const std::vector<std::int64_t>& order, Device device) {
-  const std::vector<T> values = x.to_vector<T>();
-  std::vector<T> y;
-  for (const std::int64_t i : order) y.push_back(values[i]);
-  return from_vector(y, x.shape(), device);
-}
-
-}  // namespace
-
 Dataset::Dataset(Tensor images, const Tensor& labels, double mean, double std, std::int64_t classes)
     : images_(std::move(images)), labels_(labels.to(DType::i64)), mean_(mean), std_(std) {
   EK_CHECK(images_.dtype() == DType::u8 && images_.rank() == 3,
@@ -250,36 +235,53 @@ Dataset::Dataset(Tensor images, const Tensor& labels, double mean, double std, s
   }
 }
 
+Dataset Dataset::to(Device device) const {
+  Dataset copy = *this;
+  copy.images_ = images_.to(device);
+  copy.labels_ = labels_.to(device);
+  return copy;
+}
+
 Batches::Batches(const Dataset& dataset, BatchOptions options)
     : options_(options),
-      mean_(dataset.mean()),
-      std_(dataset.std()),
-      images_(dataset.images().to(options.device)) {
+      source_{dataset.images().to(options.device).contiguous(),
+              dataset.labels().to(options.device).contiguous(),
+              {},
+              dataset.mean(),
+              dataset.std()} {
   EK_CHECK(options.size >= 1, "Batches: {} images a batch were asked for, at least 1 is needed",
            options.size);
   EK_CHECK(options.rotate >= 0 && std::isfinite(options.rotate),
            "Batches: a rotation of {} degrees was asked for, 0 or more are possible", options.rotate);
   const std::int64_t n = dataset.size();
-  const std::vector<std::int64_t> order =
-      options.shuffle ? permutation(n, {options.seed, RandomPurpose::shuffle, options.epoch})
-                      : arange(0, n).to_vector<std::int64_t>();
-  order_ = from_vector(order, {n}, options.device);
-  labels_ = in_order<std::int64_t>(dataset.labels(), order, options.device);
-  if (options.rotate > 0) {
-    const double most = options.rotate * std::numbers::pi / 180;
-    const Tensor angles = uniform({n}, -most, most, {options.seed, RandomPurpose::rotate, options.epoch});
-    angles_ = in_order<float>(angles, order, options.device);
-  }
+  order_ = options.shuffle ? empty({n}, {DType::i64, options.device}) : arange(0, n).to(options.device);
+  if (options.rotate > 0) source_.angles = empty({n}, {DType::f32, options.device});
+  begin_epoch(options.epoch);
 }
 
-std::int64_t Batches::count() const { return (images_.size(0) + options_.size - 1) / options_.size; }
+void Batches::begin_epoch(std::uint64_t epoch) {
+  const Device device = options_.device;
+  const std::int64_t n = order_.size(0);
+  if (options_.shuffle) order_.copy_(permutation(n, {options_.seed, RandomPurpose::shuffle, epoch}, device));
+  if (!source_.angles.defined()) return;
+  const double most = options_.rotate * std::numbers::pi / 180;
+  const RandomKey key{options_.seed, RandomPurpose::rotate, epoch};
+  source_.angles.copy_(uniform({n}, -most, most, key, {DType::f32, device}));
+}
+
+std::int64_t Batches::count() const { return (order_.size(0) + options_.size - 1) / options_.size; }
 
 Batch Batches::get(std::int64_t i) const {
   EK_CHECK(0 <= i && i < count(), "Batches: batch {} was asked for, there are {}", i, count());
-  const std::int64_t start = i * options_.size, end = std::min(start + options_.size, images_.size(0));
-  const Tensor angles = angles_.defined() ? angles_.slice(0, start, end) : Tensor();
-  return {rotate_normalize(images_, order_.slice(0, start, end), angles, mean_, std_, options_.format),
-          labels_.slice(0, start, end)};
+  const std::int64_t start = i * options_.size, end = std::min(start + options_.size, order_.size(0));
+  const auto [images, labels] =
+      take_batch(source_, order_.slice(0, start, end), {}, end - start, options_.format);
+  return {images, labels};
+}
+
+Batch Batches::get_from(const Tensor& first) const {
+  const auto [images, labels] = take_batch(source_, order_, first, options_.size, options_.format);
+  return {images, labels};
 }
 
 }  // namespace evenkeel::data

@@ -8,6 +8,7 @@
 
 #include "core/random.h"
 #include "core/tensor.h"
+#include "nn/functional.h"
 
 namespace evenkeel::data {
 
@@ -36,7 +37,8 @@ struct Batch {
 
 class Dataset;
 
-/// A range of batches, made one at a time on their device, where everything that they need lies.
+/// A range of batches, made one at a time on their device, where everything that they need lies, order and
+/// angles included.
 class Batches {
  public:
   class Iterator {
@@ -57,14 +59,18 @@ class Batches {
   Batches(const Dataset& dataset, BatchOptions options);
   std::int64_t count() const;  ///< number of batches
   Batch get(std::int64_t i) const;
+  /// A batch of options.size images from number *first of the epoch's order on, which an i64 on their device
+  /// says: for CUDA graphs, which read it, and order and angles of the epoch, at each launch.
+  Batch get_from(const Tensor& first) const;
+  /// Goes on to another epoch, in the same memory.
+  void begin_epoch(std::uint64_t epoch);
   Iterator begin() const { return {this, 0}; }
   Iterator end() const { return {this, count()}; }
 
  private:
   BatchOptions options_;
-  double mean_, std_;
-  Tensor images_;                   // u8 [count, H, W], on options_.device
-  Tensor order_, labels_, angles_;  // likewise, in the order of the epoch; angles_ undefined without rotation
+  ImageSource source_;
+  Tensor order_;  // i64 [count]: the images in the order of the epoch
 };
 
 /// Images that are u8 [count, H, W], labels i64 [count], and the constants that normalise pixels.
@@ -78,6 +84,8 @@ class Dataset {
   double mean() const { return mean_; }
   double std() const { return std_; }
   Batches batches(BatchOptions options) const { return {*this, options}; }
+  /// The same on a device: batches there then copy nothing.
+  Dataset to(Device device) const;
 
  private:
   Tensor images_, labels_;

@@ -1,6 +1,10 @@
 // The neural-network ops: each checks its arguments, allocates, calls its kernel and records its backward.
-// Shapes, defaults and formulas are PyTorch's; f32 and f64.
+// Shapes, defaults and formulas are PyTorch's; f32 and f64. On CUDA devices conv2d, the normalizations, relu
+// and the poolings also take activations of bf16 and f16: computed in f32, rounded once, with parameters,
+// their gradients and statistics in f32.
 #pragma once
+
+#include <utility>
 
 #include "core/ops.h"
 #include "core/random.h"
@@ -72,10 +76,28 @@ Tensor nll_loss(const Tensor& log_probs, const Tensor& target, Reduction reducti
 /// nll_loss(log_softmax(logits)).
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, Reduction reduction = Reduction::mean);
 
+/// Adds a batch to running totals, f64 [2] where log_probs [N, classes] are, without waiting for them: N
+/// mean_loss and the number of rows whose largest element is at target [N].
+void add_classification_totals(Tensor& totals, const Tensor& log_probs, const Tensor& target,
+                               const Tensor& mean_loss);
+
 /// images u8 [count, H, W], index i64 [N], angles f32 [N] in radians or undefined -> f32 [N, 1, H, W]: the
 /// images that `index` names, rotated, (pixel/255 - mean)/std. See kernels/rotate.h. Not differentiable:
 /// images are data.
 Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor& angles, double mean,
                         double std, MemoryFormat format = MemoryFormat::strided);
+
+/// Images to take batches from, dense and on one device.
+struct ImageSource {
+  Tensor images;  ///< u8 [count, H, W]
+  Tensor labels;  ///< i64 [count]
+  Tensor angles;  ///< f32 [count], radians; or undefined: none is rotated
+  double mean, std;
+};
+/// The images that index[first] ... index[first + N - 1] name, as from rotate_normalize, f32 [N, 1, H, W],
+/// and their labels, i64 [N]. first: one i64 on their device, which a CUDA graph reads at each launch;
+/// undefined: 0. It is not checked.
+std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& index, const Tensor& first,
+                                     std::int64_t N, MemoryFormat format = MemoryFormat::strided);
 
 }  // namespace evenkeel

@@ -17,6 +17,7 @@ class Conv2d : public Module {
  public:
   Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kernel, Conv2dOptions options = {});
   Tensor forward(const Tensor& x) override;
+  bool join(ConvChain& chain) const override;
 
  private:
   Tensor weight_, bias_;
@@ -46,6 +47,7 @@ class BatchNorm2d : public Module {
  public:
   explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {});
   Tensor forward(const Tensor& x) override;
+  bool join(ConvChain& chain) const override;
 
  private:
   Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;
@@ -63,6 +65,7 @@ class GroupNorm : public Module {
   GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
   Tensor forward_after_relu(const Tensor& x) override;
+  bool join(ConvChain& chain) const override;
 
  private:
   Tensor weight_, bias_;
@@ -76,6 +79,7 @@ class LayerNorm : public Module {
   explicit LayerNorm(Shape normalized_shape, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
   Tensor forward_after_relu(const Tensor& x) override;
+  bool join(ConvChain& chain) const override;
 
  private:
   Tensor weight_, bias_;
@@ -88,6 +92,7 @@ class LayerNorm2d : public Module {
  public:
   explicit LayerNorm2d(std::int64_t channels, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
+  bool join(ConvChain& chain) const override;
 
  private:
   Tensor weight_, bias_;
@@ -97,17 +102,20 @@ class LayerNorm2d : public Module {
 class ReLU : public Module {
  public:
   Tensor forward(const Tensor& x) override { return relu(x); }
+  bool join(ConvChain& chain) const override;
 };
 
 class Identity : public Module {
  public:
   Tensor forward(const Tensor& x) override { return x; }
+  bool join(ConvChain&) const override { return true; }
 };
 
 class MaxPool2d : public Module {
  public:
   explicit MaxPool2d(Size2d kernel, PoolOptions options = {}) : kernel_(kernel), options_(options) {}
   Tensor forward(const Tensor& x) override { return max_pool2d(x, kernel_, options_); }
+  bool join(ConvChain& chain) const override;
 
  private:
   Size2d kernel_;
@@ -118,6 +126,7 @@ class AvgPool2d : public Module {
  public:
   explicit AvgPool2d(Size2d kernel, PoolOptions options = {}) : kernel_(kernel), options_(options) {}
   Tensor forward(const Tensor& x) override { return avg_pool2d(x, kernel_, options_); }
+  bool join(ConvChain& chain) const override;
 
  private:
   Size2d kernel_;
@@ -141,6 +150,7 @@ class Dropout : public Module {
  public:
   explicit Dropout(double p = 0.5);
   Tensor forward(const Tensor& x) override;
+  bool join(ConvChain& chain) const override;
 
  private:
   double p_;

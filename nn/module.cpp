@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/autograd.h"
+#include "nn/conv_chain.h"
 #include "nn/layers.h"
 
 namespace evenkeel::nn {
@@ -87,6 +88,10 @@ void Module::to(Device device) {
 }
 
 void Module::to(DType dtype) {
+  EK_CHECK(!is_16bit(dtype),
+           "to: parameters stay f32, from which {} activations are computed; convert the input with "
+           "x.to(DType::{})",
+           name_of(dtype), name_of(dtype));
   EK_CHECK(is_floating(dtype), "to: parameters cannot be {}; use f32 or f64", name_of(dtype));
   for (auto [name, tensor] : state_dict()) {
     if (is_floating(tensor.dtype())) tensor.set_data(tensor.detach().to(dtype));
@@ -97,12 +102,28 @@ void Module::zero_grad() {
   for (Tensor parameter : parameters()) parameter.zero_grad();
 }
 
+std::size_t Sequential::forward_chain(std::size_t i, Tensor& y) const {
+  if (!y.device().is_cuda() || !fusion_enabled()) return i;
+  ConvChain chain;
+  std::size_t end = i;
+  while (end < size() && children()[end].second->join(chain)) ++end;
+  if (end < i + 2 || !chain.takes(y)) return i;  // one convolution alone is conv2d's
+  chain.draw_keys();
+  y = conv_chain(y, chain);
+  return end;
+}
+
 Tensor Sequential::forward(const Tensor& x) {
   Tensor y = x;
   bool after_relu = false;
-  for (const auto& [name, child] : children()) {
-    const bool is_relu = dynamic_cast<const ReLU*>(child.get()) != nullptr;
-    if (!is_relu) y = after_relu ? child->forward_after_relu(y) : child->forward(y);
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (!after_relu) {
+      i = forward_chain(i, y);
+      if (i == size()) break;
+    }
+    Module& child = *children()[i].second;
+    const bool is_relu = dynamic_cast<const ReLU*>(&child) != nullptr;
+    if (!is_relu) y = after_relu ? child.forward_after_relu(y) : child.forward(y);
     after_relu = is_relu;
   }
   return after_relu ? relu(y) : y;

@@ -10,6 +10,8 @@
 
 namespace evenkeel {
 
+class ConvChain;
+
 /// Names and tensors in the order in which they were registered: "0.weight", "1.running_mean", ...
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
@@ -21,6 +23,9 @@ class Module {
   virtual Tensor forward(const Tensor& x) = 0;
   /// forward(relu(x)); modules that need no pass over memory for the relu override it.
   virtual Tensor forward_after_relu(const Tensor& x);
+  /// Adds itself to a chain that is computed as one; false, and the chain is as it was, if it cannot be
+  /// there.
+  virtual bool join(ConvChain&) const { return false; }
   Tensor operator()(const Tensor& x) { return forward(x); }
 
   /// The learnable tensors of this module and its children, and their names.
@@ -58,7 +63,9 @@ class Module {
   bool training_ = true;
 };
 
-/// Runs modules one after another, a ReLU together with what follows it; children are named "0", "1", ...
+/// Runs modules one after another; children are named "0", "1", ... A ReLU runs together with what follows it
+/// and, on a CUDA device, convolutions of small images together with all that joins their chain
+/// (nn/conv_chain.h).
 class Sequential : public Module {
  public:
   Sequential() = default;
@@ -76,6 +83,10 @@ class Sequential : public Module {
   std::size_t size() const { return children().size(); }
   Module& operator[](std::size_t i) { return *children()[i].second; }
   Tensor forward(const Tensor& x) override;
+
+ private:
+  /// Runs the chain that begins at child i, if there is one for y; returns the first child after it, else i.
+  std::size_t forward_chain(std::size_t i, Tensor& y) const;
 };
 
 }  // namespace nn

@@ -50,9 +50,19 @@ SGD::SGD(std::vector<Tensor> parameters, SgdOptions options)
   }
 }
 
+void SGD::set_lr(double lr) {
+  options_.lr = lr;
+  if (lr_now_.defined()) lr_now_.fill_(lr);
+}
+
 void SGD::step() {
   if (parameters_.empty()) return;
   const Tensor& first = parameters_.front();
+  if (first.device().is_cuda() && !lr_now_.defined()) {
+    EK_CHECK(!is_capturing(first.device()),
+             "SGD: the first step cannot be recorded in a CUDA graph: run one before");
+    lr_now_ = full({}, options_.lr, {DType::f64, first.device()});
+  }
   std::vector<Tensor> gradients(parameters_.size());
   dispatch_floating(first.dtype(), [&]<typename T>() {
     std::vector<SgdTensor<T>> list;
@@ -65,10 +75,15 @@ void SGD::step() {
       list.push_back(
           {p.mutable_data<T>(), v.defined() ? v.mutable_data<T>() : nullptr, g.data<T>(), p.numel()});
     }
-    const SgdArgs<T> args{list.data(),           static_cast<int>(list.size()),
-                          options_.lr,           options_.momentum,
-                          options_.weight_decay, options_.l1,
-                          options_.nesterov,     options_.l1_mode == L1Mode::proximal};
+    const SgdArgs<T> args{list.data(),
+                          static_cast<int>(list.size()),
+                          options_.lr,
+                          options_.momentum,
+                          options_.weight_decay,
+                          options_.l1,
+                          options_.nesterov,
+                          options_.l1_mode == L1Mode::proximal,
+                          lr_now_.defined() ? lr_now_.data<double>() : nullptr};
     EK_DISPATCH(first.device(), sgd_step, args);
   });
 }
@@ -97,7 +112,7 @@ void SGD::load_state_dict(const NamedTensors& state) {
              tensor.shape().str(), name_of(p.dtype()), p.shape().str());
     velocity[i] = zeros_like(p).copy_(tensor);
   }
-  options_.lr = lr;
+  set_lr(lr);
   velocity_ = std::move(velocity);
 }
 

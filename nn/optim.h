@@ -20,7 +20,9 @@ struct SgdOptions {
   L1Mode l1_mode = L1Mode::subgradient;
 };
 
-/// Stochastic gradient descent; the rule is in kernels/sgd.h. Parameters without a gradient are left alone.
+/// Stochastic gradient descent; the rule is in kernels/sgd.h. Parameters without a gradient are left alone. A
+/// step that has been recorded in a CUDA graph takes the learning rate of each launch; the first step cannot
+/// be recorded, as buffers are made in it.
 class SGD {
  public:
   /// Throws Error on negative options, or Nesterov without momentum.
@@ -28,7 +30,7 @@ class SGD {
   void step();
   void zero_grad();
   double lr() const { return options_.lr; }
-  void set_lr(double lr) { options_.lr = lr; }
+  void set_lr(double lr);
   const SgdOptions& options() const { return options_; }
 
   /// "lr", and "I.momentum_buffer" for each parameter I that has been stepped with momentum. The buffers
@@ -41,6 +43,7 @@ class SGD {
  private:
   std::vector<Tensor> parameters_;
   std::vector<Tensor> velocity_;  // made at the first step that needs it
+  Tensor lr_now_;  // f64, on a CUDA device: what the kernel reads, so that a graph goes with it
   SgdOptions options_;
 };
 

@@ -28,8 +28,12 @@ using Json = nlohmann::json;
 
 constexpr std::string_view kMetadata = "__metadata__";
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
-constexpr std::array<std::pair<std::string_view, DType>, 4> kDTypes = {
-    {{"F32", DType::f32}, {"F64", DType::f64}, {"I64", DType::i64}, {"U8", DType::u8}}};
+constexpr std::array<std::pair<std::string_view, DType>, 6> kDTypes = {{{"F32", DType::f32},
+                                                                        {"F64", DType::f64},
+                                                                        {"BF16", DType::bf16},
+                                                                        {"F16", DType::f16},
+                                                                        {"I64", DType::i64},
+                                                                        {"U8", DType::u8}}};
 
 /// A name fit for a one-line message.
 std::string in_quotes(std::string_view name) {
@@ -101,7 +105,7 @@ DType parse_dtype(const std::string& name, const Json& value) {
   const auto found =
       std::find_if(kDTypes.begin(), kDTypes.end(), [&](const auto& known) { return known.first == text; });
   if (found == kDTypes.end()) {
-    malformed("has tensor {} of dtype {}; F32, F64, I64 and U8 can be read", in_quotes(name),
+    malformed("has tensor {} of dtype {}; F32, F64, BF16, F16, I64 and U8 can be read", in_quotes(name),
               in_quotes(text));
   }
   return found->second;

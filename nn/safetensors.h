@@ -14,7 +14,7 @@ namespace evenkeel {
 void save_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,
                       const std::map<std::string, std::string>& metadata = {});
 
-/// Reads f32, f64, i64 and u8 tensors, in the order of their offsets. Throws DataError, naming the file and
+/// Reads tensors of every dtype, in the order of their offsets. Throws DataError, naming the file and
 /// what is wrong, on a header that is over 100 MB, not JSON, or has duplicate keys; on offsets that overlap,
 /// leave holes or pass the end; on sizes that do not match shape and dtype; on an unknown dtype.
 NamedTensors load_safetensors(const std::filesystem::path& file);

@@ -7,7 +7,8 @@
 #   --no-sanitizer   without compute-sanitizer, for machines on which it does not run
 #
 # Builds, runs the test suite on the device, runs compute-sanitizer (memcheck, racecheck, synccheck, initcheck) on the
-# kernel tests, and trains bn with L1, gn, ln and ln-row. Needs nvcc, CMake, ninja and a compiler; the libraries come
+# kernel tests, trains bn with L1, gn, ln and ln-row, times steps with and without CUDA graphs, and runs bench_norms
+# against cuDNN and, where Python has it, PyTorch, eager and compiled: its page of tables goes beside the JSON. Needs nvcc, CMake, ninja and a compiler; the libraries come
 # from the system or from .deps/ (scripts/pack_deps.sh); MNIST from EVENKEEL_DATA or data/mnist.
 # Exit codes: 0 all green, 1 something failed (the JSON is written and says what), 2 usage, 4 no GPU.
 set -uo pipefail
@@ -61,9 +62,9 @@ step tests ctest --test-dir "$build" --label-regex '^(core|op|nn)$' --output-on-
 
 if [ "$sanitize" = true ] && [ "$preset" != emulated ]; then
   for tool in memcheck racecheck synccheck initcheck; do
-    for test in relu dropout softmax pool2d sgd rotate batch_norm group_norm layer_norm layer_norm2d conv2d linear; do
+    for test in relu dropout softmax pool2d sgd rotate batch_norm group_norm layer_norm layer_norm2d conv2d linear conv_chain; do
       filter='*reference*'
-      [ "$test" != sgd ] || filter='*'
+      [[ "$test" != sgd && "$test" != conv_chain ]] || filter='*'
       step "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/test_$test" "$filter" --warn NoTests
     done
   done
@@ -83,6 +84,32 @@ train bn-l1 --norm bn --l1 1e-5
 train gn --norm gn
 train ln --norm ln
 train ln-row --norm ln-row
+
+for norm in bn gn ln; do  # the same steps as a graph and op by op; the same bits
+  for how in graph no-graph; do
+    options=(--device cuda --data "$data" --norm "$norm" --epochs 2 --quiet --out "$log/run-$norm-$how")
+    rm -rf "$log/run-$norm-$how"
+    [ "$how" = graph ] || options+=(--no-graph)
+    step "steps-$norm-$how" "$build/apps/train_mnist" "${options[@]}"
+    [ ! -f "$log/run-$norm-$how/metrics.jsonl" ] || networks+="${networks:+,}
+    {\"network\": \"$norm-$how\", \"last\": $(grep '"train"' "$log/run-$norm-$how/metrics.jsonl" | tail -1)}"
+  done
+  step "same-bits-$norm" cmp "$log/run-$norm-graph/model.safetensors" "$log/run-$norm-no-graph/model.safetensors"
+done
+step profile "$build/apps/train_mnist" --device cuda --data "$data" --norm bn --epochs 1 --profile --out "$log/run-profile"
+
+if [ "$preset" != emulated ]; then
+  bench=("$build/apps/bench_norms" --device cuda --dtype f32,bf16)
+  peers=()
+  if python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    step bench-list "${bench[@]}" --list --json "$log/rows.json"
+    step torch-eager python3 scripts/peer_torch.py "$log/rows.json" --device cuda --out "$log/eager.json"
+    step torch-compiled python3 scripts/peer_torch.py "$log/rows.json" --device cuda --compile reduce-overhead --out "$log/compiled.json"
+    for file in "$log/eager.json" "$log/compiled.json"; do [ ! -f "$file" ] || peers+=(--peer-json "$file"); done
+  fi
+  step bench "${bench[@]}" "${peers[@]}" --json "$log/bench.json"
+  [ ! -f "$log/bench.json" ] || step table scripts/bench_table.py "$log/bench.json" --out "${out%.json}.md" --date "$date"
+fi
 
 nvcc=$(nvcc --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')
 cat >"$out.part" <<JSON

@@ -5,6 +5,7 @@
     scripts/peer_torch.py rows.json --out torch.json
     bench_norms --peer-json torch.json
 
+--compile MODE runs all through torch.compile, for a second file; on a GPU reduce-overhead uses CUDA graphs.
 Rows that PyTorch cannot do as such are left out. Kernels are called as directly as PyTorch allows: backward
 passes are those that autograd would call. Exit codes: 0 done, 1 failure, 2 usage, 4 no such device.
 """
@@ -25,6 +26,7 @@ def options():
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: OMP_NUM_THREADS or all cores")
     parser.add_argument("--repeat", type=int, default=11, help="samples of each median; default: 11")
     parser.add_argument("--min-time", type=float, default=0.002, help="seconds a warm sample; default: 0.002")
+    parser.add_argument("--compile", default="", metavar="MODE", help="a mode of torch.compile; default: eager")
     args = parser.parse_args()
     if args.threads < 0 or args.repeat < 1 or args.min_time < 0:
         parser.error("--threads and --min-time must be 0 or above, --repeat 1 or above")
@@ -49,7 +51,7 @@ class Row:
         self.__dict__.update(description)
         self.which = description["pass"]
         self.device = device
-        self.type = {"f32": torch.float32, "f64": torch.float64}[self.dtype]
+        self.type = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16}[self.dtype]
         self.mean = 100 if "mean 100" in self.variant else 0
 
     def normal(self, *shape, mean=0.0):
@@ -203,8 +205,53 @@ def rotate_normalize(row):
     return forward
 
 
+def train_step(row):
+    """The network of nn/models.cpp, a step as apps/bench/train_rows.cpp makes it."""
+    nn, norm, n = torch.nn, row.variant, row.shape[0]
+
+    def block(channels_in, channels, size, norm_first=False):
+        norms = {"bn": lambda: nn.BatchNorm2d(channels), "gn": lambda: nn.GroupNorm(2, channels),
+                 "ln": lambda: nn.LayerNorm([channels, size, size])}
+        conv, after = nn.Conv2d(channels_in, channels, 3, bias=False), norms[norm]()
+        return [conv, after, nn.ReLU()] if norm == "bn" or norm_first else [conv, nn.ReLU(), after]
+
+    net = nn.Sequential(
+        *block(1, 4, 26), *block(4, 8, 24), nn.Conv2d(8, 16, 1, bias=False), nn.MaxPool2d(2), *block(16, 16, 10),
+        nn.Dropout(0.1), nn.Conv2d(16, 16, 1, bias=False), *block(16, 16, 8, True), nn.Dropout(0.1),
+        *block(16, 16, 6), *block(16, 10, 4), nn.AvgPool2d(4), nn.Conv2d(10, 10, 1, bias=False), nn.Flatten(),
+        nn.LogSoftmax(1)).to(row.device)
+    parameters = list(net.parameters())
+    sgd = torch.optim.SGD(parameters, lr=0, momentum=0.9)
+    images = torch.randint(256, (n, 1, 28, 28), device=row.device).float()
+    labels = torch.randint(10, (n,), device=row.device)
+    angle, total = torch.zeros(n, device=row.device), torch.zeros((), device=row.device)
+    zero = torch.zeros_like(angle)
+
+    def loss_of(x):
+        loss = F.nll_loss(net(x), labels)
+        return loss + 1e-5 * sum(p.abs().sum() for p in parameters) if norm == "bn" else loss
+
+    compiled = torch.compile(loss_of, mode=args.compile) if args.compile else loss_of
+
+    def step():
+        cos, sin = angle.cos(), angle.sin()
+        theta = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
+        grid = F.affine_grid(theta, [n, 1, 28, 28], align_corners=False)
+        x = (F.grid_sample(images, grid, mode="nearest", align_corners=False) / 255 - 0.1307) / 0.3081
+        sgd.zero_grad(set_to_none=True)
+        loss = compiled(x)
+        loss.backward()
+        sgd.step()
+        total.add_(loss.detach())
+
+    return step
+
+
 OPS = {f.__name__: f for f in (conv2d, batch_norm, group_norm, layer_norm, layer_norm2d, relu, max_pool2d, avg_pool2d,
-                               dropout, log_softmax_nll, sgd, rotate_normalize)}
+                               dropout, log_softmax_nll, sgd, rotate_normalize, train_step)}
+
+
+COMPILED = ("batch_norm", "group_norm", "layer_norm", "layer_norm2d", "conv2d")
 
 
 # --- timing, as in apps/bench/timing.cpp ----------------------------------------------------------------------------------
@@ -278,12 +325,18 @@ def main():
         row = Row(description, args.device)
         if row.op not in OPS or row.layout != "nchw":
             continue
-        cold, warm = measure(OPS[row.op](row), lambda: big.add_(other, alpha=1e-3))
+        call = OPS[row.op](row)
+        if args.compile and row.op in COMPILED:
+            call = torch.compile(call, mode=args.compile)
+        elif args.compile and row.op != "train_step":
+            continue
+        cold, warm = measure(call, lambda: big.add_(other, alpha=1e-3))
         name = {key: description[key] for key in ("op", "pass", "variant", "dtype", "layout", "shape")}
         rows.append({**name, "cold": cold, "warm": warm})
         print(f"{row.op} {description['pass']} {row.shape} {row.variant} {row.dtype}: cold {cold['median'] * 1e6:.1f} us, "
               f"warm {warm['median'] * 1e6:.1f} us", flush=True)
-    content = {"peer": f"PyTorch {torch.__version__}", "device": args.device, "threads": threads,
+    mode = f" compiled ({args.compile})" if args.compile else ""
+    content = {"peer": f"PyTorch {torch.__version__}{mode}", "device": args.device, "threads": threads,
                "date": datetime.date.today().isoformat(), "repeat": args.repeat, "rows": rows}
     if args.device == "cuda":
         content["name"] = torch.cuda.get_device_name()

@@ -5,10 +5,6 @@
 namespace evenkeel::test {
 namespace {
 
-enum class Input { ordinary, offset, constant_planes, outliers };
-constexpr const char* kInputNames[] = {"mean 0.5, std 2", "mean 1000, std 0.01", "constant planes",
-                                       "1e4 in the first element of each image"};
-
 /// Sums that are taken relative to the first element of a set cancel the most where it is far from all
 /// others.
 Tensor with_outliers(Tensor x) {
@@ -18,30 +14,16 @@ Tensor with_outliers(Tensor x) {
   return x;
 }
 
-Tensor make_input(Input kind, const Shape& shape, TensorOptions options, Random& random) {
-  switch (kind) {
-    case Input::ordinary:
-      return random.normal(shape, options, 0.5, 2);
-    case Input::offset:
-      return random.normal(shape, options, 1000, 0.01);
-    case Input::constant_planes:
-      return random.constant_planes(shape, options, std::min(shape.rank(), 2));
-    case Input::outliers:
-      return with_outliers(random.normal(shape, options));
-  }
-  return {};
-}
-
 /// Tensors for one run. gamma and beta are undefined unless wanted.
 struct Run {
   Tensor x, gamma, beta, dy, y;
 
-  Run(const NormCase& c, Input input, bool with_gamma, bool with_beta, TensorOptions options) {
+  Run(const NormCase& c, NormInput input, bool with_gamma, bool with_beta, TensorOptions options) {
     Random random;
     x = leaf(make_input(input, c.x, options, random));
     dy = random.normal(c.x, options);
-    if (with_gamma) gamma = leaf(random.uniform(c.parameter, options, 0.5, 2));
-    if (with_beta) beta = leaf(random.normal(c.parameter, options));
+    if (with_gamma) gamma = leaf(random.uniform(c.parameter, parameters_of(options), 0.5, 2));
+    if (with_beta) beta = leaf(random.normal(c.parameter, parameters_of(options)));
     y = c.op(x, gamma, beta);
     y.backward(dy);
   }
@@ -51,61 +33,79 @@ Array values_or(const Tensor& parameter, const Shape& shape, double value) {
   return parameter.defined() ? to_array(parameter) : Array(sizes_of(shape), value);
 }
 
-/// What rounding may change. The reference knows a mean to a unit in the last place of f64, so that every
-/// xhat of its set may be off by that much of |mean| / std: 1e-11 for 1000 +- 0.01. The library, in f32 too,
-/// may be off by no more.
-struct Allowed {
-  double y = 0, dx = 0, dgamma = 0, dbeta = 0;
+/// Of 16 bits: before they are rounded to.
+Comparison close_to(const Tensor& actual, const Array& expected, double error) {
+  return is_16bit(actual.dtype()) ? close_rounded(actual, expected, error)
+                                  : close(actual, expected, 1, error);
+}
 
-  Allowed(const NormCase& c, const Array& x, const Array& gamma, const Array& y_expected, const Array& dy,
-          DType dtype) {
-    const auto stats = reference::statistics(x, c.partition);
-    const Eigen::ArrayXd rstd = (stats.var + c.eps).rsqrt();
-    const Eigen::ArrayXd mean_error = stats.mean.abs() * 2 * unit_roundoff(DType::f64);
-    const double xhat_error = (mean_error * rstd).maxCoeff();
-    Eigen::ArrayXd sum_of_squares = Eigen::ArrayXd::Zero(c.partition.parameters);
-    Eigen::ArrayXd dy_squares = sum_of_squares, dy_sum = sum_of_squares;
-    double largest_term = 0;
-    for (reference::Index i = 0; i < x.numel(); ++i) {
-      const auto s = c.partition.set[static_cast<std::size_t>(i)];
-      const auto p = c.partition.parameter[static_cast<std::size_t>(i)];
-      const double xhat = (x.values[i] - stats.mean[s]) * rstd[s];
-      sum_of_squares[p] += std::pow(dy.values[i] * xhat, 2);
-      dy_squares[p] += std::pow(dy.values[i], 2);
-      dy_sum[p] += std::abs(dy.values[i]);
-      largest_term = std::max(largest_term, std::abs(gamma.values[p] * dy.values[i]) * rstd[s]);
-    }
-    const double tol = tolerance(dtype);
-    y = tol * y_expected.largest() + 2 * xhat_error * gamma.largest();
-    dx = (tol + 4 * xhat_error) * largest_term;
-    dgamma = tol * std::sqrt(sum_of_squares.maxCoeff()) + 2 * xhat_error * dy_sum.maxCoeff();
-    dbeta = tol * std::sqrt(dy_squares.maxCoeff());
-  }
-};
-
-void check_run(const NormCase& c, Input input, bool with_gamma, bool with_beta, TensorOptions options) {
-  INFO(c.name << "; x " << c.x.str() << " with " << kInputNames[static_cast<int>(input)] << ", gamma "
-              << with_gamma << ", beta " << with_beta);
+void check_run(const NormCase& c, NormInput input, bool with_gamma, bool with_beta, TensorOptions options) {
+  INFO(c.name << "; x " << c.x.str() << " with " << name_of(input) << ", gamma " << with_gamma << ", beta "
+              << with_beta);
   const Run run(c, input, with_gamma, with_beta, options);
   const Array x = to_array(run.x), dy = to_array(run.dy);
   const Array gamma = values_or(run.gamma, c.parameter, 1), beta = values_or(run.beta, c.parameter, 0);
   const Array y =
       reference::normalize(x, c.partition, reference::statistics(x, c.partition), gamma, beta, c.eps);
   const auto expected = reference::normalize_backward(dy, x, c.partition, gamma, c.eps);
-  const Allowed allowed(c, x, gamma, y, dy, options.dtype);
-  CHECK(close(run.y, y, 1, allowed.y));
-  CHECK(close(run.x.grad(), expected.dx, 1, allowed.dx));
+  const NormTolerance allowed(c.partition, c.eps, x, gamma, y, dy, tolerance(options.dtype));
+  CHECK(close_to(run.y, y, allowed.y));
+  CHECK(close_to(run.x.grad(), expected.dx, allowed.dx));
   if (with_gamma) CHECK(close(run.gamma.grad(), expected.dgamma, 1, allowed.dgamma));
   if (with_beta) CHECK(close(run.beta.grad(), expected.dbeta, 1, allowed.dbeta));
 }
 
 }  // namespace
 
+const char* name_of(NormInput input) {
+  constexpr const char* kNames[] = {"mean 0.5, std 2", "mean 1000, std 0.01", "constant planes",
+                                    "1e4 in the first element of each image"};
+  return kNames[static_cast<int>(input)];
+}
+
+Tensor make_input(NormInput kind, const Shape& shape, TensorOptions options, Random& random) {
+  switch (kind) {
+    case NormInput::ordinary:
+      return random.normal(shape, options, 0.5, 2);
+    case NormInput::offset:
+      return random.normal(shape, options, 1000, 0.01);
+    case NormInput::constant_planes:
+      return random.constant_planes(shape, options, std::min(shape.rank(), 2));
+    case NormInput::outliers:
+      return with_outliers(random.normal(shape, options));
+  }
+  return {};
+}
+
+NormTolerance::NormTolerance(const reference::Partition& partition, double eps, const Array& x,
+                             const Array& gamma, const Array& y_expected, const Array& dy, double tolerance) {
+  const auto stats = reference::statistics(x, partition);
+  const Eigen::ArrayXd rstd = (stats.var + eps).rsqrt();
+  const Eigen::ArrayXd mean_error = stats.mean.abs() * 2 * unit_roundoff(DType::f64);
+  const double xhat_error = (mean_error * rstd).maxCoeff();
+  Eigen::ArrayXd sum_of_squares = Eigen::ArrayXd::Zero(partition.parameters);
+  Eigen::ArrayXd dy_squares = sum_of_squares, dy_sum = sum_of_squares;
+  double largest_term = 0;
+  for (reference::Index i = 0; i < x.numel(); ++i) {
+    const auto s = partition.set[static_cast<std::size_t>(i)];
+    const auto p = partition.parameter[static_cast<std::size_t>(i)];
+    const double xhat = (x.values[i] - stats.mean[s]) * rstd[s];
+    sum_of_squares[p] += std::pow(dy.values[i] * xhat, 2);
+    dy_squares[p] += std::pow(dy.values[i], 2);
+    dy_sum[p] += std::abs(dy.values[i]);
+    largest_term = std::max(largest_term, std::abs(gamma.values[p] * dy.values[i]) * rstd[s]);
+  }
+  y = tolerance * y_expected.largest() + 2 * xhat_error * gamma.largest();
+  dx = (tolerance + 4 * xhat_error) * largest_term;
+  dgamma = tolerance * std::sqrt(sum_of_squares.maxCoeff()) + 2 * xhat_error * dy_sum.maxCoeff();
+  dbeta = tolerance * std::sqrt(dy_squares.maxCoeff());
+}
+
 reference::Sizes sizes_of(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
 void check_norm_against_reference(const NormCase& c) {
-  for_each_kind([&](TensorOptions options) {
-    for (Input input : {Input::ordinary, Input::offset, Input::constant_planes, Input::outliers}) {
+  for_each_storage_kind([&](TensorOptions options) {
+    for (NormInput input : kNormInputs) {
       for (bool with_gamma : {false, true}) {
         for (bool with_beta : {false, true}) check_run(c, input, with_gamma, with_beta, options);
       }
@@ -128,9 +128,9 @@ void check_norm_gradients(const NormCase& c) {
 }
 
 void check_norm_takes_views(const NormCase& c) {
-  for_each_strided_kind([&](TensorOptions options) {
+  const auto check = [&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
-    const Run dense(c, Input::ordinary, true, true, options);
+    const Run dense(c, NormInput::ordinary, true, true, options);
     for (const auto& view : {with_gaps, transposed_in_memory}) {
       Tensor x = leaf(dense.x);
       const Tensor y = c.op(transposed_in_memory(x), with_gaps(dense.gamma), with_gaps(dense.beta));
@@ -139,23 +139,25 @@ void check_norm_takes_views(const NormCase& c) {
       CHECK(same_bits(x.grad(), dense.x.grad()));
       CHECK(same_bits(c.op(view(dense.x), dense.gamma, dense.beta), dense.y));
     }
-  });
+  };
+  for_each_strided_kind(check);
+  for_each_16bit_kind(check);
 }
 
 void check_norm_threads(const NormCase& c) {
   for_each_kind([&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
     check_independent_of_threads([&] {
-      const Run run(c, Input::ordinary, true, true, options);
+      const Run run(c, NormInput::ordinary, true, true, options);
       return std::vector{run.y, run.x.grad(), run.gamma.grad(), run.beta.grad()};
     });
   });
 }
 
 void check_norm_partial_gradients(const NormCase& c) {
-  for_each_kind([&](TensorOptions options) {
+  for_each_storage_kind([&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
-    const Run all(c, Input::ordinary, true, true, options);
+    const Run all(c, NormInput::ordinary, true, true, options);
     for (int wanted = 0; wanted < 3; ++wanted) {
       INFO("input " << wanted);
       std::vector<Tensor> in{all.x.detach(), all.gamma.detach(), all.beta.detach()};

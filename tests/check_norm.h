@@ -17,8 +17,27 @@ struct NormCase {
   double eps = 1e-5;
 };
 
-/// Output and every gradient against the reference, on every device and in both dtypes: ordinary inputs, mean
-/// 1000 +- 0.01, constant planes and outliers; with both, either and none of gamma and beta.
+/// What x is made of.
+enum class NormInput { ordinary, offset, constant_planes, outliers };
+inline constexpr NormInput kNormInputs[] = {NormInput::ordinary, NormInput::offset,
+                                            NormInput::constant_planes, NormInput::outliers};
+const char* name_of(NormInput input);
+Tensor make_input(NormInput input, const Shape& shape, TensorOptions options, Random& random);
+
+/// What rounding may change, as an absolute error. The reference knows a mean to a unit in the last place of
+/// f64, so that every xhat of its set may be off by that much of |mean| / std: 1e-11 for 1000 +- 0.01. The
+/// library, in f32 too, may be off by no more.
+struct NormTolerance {
+  double y = 0, dx = 0, dgamma = 0, dbeta = 0;
+
+  /// `tolerance`: of the type that is computed in.
+  NormTolerance(const reference::Partition& partition, double eps, const Array& x, const Array& gamma,
+                const Array& y_expected, const Array& dy, double tolerance);
+};
+
+/// Output and every gradient against the reference, on every device and in f32 and f64, on CUDA devices in
+/// bf16 and f16: ordinary inputs, mean 1000 +- 0.01, constant planes and outliers; with both, either and none
+/// of gamma and beta.
 void check_norm_against_reference(const NormCase& c);
 /// gradcheck of x, gamma and beta.
 void check_norm_gradients(const NormCase& c);

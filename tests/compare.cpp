@@ -47,20 +47,19 @@ std::string position(const reference::Sizes& sizes, Eigen::Index i) {
   return str(indices);
 }
 
-}  // namespace
-
-Comparison close(const Tensor& actual, const Array& expected, double tolerance, double scale) {
+/// Equal shapes, and |actual - expected| <= allowed(expected) everywhere.
+template <typename F>
+Comparison close_within(const Tensor& actual, const Array& expected, F allowed) {
   if (!actual.defined()) return {false, "the tensor is undefined"};
   const Array values = to_array(actual);
   if (values.shape != expected.shape) {
     return {false, fmt::format("shape {}, expected {}", str(values.shape), str(expected.shape))};
   }
-  const double allowed = tolerance * (scale > 0 ? scale : expected.largest());
   Eigen::Index wrong = 0, worst = -1;
   double worst_error = 0;
   for (Eigen::Index i = 0; i < values.numel(); ++i) {
     const double error = std::abs(values.values[i] - expected.values[i]);
-    if (error <= allowed) continue;
+    if (error <= allowed(expected.values[i])) continue;
     ++wrong;
     if (worst < 0 || !(error <= worst_error)) {
       worst = i;
@@ -71,13 +70,45 @@ Comparison close(const Tensor& actual, const Array& expected, double tolerance, 
   return {
       false,
       fmt::format("{} of {} elements differ by more than {:.3g}; worst at {} of {}: {:.9g}, expected {:.9g}",
-                  wrong, values.numel(), allowed, position(values.shape, worst), str(values.shape),
-                  values.values[worst], expected.values[worst])};
+                  wrong, values.numel(), allowed(expected.values[worst]), position(values.shape, worst),
+                  str(values.shape), values.values[worst], expected.values[worst])};
+}
+
+}  // namespace
+
+double unit_roundoff(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return 0x1p-24;
+    case DType::bf16:
+      return 0x1p-8;
+    case DType::f16:
+      return 0x1p-11;
+    default:
+      return 0x1p-53;
+  }
+}
+
+Comparison close(const Tensor& actual, const Array& expected, double tolerance, double scale) {
+  const double allowed = tolerance * (scale > 0 ? scale : expected.largest());
+  return close_within(actual, expected, [=](double) { return allowed; });
+}
+
+Comparison close_rounded(const Tensor& actual, const Array& expected, double error) {
+  if (!actual.defined()) return {false, "the tensor is undefined"};
+  const double roundoff = unit_roundoff(actual.dtype());
+  // Half the distance between the smallest numbers, which have no digits to lose.
+  const double smallest = actual.dtype() == DType::f16 ? 0x1p-25 : 0;
+  return close_within(actual, expected, [=](double value) {
+    return error + std::max(roundoff * (std::abs(value) + error), smallest);
+  });
 }
 
 Comparison close(const Tensor& actual, const Array& expected) {
   if (!actual.defined()) return {false, "the tensor is undefined"};
-  return close(actual, expected, tolerance(actual.dtype()));
+  const double relative = tolerance(actual.dtype());
+  return is_16bit(actual.dtype()) ? close_rounded(actual, expected, relative * expected.largest())
+                                  : close(actual, expected, relative);
 }
 
 Comparison same_bits(const Tensor& a, const Tensor& b) {
@@ -143,7 +174,7 @@ Tensor Random::labels(std::int64_t n, std::int64_t classes, Device device) {
 }
 
 Tensor leaf(const Tensor& x) {
-  const bool possible = x.device().is_cpu() && is_floating(x.dtype()) && x.rank() > 0;
+  const bool possible = x.device().is_cpu() && is_floating(x.dtype()) && !is_16bit(x.dtype()) && x.rank() > 0;
   Tensor y = x.detach().clone();
   if (possible) y = y.to(leaf_format);
   return y.requires_grad_();

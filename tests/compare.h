@@ -28,16 +28,19 @@ struct Comparison {
 };
 std::ostream& operator<<(std::ostream& out, const Comparison& comparison);
 
-/// What rounding may do to an op of a few thousand operations: an error relative to the largest value.
-inline double tolerance(DType dtype) { return dtype == DType::f32 ? 1e-5 : 1e-11; }
+/// What rounding may do to an op of a few thousand operations: an error relative to the largest value. Of 16
+/// bits: before the result is rounded to them.
+inline double tolerance(DType dtype) { return arithmetic_of(dtype) == DType::f32 ? 1e-5 : 1e-11; }
 /// The distance from 1 to the next number, halved.
-inline double unit_roundoff(DType dtype) { return dtype == DType::f32 ? 0x1p-24 : 0x1p-53; }
+double unit_roundoff(DType dtype);
 
 /// Equal shapes, and |actual - expected| <= tolerance * scale everywhere; scale 0 stands for the largest
 /// |expected|. NaN in `actual` fails, and so does one in `expected`.
 Comparison close(const Tensor& actual, const Array& expected, double tolerance, double scale = 0);
-/// The same with the tolerance of the dtype.
+/// The same with the tolerance of the dtype; of 16 bits, as close_rounded.
 Comparison close(const Tensor& actual, const Array& expected);
+/// Equal shapes, and every element is what a number within `error` of the expected one rounds to.
+Comparison close_rounded(const Tensor& actual, const Array& expected, double error);
 /// Equal shapes, dtypes and bits (NaN equals NaN).
 Comparison same_bits(const Tensor& a, const Tensor& b);
 
@@ -93,7 +96,29 @@ template <typename F>
 void for_each_strided_kind(F&& f) {
   for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, false, f);
 }
-/// In f64 only: for gradcheck.
+/// For bf16 and f16 on each CUDA device.
+template <typename F>
+void for_each_16bit_kind(F&& f) {
+  for (DType dtype : {DType::bf16, DType::f16}) {
+    for (Device device : devices()) {
+      if (device.is_cpu()) continue;
+      INFO(name_of(dtype) << " on " << device.str());
+      f(TensorOptions{dtype, device});
+    }
+  }
+}
+/// For ops that take 16-bit tensors too.
+template <typename F>
+void for_each_storage_kind(F&& f) {
+  for_each_kind(f);
+  for_each_16bit_kind(f);
+}
+/// Of the parameters that go with tensors of these options.
+inline TensorOptions parameters_of(TensorOptions options) {
+  return {arithmetic_of(options.dtype), options.device};
+}
+/// In f64 only: for gradcheck. 16 bits are not for it: the difference of two outputs drowns in their
+/// rounding. What it checks is the same kernel's template in f64.
 template <typename F>
 void for_each_device(F&& f) {
   for_each_device_in(DType::f64, true, f);

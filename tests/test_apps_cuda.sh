@@ -44,5 +44,38 @@ awk -v a="$(last cpu accuracy)" -v b="$(last cuda accuracy)" \
   'BEGIN { d = a - b; exit !(a > 0 && d <= 0.001 && -d <= 0.001) }' ||
   fail "accuracy $(last cpu accuracy) on the CPU, $(last cuda accuracy) on the device"
 
+# Steps as launches of a CUDA graph leave the bits of their ops one by one, stopped and continued too.
+steps="--device cuda --norm bn --l1 1e-5 --epochs 1 --max-steps 5 --batch-size 8 --log-interval 1 --seed 2 --data $data"
+figures() { cut -d, -f1-5,8,9 "$work/$1/metrics.csv"; }
+same() {
+  cmp "$work/plain/model.safetensors" "$work/$1/model.safetensors" || fail "$1: other weights than op by op"
+  [ "$(figures plain)" = "$(figures "$1")" ] || fail "$1: other figures than op by op: $(figures "$1")"
+}
+"$train" $steps --no-graph --out "$work/plain" >"$work/plain.log" 2>&1 || fail "plain: $(tail -1 "$work/plain.log")"
+"$train" $steps --out "$work/graph" >"$work/graph.log" 2>&1 || fail "graph: $(tail -1 "$work/graph.log")"
+same graph
+for log in plain graph; do grep "^Train Epoch" "$work/$log.log" >"$work/$log.losses"; done
+[ "$(wc -l <"$work/plain.losses")" -eq 5 ] || fail "$(wc -l <"$work/plain.losses") lines of losses, not 5"
+cmp "$work/plain.losses" "$work/graph.losses" || fail "other losses than op by op"
+
+"$train" $steps --out "$work/stopped" >"$work/stopped.log" 2>&1 &
+pid=$!
+until grep -q "^Train Epoch: 1 .16/" "$work/stopped.log" || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
+kill -INT $pid 2>/dev/null
+wait $pid
+code=$?
+if [ "${SIMT_ORDERS:-}" != "" ] && [ $code -ne 130 ]; then fail "stopped: exit code $code, not 130"; fi
+"$train" $steps --resume --out "$work/stopped" >"$work/resumed.log" 2>&1 || fail "resumed: $(tail -1 "$work/resumed.log")"
+same stopped
+
+"$train" --device cuda --epochs 1 --max-steps 2 --batch-size 8 --lr 1e30 --data "$data" --quiet --out "$work/diverged" \
+  >"$work/diverged.log" 2>&1
+code=$?
+[ $code -eq 5 ] || fail "a loss that is not finite: exit code $code, not 5: $(tail -1 "$work/diverged.log")"
+
+"$train" --device cuda --epochs 1 --max-steps 2 --batch-size 8 --profile --data "$data" --quiet --out "$work/profile" \
+  >"$work/profile.log" 2>&1 || fail "profile: $(tail -1 "$work/profile.log")"
+grep -Eq "^sgd_step +2 +[0-9.]+ +[0-9.]+%$" "$work/profile.log" || fail "no two calls of sgd_step in the profile"
+
 [ $failures -eq 0 ] && echo "all checks passed"
 exit $((failures > 0))

@@ -70,13 +70,13 @@ TEST_CASE("batch_norm uses eps") {
 }
 
 TEST_CASE("training moves the running statistics towards the batch's, with the unbiased variance") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     for (const auto& [shape, reason] : kShapes) {
       for (double momentum : {0.1, 1.0, 0.0}) {
         INFO(shape.str() << ", momentum " << momentum << ": " << reason);
         Random random;
-        Tensor running_mean = random.normal({shape[1]}, options);
-        Tensor running_var = random.uniform({shape[1]}, options, 0.5, 2);
+        Tensor running_mean = random.normal({shape[1]}, parameters_of(options));
+        Tensor running_var = random.uniform({shape[1]}, parameters_of(options), 0.5, 2);
         const Array mean_before = to_array(running_mean), var_before = to_array(running_var);
         const Tensor x = random.normal(shape, options, 3, 2);
         const auto stats =
@@ -102,17 +102,18 @@ TEST_CASE("the variance survives a mean of 1000") {
 }
 
 TEST_CASE("evaluation uses the running statistics, and does not change them") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     for (const auto& [shape, reason] : kShapes) {
       INFO(shape.str() << ": " << reason);
       const auto partition = reference::batch_norm_partition(sizes_of(shape));
       Random random;
       const Shape channels{shape[1]};
-      Tensor running_mean = random.normal(channels, options),
-             running_var = random.uniform(channels, options, 0.5, 2);
+      Tensor running_mean = random.normal(channels, parameters_of(options)),
+             running_var = random.uniform(channels, parameters_of(options), 0.5, 2);
       const reference::Statistics stats{to_array(running_mean).values, to_array(running_var).values, {}};
-      Tensor x = leaf(random.normal(shape, options)), gamma = leaf(random.uniform(channels, options, 0.5, 2));
-      Tensor beta = leaf(random.normal(channels, options));
+      Tensor x = leaf(random.normal(shape, options)),
+             gamma = leaf(random.uniform(channels, parameters_of(options), 0.5, 2));
+      Tensor beta = leaf(random.normal(channels, parameters_of(options)));
       const Tensor dy = random.normal(shape, options);
       const Tensor y = batch_norm(x, running_mean, running_var, gamma, beta, false);
       const Array vx = to_array(x), vgamma = to_array(gamma), vdy = to_array(dy);

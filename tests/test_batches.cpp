@@ -140,3 +140,50 @@ TEST_CASE("each image is turned by an angle of its own, of its number and not of
     CHECK(same_bits(shuffled.slice(0, i, i + 1), expected.slice(0, order[i], order[i] + 1)));
   }
 }
+
+TEST_CASE("batches are the same on every device") {
+  Random random;
+  const std::int64_t n = 40;
+  const Dataset dataset(random.uniform({n, 28, 28}, {}, 0, 256).to(DType::u8),
+                        random.labels(n, 10, Device::cpu()), 0.1, 0.3);
+  for (const Device device : devices()) {
+    INFO(device.str());
+    const Dataset here = dataset.to(device);
+    CHECK(here.images().device() == device);
+    for (const double rotate : {0.0, 7.0}) {
+      data::BatchOptions options{.size = 16, .seed = 5, .epoch = 2, .rotate = rotate};
+      const data::Batches expected = dataset.batches(options);
+      options.device = device;
+      options.epoch = 1;
+      data::Batches batches = here.batches(options);
+      batches.begin_epoch(2);
+      for (std::int64_t i = 0; i < batches.count(); ++i) {
+        const data::Batch a = batches.get(i), b = expected.get(i);
+        CHECK(a.images.device() == device);
+        CHECK(same_bits(a.images.to(Device::cpu()), b.images));
+        CHECK(same_bits(a.labels.to(Device::cpu()), b.labels));
+      }
+      // From anywhere in the epoch.
+      const data::Batch a = batches.get_from(full({1}, 16, {DType::i64, device}));
+      CHECK(same_bits(a.images.to(Device::cpu()), expected.get(1).images));
+      CHECK(same_bits(a.labels.to(Device::cpu()), expected.get(1).labels));
+    }
+  }
+}
+
+TEST_CASE("take_batch refuses what does not fit") {
+  const ImageSource source{zeros({3, 4, 4}, {DType::u8}), zeros({3}, {DType::i64}), {}, 0, 1};
+  const Tensor index = zeros({2}, {DType::i64});
+  const auto message = [&](const auto& change, std::int64_t N = 2, const Tensor& first = {}) {
+    ImageSource other = source;
+    change(other);
+    return error_of([&] { take_batch(other, index, first, N); });
+  };
+  const auto none = [](ImageSource&) {};
+  CHECK(take_batch(source, index, {}, 1).first.shape() == Shape{1, 1, 4, 4});
+  CHECK(mentions(message(none, 3), {"take_batch", "3 images of 2"}));
+  CHECK(mentions(message(none, 2, zeros({1})), {"take_batch", "first is f32"}));
+  CHECK(mentions(message([](auto& s) { s.labels = zeros({2}, {DType::i64}); }), {"labels", "[2]", "[3]"}));
+  CHECK(mentions(message([](auto& s) { s.angles = zeros({2}); }), {"angles", "[2]", "[3]"}));
+  CHECK(mentions(message([](auto& s) { s.images = zeros({3, 4, 4}); }), {"take_batch", "f32"}));
+}

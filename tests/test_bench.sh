@@ -38,7 +38,8 @@ ops="conv2d batch_norm group_norm layer_norm layer_norm2d max_pool2d avg_pool2d 
 refuses "unknown option" 2 "--no-such-option" --no-such-option
 refuses "unknown op" 2 "unknown op 'foo': use some of conv2d" --op foo
 refuses "unknown op among others" 2 "unknown op 'foo'" --op relu,foo
-refuses "unknown type" 2 "unknown type 'f16'" --dtype f16
+refuses "unknown type" 2 "unknown type 'f8'" --dtype f8
+refuses "16 bits on the CPU" 2 "CUDA devices only" --dtype f32,bf16
 refuses "unknown device" 2 "unknown device 'gpu'" --device gpu
 refuses "no shape" 2 "is no shape" --shape 3,x
 refuses "a size of 0" 2 "is no shape" --shape 3,0,4,4
@@ -128,5 +129,17 @@ check "with a peer's file" test $? = 0
 check "... its ratio in every line" test "$(grep -c 'PyTorch [^;]* us, x[0-9.]*$' stdout)" = "$(count '"op": ' rows.json)"
 check "... and in the JSON" test "$(count '"name": "PyTorch ' with_peer.json)" = "$(count '"op": ' rows.json)"
 check "... beside the other peer" test "$(count '^     "ratio": [0-9]' with_peer.json)" -ge "$(count '"op": ' rows.json)"
+"$bench" $tiny --peer-json peer.json --peer-json peer.json --json two_peers.json > stdout 2> stderr
+check "two peers' files: both in every line" test "$(grep -c 'PyTorch [^;]* us, x[0-9.]*; PyTorch' stdout)" = "$(count '"op": ' rows.json)"
+
+# --- the page of tables -------------------------------------------------------------------------------------------------
+
+table="$source_dir/scripts/bench_table.py"
+check "bench_table.py writes a page" python3 "$table" with_peer.json --out page.md
+check "... with every row" test "$(count '^| [a-z_]* | .* |$' page.md)" = $(($(count '"op": ' with_peer.json) + $(count '^## ' page.md)))
+check "... and the peer's ratio" test "$(count 'PyTorch .* (x[0-9.]*)' page.md)" = "$(count '"op": ' with_peer.json)"
+check "... of a row that failed, and exit code 1" test "$(python3 "$table" failed.json --out failed.md 2> /dev/null; echo $?)" = 1
+check "... which says so" grep -q 'FAILED: the error of running_var is nan' failed.md
+check "... refuses another file, and writes none" test "$(python3 "$table" all.log --out none.md 2> /dev/null; echo $?)-$(ls none.md* 2> /dev/null)" = 2-
 
 finish

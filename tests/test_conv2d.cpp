@@ -86,8 +86,8 @@ struct Run {
   Run(const ConvCase& c, bool with_bias, TensorOptions options, double mean = 0) {
     Random random;
     x = leaf(random.normal(c.x, options, mean));
-    weight = leaf(random.normal(c.weight, options));
-    if (with_bias) bias = leaf(random.normal({c.weight[0]}, options));
+    weight = leaf(random.normal(c.weight, parameters_of(options)));
+    if (with_bias) bias = leaf(random.normal({c.weight[0]}, parameters_of(options)));
     y = conv2d(x, weight, bias, c.options);
     dy = random.normal(y.shape(), options);
     y.backward(dy);
@@ -95,7 +95,7 @@ struct Run {
 };
 
 void check_against_reference(const ConvCase& c) {
-  for_each_kind([&](TensorOptions options) {
+  for_each_storage_kind([&](TensorOptions options) {
     for (bool with_bias : {false, true}) {
       INFO(describe(c) << "; bias " << with_bias);
       const Run run(c, with_bias, options);
@@ -143,7 +143,7 @@ TEST_CASE("conv2d has the right gradients") {
 }
 
 TEST_CASE("conv2d works where the mean of the input dwarfs its spread") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     const ConvCase c{{3, 4, 9, 9}, {5, 4, 3, 3}, {.padding = 1}, "mean 1000"};
     const Run run(c, true, options, 1000);
     const auto how = as_reference(c.options);
@@ -156,7 +156,7 @@ TEST_CASE("conv2d works where the mean of the input dwarfs its spread") {
 }
 
 TEST_CASE("conv2d takes views with other strides, and gradients flow back through them") {
-  for_each_strided_kind([](TensorOptions options) {
+  const auto check = [](TensorOptions options) {
     const ConvCase c{{3, 4, 6, 5}, {2, 4, 3, 3}, {.stride = 2, .padding = 1}, "views"};
     const Run dense(c, true, options);
     for (const auto& view : {with_gaps, transposed_in_memory}) {
@@ -167,11 +167,13 @@ TEST_CASE("conv2d takes views with other strides, and gradients flow back throug
       CHECK(same_bits(x.grad(), dense.x.grad()));
       CHECK(same_bits(weight.grad(), dense.weight.grad()));
     }
-  });
+  };
+  for_each_strided_kind(check);
+  for_each_16bit_kind(check);
 }
 
 TEST_CASE("conv2d gives only the gradients that are wanted, and the same ones") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     const ConvCase c{{3, 4, 6, 5}, {2, 4, 3, 3}, {}, "partial gradients"};
     const Run all(c, true, options);
     for (std::size_t wanted = 0; wanted < 3; ++wanted) {
@@ -214,10 +216,10 @@ TEST_CASE("an image's convolution does not depend on its batch") {
 }
 
 TEST_CASE("NaN stays where it was, and is not hidden by a zero weight") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     Tensor x = ones({2, 1, 5, 5}, options);
     x.slice(0, 1, 2).slice(2, 0, 1).slice(3, 0, 1).fill_(std::numeric_limits<double>::quiet_NaN());
-    const Array y = to_array(conv2d(x, zeros({1, 1, 3, 3}, options)));
+    const Array y = to_array(conv2d(x, zeros({1, 1, 3, 3}, parameters_of(options))));
     for (int n = 0; n < 2; ++n) {
       for (int p = 0; p < 3; ++p) {
         for (int q = 0; q < 3; ++q) CHECK(std::isnan(y(n, 0, p, q)) == (n == 1 && p == 0 && q == 0));
@@ -227,8 +229,8 @@ TEST_CASE("NaN stays where it was, and is not hidden by a zero weight") {
 }
 
 TEST_CASE("an infinity reaches the weights that met it, and no others") {
-  for_each_kind([](TensorOptions options) {
-    Tensor x = ones({1, 1, 5, 5}, options), weight = leaf(ones({1, 1, 3, 3}, options));
+  for_each_storage_kind([](TensorOptions options) {
+    Tensor x = ones({1, 1, 5, 5}, options), weight = leaf(ones({1, 1, 3, 3}, parameters_of(options)));
     x.slice(2, 4, 5).slice(3, 2, 3).fill_(std::numeric_limits<double>::infinity());
     conv2d(x, weight, {}, {.padding = 1}).backward(ones({1, 1, 5, 5}, options));
     const Array dweight = to_array(weight.grad());
@@ -272,6 +274,14 @@ TEST_CASE("conv2d refuses what does not fit") {
   CHECK(mentions(message(x, w, {}, {.dilation = {0, 1}}), {"conv2d", "dilation"}));
   CHECK(mentions(message(x, w, {}, {.groups = 0}), {"conv2d", "groups"}));
   CHECK(mentions(message(x, w.to(DType::f64), {}, {}), {"conv2d", "f32", "f64"}));
+  CHECK(message(x, w.to(DType::bf16), {}, {}) ==
+        "conv2d: x is f32, so its parameters must be f32, not bf16; convert one with to()");
+  CHECK(message(x.to(DType::bf16), w.to(DType::bf16), {}, {}) ==
+        "conv2d: x is bf16, so its parameters must be f32, not bf16; convert one with to()");
+  CHECK(message(x.to(DType::f16), w, zeros({6}, {DType::f64}), {}) ==
+        "conv2d: x is f16, so its parameters must be f32, not f64; convert one with to()");
+  CHECK(message(x.to(DType::bf16), w, {}, {}) ==
+        "conv2d: bf16 is computed on CUDA devices only; convert with to(DType::f32)");
   CHECK(mentions(message(x.to(DType::i64), w.to(DType::i64), {}, {}), {"floating", "i64"}));
   CHECK(mentions(message(x, {}, {}, {}), {"conv2d"}));
   CHECK(mentions(message({}, w, {}, {}), {"conv2d"}));

@@ -63,7 +63,7 @@ std::string describe(const PoolOp& op, const PoolCase& c) {
 TEST_CASE("pooling agrees with the reference, forward and backward") {
   for (const PoolOp& op : kOps) {
     for (const PoolCase& c : kCases) {
-      for_each_kind([&](TensorOptions options) {
+      for_each_storage_kind([&](TensorOptions options) {
         for (double mean : {0.0, 1000.0, -1000.0}) {  // -1000: zeros of padding would win
           INFO(describe(op, c) << "; mean " << mean);
           Random random;
@@ -92,7 +92,7 @@ TEST_CASE("pooling has the right gradients") {
 }
 
 TEST_CASE("max_pool2d moves whole values: no rounding, first of equals, NaN wins") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     Tensor x =
         leaf(from_vector<double>({1, 3, 3, 3, 2, 2, 2, 2}, {2, 2, 2}).to(options.dtype).to(options.device));
     const Tensor y = max_pool2d(x, 2);
@@ -116,14 +116,14 @@ TEST_CASE("max_pool2d moves whole values: no rounding, first of equals, NaN wins
     // Nothing but -infinity still beats the padding, and its gradient lands inside.
     Tensor low = leaf(full({1, 3, 3}, -inf, options));
     const Tensor pooled = max_pool2d(low, 3, {.stride = 1, .padding = 1});
-    CHECK(max(pooled).item() == -inf);
+    CHECK(max(pooled.to(DType::f64)).item() == -inf);
     pooled.backward(ones({1, 3, 3}, options));
-    CHECK(sum(low.grad()).item() == 9);
+    CHECK(sum(low.grad().to(DType::f64)).item() == 9);
   });
 }
 
 TEST_CASE("global_avg_pool2d is the mean of each plane") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     for (const Shape& shape :
          {Shape{1, 1, 1, 1}, Shape{2, 10, 4, 4}, Shape{7, 3, 5, 3}, Shape{17, 2, 33, 31}}) {
       INFO(shape.str());
@@ -142,7 +142,7 @@ TEST_CASE("global_avg_pool2d is the mean of each plane") {
 
 TEST_CASE("pooling takes views, three axes, and any number of threads") {
   for (const PoolOp& op : kOps) {
-    for_each_strided_kind([&](TensorOptions options) {
+    const auto check = [&](TensorOptions options) {
       INFO(op.name);
       Random random;
       Tensor x = leaf(random.normal({3, 4, 6, 5}, options));
@@ -160,7 +160,9 @@ TEST_CASE("pooling takes views, three axes, and any number of threads") {
         pooled.backward(Random(2).normal(pooled.shape(), options));
         return Inputs{pooled, many.grad()};
       });
-    });
+    };
+    for_each_strided_kind(check);
+    for_each_16bit_kind(check);
   }
 }
 
@@ -174,6 +176,10 @@ TEST_CASE("pooling refuses what does not fit") {
     CHECK(mentions(error_of([&] { op.op(x, 2, {.padding = -1}); }), {op.name, "padding"}));
     CHECK(mentions(error_of([&] { op.op(zeros({4, 4}), 2, {}); }), {op.name, "[4, 4]"}));
     CHECK(mentions(error_of([&] { op.op(zeros({1, 4, 4}, {DType::u8}), 2, {}); }), {"floating", "u8"}));
+    CHECK(error_of([&] {
+            op.op(zeros({1, 4, 4}, {DType::bf16}), 2, {});
+          }) ==
+          std::string(op.name) + ": bf16 is computed on CUDA devices only; convert with to(DType::f32)");
   }
   CHECK(mentions(error_of([] { global_avg_pool2d(zeros({3, 4, 4})); }), {"global_avg_pool2d", "[3, 4, 4]"}));
 }

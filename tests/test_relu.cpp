@@ -13,7 +13,7 @@ TEST_CASE("relu agrees with the reference, forward and backward") {
   // One element, odd sizes, one past a block of 16384, no elements.
   for (const Shape& shape :
        {Shape{}, Shape{1}, Shape{7}, Shape{17, 33}, Shape{2, 3, 5, 7}, Shape{16385}, Shape{0, 4}}) {
-    for_each_kind([&](TensorOptions options) {
+    for_each_storage_kind([&](TensorOptions options) {
       INFO(shape.str());
       Random random;
       Tensor x = leaf(random.normal(shape, options));
@@ -40,7 +40,7 @@ TEST_CASE("relu has the right gradient") {
 }
 
 TEST_CASE("relu at zero, infinity and NaN") {
-  for_each_kind([](TensorOptions options) {
+  for_each_storage_kind([](TensorOptions options) {
     const double inf = std::numeric_limits<double>::infinity(),
                  nan = std::numeric_limits<double>::quiet_NaN();
     Tensor x =
@@ -57,6 +57,8 @@ TEST_CASE("relu at zero, infinity and NaN") {
   });
 }
 
-TEST_CASE("relu refuses integers") {
-  CHECK(mentions(error_of([] { relu(zeros({2}, {DType::i64})); }), {"floating", "i64"}));
+TEST_CASE("relu refuses integers, and 16 bits on the CPU") {
+  CHECK(mentions(error_of([] { relu(zeros({2}, {DType::i64})); }), {"relu", "floating", "i64"}));
+  CHECK(error_of([] { relu(zeros({2}, {DType::f16})); }) ==
+        "relu: f16 is computed on CUDA devices only; convert with to(DType::f32)");
 }

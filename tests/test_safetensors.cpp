@@ -42,6 +42,8 @@ NamedTensors samples() {
           {"f32", random.normal({2, 3, 5}, {DType::f32})},
           {"count", from_vector(std::vector<std::int64_t>{-7}, {})},
           {"f64", random.normal({4, 1}, {DType::f64})},
+          {"bf16", random.normal({3, 3}, {DType::bf16})},
+          {"f16", random.normal({5}, {DType::f16})},
           {"nothing", zeros({0, 3})},
           {"näme \"quoted\"\n", ones({1})}};
 }
@@ -83,6 +85,23 @@ TEST_CASE("the bytes of a file are those of the format") {
       R"("b":{"dtype":"U8","shape":[1],"data_offsets":[8,9]}})";
   header.resize((header.size() + 7) / 8 * 8, ' ');
   CHECK(read_file(dir / "file") == safetensors(header, std::string("\0\0\x80\x3f\0\0\x80\x3f\x07", 9)));
+}
+
+TEST_CASE("16-bit tensors have PyTorch's names and bits") {
+  const TempDir dir;
+  save_safetensors(dir / "file",
+                   {{"b", tensor({1, -2}).to(DType::bf16)}, {"h", tensor({1, -2}).to(DType::f16)}});
+  std::string header = R"({"b":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]},)"
+                       R"("h":{"dtype":"F16","shape":[2],"data_offsets":[4,8]}})";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  const std::string file = safetensors(header, std::string("\x80\x3f\0\xc0\0\x3c\0\xc0", 8));
+  CHECK(read_file(dir / "file") == file);
+  const NamedTensors loaded = load_bytes(file);
+  CHECK(same_bits(named(loaded, "b"), tensor({1, -2}).to(DType::bf16)));
+  CHECK(same_bits(named(loaded, "h"), tensor({1, -2}).to(DType::f16)));
+  Tensor master = zeros({2});
+  master.copy_(named(loaded, "b"));  // as load_state_dict does
+  CHECK(same_bits(master, tensor({1, -2})));
 }
 
 TEST_CASE("data begin at a multiple of 8, and every tensor at a multiple of its element") {

@@ -114,7 +114,8 @@ TEST_CASE("an entry that lacks a key") {
 }
 
 TEST_CASE("a dtype that cannot be read") {
-  check_rejected(one(R"("BF16")", "[1]", "[0,2]", 2), "dtype \"BF16\"; F32, F64, I64 and U8 can be read");
+  check_rejected(one(R"("I16")", "[1]", "[0,2]", 2),
+                 "dtype \"I16\"; F32, F64, BF16, F16, I64 and U8 can be read");
   check_rejected(one(R"("f32")", "[1]", "[0,4]", 4), "dtype \"f32\"");
   check_rejected(one(R"("")", "[1]", "[0,4]", 4), "dtype \"\"");
   check_rejected(one("32", "[1]", "[0,4]", 4), "no text as dtype of tensor \"w\"");

@@ -4,6 +4,7 @@
 
 #include "compare.h"
 #include "core/autograd.h"
+#include "core/cuda.h"
 #include "core/ops.h"
 #include "nn/optim.h"
 #include "reference/sgd.h"
@@ -264,3 +265,32 @@ TEST_CASE("StepLR multiplies the rate every step_size epochs") {
   CHECK(mentions(error_of([&] { optim::StepLR(sgd, 0); }), {"StepLR", "step_size"}));
   CHECK(mentions(error_of([&] { optim::StepLR(sgd, 1, -0.5); }), {"StepLR", "gamma"}));
 }
+
+#ifdef EVENKEEL_WITH_CUDA
+TEST_CASE("a step in a CUDA graph takes the learning rate of each launch") {
+  if (cuda_devices().count == 0) return;
+  const Device cuda = Device::cuda();
+  for (const L1Mode mode : {L1Mode::subgradient, L1Mode::proximal}) {
+    Random random;
+    const SgdOptions options{.lr = 0.1, .momentum = 0.9, .l1 = 0.2, .l1_mode = mode};
+    const Tensor start = random.normal({300}, {DType::f32, cuda}),
+                 g = random.normal({300}, {DType::f32, cuda});
+    Tensor p = leaf(start), q = leaf(start);
+    SGD recorded({p}, options), plain({q}, options);
+    set_gradient(p, g);
+    CHECK(mentions(error_of([&] { CudaGraph(0, [&] { recorded.step(); }); }), {"SGD", "run one before"}));
+    set_gradient(q, g);
+    recorded.step();
+    plain.step();
+    const CudaGraph graph(0, [&] { recorded.step(); });
+    CHECK(same_bits(p.detach(), q.detach()));
+    for (const double lr : {0.1, 0.03, 0.5}) {
+      recorded.set_lr(lr);
+      plain.set_lr(lr);
+      graph.launch();
+      plain.step();
+      CHECK(same_bits(p.detach(), q.detach()));
+    }
+  }
+}
+#endif

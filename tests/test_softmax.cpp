@@ -223,3 +223,33 @@ TEST_CASE("nll_loss refuses what does not fit") {
   CHECK(mentions(error_of([&] { nll_loss(zeros({5}), target); }), {"nll_loss", "[5]"}));
   CHECK(mentions(error_of([&] { cross_entropy(zeros({3, 5, 1}), target); }), {"nll_loss", "[3, 5, 1]"}));
 }
+
+TEST_CASE("classification totals add what a batch got right, and its loss") {
+  for_each_strided_kind([](TensorOptions options) {
+    const Tensor x =
+        tensor({0, 2, 1, 5, 5, 4, -1, -2, -3}).reshape({3, 3}).to(options.dtype).to(options.device);
+    const Tensor target = tensor({1, 1, 0}).to(DType::i64).to(options.device);  // of equals the first counts
+    Tensor totals = tensor({10, 1}).to(DType::f64).to(options.device);
+    add_classification_totals(totals, x, target, full({}, 0.5, options));
+    CHECK(totals.to_vector<double>() == std::vector{11.5, 3.0});
+    add_classification_totals(totals, full({3, 3}, std::nan(""), options), target,
+                              full({}, std::nan(""), options));
+    CHECK(std::isnan(totals.to_vector<double>()[0]));
+    CHECK(totals.to_vector<double>()[1] == 4);  // the first NaN is the largest
+    Random random;
+    const Tensor many = random.normal({1000, 10}, options);
+    const Tensor labels = random.labels(1000, 10, options.device);
+    Tensor counted = zeros({2}, {DType::f64, options.device});
+    add_classification_totals(counted, many, labels, zeros({}, options));
+    const auto predicted = argmax(many, 1).to_vector<std::int64_t>(),
+               wanted = labels.to_vector<std::int64_t>();
+    std::int64_t correct = 0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) correct += predicted[i] == wanted[i];
+    CHECK(counted.to_vector<double>()[1] == static_cast<double>(correct));
+  });
+  Tensor totals = zeros({2});
+  CHECK(mentions(error_of([&] {
+                   add_classification_totals(totals, zeros({2, 3}), zeros({2}, {DType::i64}), zeros({}));
+                 }),
+                 {"add_classification_totals", "f32", "f64"}));
+}

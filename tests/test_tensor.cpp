@@ -47,9 +47,11 @@ TEST_CASE("shapes broadcast by NumPy's rule") {
   CHECK(mentions(error_of([] { broadcast_shapes("f", {2, 3}, {2, 4}); }), {"f", "[2, 3]", "[2, 4]"}));
 }
 
+constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i64, DType::u8};
+
 TEST_CASE("factories make what they say, on every device and in every dtype") {
   for (Device device : devices()) {
-    for (DType dtype : {DType::f32, DType::f64, DType::i64, DType::u8}) {
+    for (DType dtype : kDTypes) {
       const TensorOptions options{dtype, device};
       INFO(name_of(dtype) << " on " << device.str());
       CHECK(zeros({2, 3}, options).to_vector<double>() == Values(6, 0.0));
@@ -195,6 +197,17 @@ TEST_CASE("to converts between all dtypes") {
   CHECK(x.to(DType::f32).to(DType::f64).to_vector<double>() == x.to_vector<double>());
   CHECK(x.to(DType::f64).storage() == x.storage());  // nothing to do: the tensor itself
   CHECK(full({1}, 0.1, {DType::f64}).to(DType::f32).item() == static_cast<double>(0.1f));
+  for (Device device : devices()) {
+    for (DType from : kDTypes) {
+      for (DType to : kDTypes) {
+        INFO(name_of(from) << " to " << name_of(to) << " on " << device.str());
+        const Tensor y = x.to(device).to(from).to(to);
+        CHECK(y.dtype() == to);
+        const bool whole = !is_floating(from) || !is_floating(to);
+        CHECK(y.to_vector<double>() == Values{0, 1, whole ? 2 : 2.75, 200});
+      }
+    }
+  }
   const std::int64_t large = (std::int64_t{1} << 53) + 1;  // f64 cannot hold it
   CHECK(from_vector<std::int64_t>({large}, {1}).clone().to_vector<std::int64_t>()[0] == large);
   CHECK(x.reshape({2, 2}).transpose(0, 1).to(DType::f32).to_vector<float>() ==
@@ -218,8 +231,19 @@ TEST_CASE("devices parse, print and say why they are missing") {
   }
 }
 
+namespace {
+
+/// For each device and floating-point dtype, 16 bits on the CPU too, where they can be copied and added to.
+template <typename F>
+void for_each_number_kind(F f) {
+  for_each_kind(f);
+  for (DType dtype : {DType::bf16, DType::f16}) for_each_device_in(dtype, false, f);
+}
+
+}  // namespace
+
 TEST_CASE("fill_, copy_ and add_ write through views") {
-  for_each_kind([](TensorOptions options) {
+  for_each_number_kind([](TensorOptions options) {
     Tensor x = zeros({3, 4}, options);
     x.slice(1, 1, 4, 2).fill_(5);
     CHECK(x.to_vector<double>() == Values{0, 5, 0, 5, 0, 5, 0, 5, 0, 5, 0, 5});
@@ -235,7 +259,7 @@ TEST_CASE("fill_, copy_ and add_ write through views") {
 }
 
 TEST_CASE("copy_ between overlapping views reads everything first") {
-  for_each_kind([](TensorOptions options) {
+  for_each_number_kind([](TensorOptions options) {
     Tensor x = counting({6}, options);
     x.slice(0, 1, 6).copy_(x.slice(0, 0, 5));
     CHECK(x.to_vector<double>() == Values{0, 0, 1, 2, 3, 4});
@@ -294,6 +318,8 @@ TEST_CASE("tensors print as PyTorch's do") {
   CHECK(printed(counting({2, 2}, {DType::i64})) == "tensor([[0, 1],\n        [2, 3]], dtype=i64)");
   CHECK(printed(tensor({0.5f, -1})) == "tensor([0.5000, -1.0000])");
   CHECK(printed(full({}, 3, {DType::f64})) == "tensor(3.0000, dtype=f64)");
+  CHECK(printed(full({2}, 1.0 / 3, {DType::bf16})) == "tensor([0.3340, 0.3340], dtype=bf16)");
+  CHECK(printed(full({}, 1.0 / 3, {DType::f16})) == "tensor(0.3333, dtype=f16)");
   CHECK(printed(zeros({2, 0})).find("shape=[2, 0]") != std::string::npos);
   CHECK(printed(ones({1}).requires_grad_()) == "tensor([1.0000], requires_grad=true)");
   CHECK(printed(counting({2000}, {DType::i64})) == "tensor([0, 1, 2, ..., 1997, 1998, 1999], dtype=i64)");

@@ -26,7 +26,10 @@ std::vector<T> converted(const Array& a) {
 }
 
 void round_to(DType dtype, Array& a) {
-  if (dtype == DType::f32) a.values = a.values.cast<float>().cast<double>();
+  if (!is_floating(dtype)) return;
+  dispatch_any(dtype, [&]<typename T>() {
+    for (double& value : a.values) value = static_cast<double>(static_cast<T>(value));
+  });
 }
 
 Tensor place(const Operand& operand, const Array& values, Device device) {

@@ -56,6 +56,7 @@ class DeviceArrays {
   DeviceArrays(const std::vector<Operand>& operands, const Values& values, Device device);
 
   Device device() const { return device_; }
+  const Tensor& tensor(const std::string& name) const { return tensors_.at(name); }
   template <typename T>
   const T* in(const std::string& name) const {
     const Tensor& tensor = tensors_.at(name);

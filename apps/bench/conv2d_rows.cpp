@@ -87,16 +87,16 @@ Row conv_row(const char* pass, Conv conv, const Kind& kind) {
 Row forward(Conv conv, const Kind& kind) {
   Row row = conv_row("forward", conv, kind);
   row.operands = {{"x", Role::input, conv.x(), kind.dtype, normal()},
-                  {"weight", Role::input, conv.weight(), kind.dtype, normal()},
+                  {"weight", Role::input, conv.weight(), arithmetic_of(kind.dtype), normal()},
                   {"y", Role::output, conv.y(), kind.dtype, {}}};
-  row.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
+  row.bind = bind_for_storage(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const Conv2dForwardArgs<T> args{.y = a.out<T>("y"),
                                     .x = a.in<T>("x"),
-                                    .weight = a.in<T>("weight"),
+                                    .weight = a.in<Arithmetic<T>>("weight"),
                                     .bias = nullptr,
                                     .sizes = conv.sizes(),
                                     .format = kind.format()};
-    return EK_LAUNCH(a, conv2d_forward, args);
+    return EK_LAUNCH_STORAGE(T, a, conv2d_forward, args);
   });
   row.reference = [checked = Checked(conv)](const Values& in) {
     const Conv& c = checked.conv;
@@ -109,15 +109,15 @@ Row forward(Conv conv, const Kind& kind) {
 Row backward_input(Conv conv, const Kind& kind) {
   Row row = conv_row("backward_input", conv, kind);
   row.operands = {{"dy", Role::input, conv.y(), kind.dtype, normal()},
-                  {"weight", Role::input, conv.weight(), kind.dtype, normal()},
+                  {"weight", Role::input, conv.weight(), arithmetic_of(kind.dtype), normal()},
                   {"dx", Role::output, conv.x(), kind.dtype, {}}};
-  row.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
+  row.bind = bind_for_storage(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const Conv2dBackwardInputArgs<T> args{.dx = a.out<T>("dx"),
                                           .dy = a.in<T>("dy"),
-                                          .weight = a.in<T>("weight"),
+                                          .weight = a.in<Arithmetic<T>>("weight"),
                                           .sizes = conv.sizes(),
                                           .format = kind.format()};
-    return EK_LAUNCH(a, conv2d_backward_input, args);
+    return EK_LAUNCH_STORAGE(T, a, conv2d_backward_input, args);
   });
   row.reference = [checked = Checked(conv)](const Values& in) {
     const Conv& c = checked.conv;
@@ -142,15 +142,15 @@ Row backward_weight(Conv conv, const Kind& kind) {
   Row row = conv_row("backward_weight", conv, kind);
   row.operands = {{"dy", Role::input, conv.y(), kind.dtype, normal()},
                   {"x", Role::input, conv.x(), kind.dtype, normal()},
-                  {"dweight", Role::output, conv.weight(), kind.dtype, {}}};
-  row.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
-    const Conv2dBackwardWeightArgs<T> args{.dweight = a.out<T>("dweight"),
+                  {"dweight", Role::output, conv.weight(), arithmetic_of(kind.dtype), {}}};
+  row.bind = bind_for_storage(kind.dtype, [=]<typename T>(DeviceArrays& a) {
+    const Conv2dBackwardWeightArgs<T> args{.dweight = a.out<Arithmetic<T>>("dweight"),
                                            .dbias = nullptr,
                                            .dy = a.in<T>("dy"),
                                            .x = a.in<T>("x"),
                                            .sizes = conv.sizes(),
                                            .format = kind.format()};
-    return EK_LAUNCH(a, conv2d_backward_weight, args);
+    return EK_LAUNCH_STORAGE(T, a, conv2d_backward_weight, args);
   });
   row.reference = [=](const Values& in) {
     const bool all = conv.products() <= kMostProducts;
@@ -185,7 +185,7 @@ Op conv2d_op() {
     if (shape.rank() == 4) append(rows, {shape[0], shape[1], shape[2], shape[3], shape[1], 3, 1}, kind);
     return rows;
   };
-  return {"conv2d", listed, at};
+  return {"conv2d", listed, at, true};
 }
 
 }  // namespace evenkeel::bench

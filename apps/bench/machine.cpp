@@ -1,8 +1,11 @@
 #include "bench/machine.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <memory>
 
 #include "bench/timing.h"
 #include "console.h"
@@ -36,7 +39,6 @@ std::optional<double> load_of_cpu() {
 void copy_all(Tensor& to, const Tensor& from, std::int64_t piece) {
   if (!to.device().is_cpu()) {
     to.copy_(from);
-    wait_for(to.device());
     return;
   }
   const std::int64_t bytes = from.storage().bytes();
@@ -58,10 +60,26 @@ double copy_bandwidth(Device device, std::int64_t bytes, int copies) {
     for (int i = 0; i < kTries; ++i) {
       const app::Stopwatch clock;
       for (int k = 0; k < copies; ++k) copy_all(to, from, piece);
+      wait_for(device);
       best = std::max(best, 2.0 * static_cast<double>(bytes) * copies / clock.seconds());
     }
   }
   return best;
+}
+
+/// What nvidia-smi says of the clocks; devices are numbered there as CUDA numbers them unless some are
+/// hidden.
+std::string clock_of_gpu(int index) {
+  const std::string command = fmt::format(
+      "nvidia-smi -i {} --query-gpu=clocks.sm,clocks.max.sm,driver_version --format=csv,noheader,nounits "
+      "2>/dev/null",
+      index);
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), &pclose);
+  int now = 0, most = 0;
+  std::array<char, 64> driver{};
+  if (pipe == nullptr || std::fscanf(pipe.get(), "%d, %d, %63s", &now, &most, driver.data()) != 3)
+    return "clock not known";
+  return fmt::format("{} MHz now, {} MHz at most, driver {}", now, most, driver.data());
 }
 
 std::string figure(std::optional<double> value, const char* unit) {
@@ -79,6 +97,11 @@ std::vector<std::string> Machine::lines() const {
   if (!isa.empty()) facts.push_back(isa);
   facts.push_back(fmt::format("{} CPU thread{}", threads, threads == 1 ? "" : "s"));
   if (load) facts.push_back(fmt::format("load {:.2f} before this run", *load));
+  if (device.is_cuda()) {
+    return {fmt::format("{}: {}", device.str(), fmt::join(facts, ", ")),
+            fmt::format("copy: {} (2 x 128 MiB)", figure(copy, "GB/s")),
+            fmt::format("smallest node of a CUDA graph: {:.2f} us", 1e6 * node.value_or(0))};
+  }
   return {
       fmt::format("{}: {}", device.str(), fmt::join(facts, ", ")),
       fmt::format("copy: {} (2 x 128 MiB), {} (in cache)", figure(copy, "GB/s"), figure(copy_cached, "GB/s")),
@@ -87,16 +110,18 @@ std::vector<std::string> Machine::lines() const {
 }
 
 nlohmann::json Machine::json() const {
-  return {{"device", device.str()},
-          {"name", name},
-          {"clock", clock},
-          {"vectors", isa},
-          {"threads", threads},
-          {"load", number_or_null(load)},
-          {"copy_bytes_per_s", number_or_null(copy)},
-          {"copy_cached_bytes_per_s", number_or_null(copy_cached)},
-          {"peak_f32_flops", number_or_null(peak_f32)},
-          {"peak_f64_flops", number_or_null(peak_f64)}};
+  nlohmann::json out = {{"device", device.str()},
+                        {"name", name},
+                        {"clock", clock},
+                        {"vectors", isa},
+                        {"threads", threads},
+                        {"load", number_or_null(load)},
+                        {"copy_bytes_per_s", number_or_null(copy)},
+                        {"copy_cached_bytes_per_s", number_or_null(copy_cached)},
+                        {"peak_f32_flops", number_or_null(peak_f32)},
+                        {"peak_f64_flops", number_or_null(peak_f64)}};
+  if (node) out["graph_node_s"] = *node;
+  return out;
 }
 
 Machine measure_machine(Device device) {
@@ -104,7 +129,7 @@ Machine measure_machine(Device device) {
   m.device = device;
   m.threads = num_threads();
   m.load = load_of_cpu();
-  m.copy = copy_bandwidth(device, CacheFlush::kBytes, 1);
+  m.copy = copy_bandwidth(device, CacheFlush::kBytes, device.is_cpu() ? 1 : 10);
   m.name = app::device_name(device);
   if (device.is_cpu()) {
     m.clock = clock_of_cpu();
@@ -113,7 +138,8 @@ Machine measure_machine(Device device) {
     m.peak_f32 = fma_peak<float>();
     m.peak_f64 = fma_peak<double>();
   } else {
-    m.clock = "clock not measured";
+    m.clock = clock_of_gpu(device.index);
+    m.node = smallest_node(device);
   }
   return m;
 }

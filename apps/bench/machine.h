@@ -18,6 +18,7 @@ struct Machine {
   int threads = 0;                           // of the CPU
   std::optional<double> load;                // processes that wanted a processor before this one began
   std::optional<double> copy, copy_cached;   // bytes read and written a second
+  std::optional<double> node;                // seconds of the smallest node of a CUDA graph
   std::optional<double> peak_f32, peak_f64;  // operations a second, a fused multiply-add counts as two
 
   std::optional<double> peak(DType dtype) const { return dtype == DType::f64 ? peak_f64 : peak_f32; }

@@ -1,5 +1,6 @@
 #include "bench/measure.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -9,8 +10,24 @@ namespace evenkeel::bench {
 namespace {
 
 /// What rounding may leave, over the largest element: of sums of up to 2e5 products, and of statistics of
-/// data with a far mean.
-double error_bound(DType dtype) { return dtype == DType::f64 ? 5e-12 : 1e-5; }
+/// data with a far mean. Of 16 bits: and half a unit of the result.
+double error_bound(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return 5e-12;
+    case DType::bf16:
+      return 1e-5 + 0x1p-8;
+    case DType::f16:
+      return 1e-5 + 0x1p-11;
+    default:
+      return 1e-5;
+  }
+}
+double error_bound(const Row& row, const std::string& array) {
+  const auto found = std::find_if(row.operands.begin(), row.operands.end(),
+                                  [&](const Operand& operand) { return operand.name == array; });
+  return error_bound(found != row.operands.end() && is_floating(found->dtype) ? found->dtype : row.dtype);
+}
 /// A peer may add in any order, but has to compute the same.
 constexpr double kPeerBound = 1e-3;
 
@@ -32,17 +49,17 @@ double error_of(const std::vector<double>& got, const Expected& expected) {
 }
 
 struct Worst {
-  double error = -1;
+  double error = -1, bound = 1;
   std::string name;
 };
-/// Over the arrays that `got` and `expected` both have.
-Worst worst_of(const Results& got, const AllExpected& expected) {
+/// Over the arrays that `got` and `expected` both have, each by its bound.
+Worst worst_of(const Row& row, const Results& got, const AllExpected& expected) {
   Worst worst;
   for (const auto& [name, values] : expected) {
     const auto found = got.find(name);
     if (found == got.end()) continue;
-    const double error = error_of(found->second, values);
-    if (!(error <= worst.error)) worst = {error, name};
+    const double error = error_of(found->second, values), bound = error_bound(row, name);
+    if (!(error / bound <= worst.error / worst.bound)) worst = {error, bound, name};
     if (std::isnan(error)) break;
   }
   return worst;
@@ -87,26 +104,27 @@ Result measure(const Row& row, Device device, CacheFlush& flush, const Effort& e
   arrays.reset();
   launch();
   const AllExpected expected = row.reference(values);
-  const Worst worst = worst_of(arrays.results(), expected);
+  const Worst worst = worst_of(row, arrays.results(), expected);
   result.error = worst.error;
   result.worst = worst.name;
-  result.error_bound = error_bound(row.dtype);
+  result.error_bound = worst.bound;
   if (!(worst.error >= 0 && worst.error <= result.error_bound)) {
     result.complaints.push_back(
         fmt::format("the error of {} is {:.1e}, above {:.1e}", worst.name, worst.error, result.error_bound));
   }
   check_bits(result, arrays, launch);
 
-  std::vector<Contender> contenders{{"evenkeel", launch, [device] { wait_for(device); }}};
-  const std::unique_ptr<Peer> peer = device.is_cpu() ? make_peer(row, values) : nullptr;
+  std::vector<Contender> contenders{{"evenkeel", launch, device}};
+  const std::unique_ptr<Peer> peer = make_peer(row, values, device);
   if (peer) {
-    contenders.push_back({peer_name(), [&] { peer->run(); }, [] {}});
+    const std::string name = peer_name(device);
+    contenders.push_back({name, [&] { peer->run(); }, device});
     peer->run();
-    const Worst of_peer = worst_of(peer->results(), expected);
-    result.peers.push_back({peer_name(), {}, of_peer.error});
+    const Worst of_peer = worst_of(row, peer->results(), expected);
+    result.peers.push_back({name, {}, of_peer.error});
     if (!(of_peer.error <= kPeerBound)) {
       result.complaints.push_back(fmt::format("{} computes something else: the error of its {} is {:.1e}",
-                                              peer_name(), of_peer.name, of_peer.error));
+                                              name, of_peer.name, of_peer.error));
     }
   }
   arrays.reset();

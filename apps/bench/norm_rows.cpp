@@ -1,5 +1,6 @@
 // Rows of the normalizations. They differ in the partition of x into sets that share statistics, and in
 // kernel.
+#include "bench/norm_kernels.h"
 #include "bench/op_rows.h"
 #include "kernels/batch_norm.h"
 #include "kernels/group_norm.h"
@@ -22,28 +23,33 @@ struct Norm {
   bool affine = true, running = false;
   nlohmann::json parameters = {};
   std::function<reference::Partition()> partition = {};
-  std::function<Launch(DeviceArrays&)> forward = {}, backward = {};
+  Kernel forward = {}, backward = {};
 };
 
 template <typename T>
-const T* parameter_or_null(const Norm& norm, DeviceArrays& a, const char* name) {
-  return norm.affine ? a.in<T>(name) : nullptr;
+const Arithmetic<T>* parameter_or_null(const Norm& norm, DeviceArrays& a, const char* name) {
+  return norm.affine ? a.in<Arithmetic<T>>(name) : nullptr;
 }
 template <typename T>
-T* gradient_or_null(const Norm& norm, DeviceArrays& a, const char* name) {
-  return norm.affine ? a.out<T>(name) : nullptr;
+Arithmetic<T>* gradient_or_null(const Norm& norm, DeviceArrays& a, const char* name) {
+  return norm.affine ? a.out<Arithmetic<T>>(name) : nullptr;
 }
 
 /// Sets the members that the args of all norms have.
 template <typename T, template <typename> typename Args>
 void set_forward(Args<T>& args, const Norm& norm, DeviceArrays& a) {
   args.y = a.out<T>("y");
-  args.mean = a.out<T>("mean");
-  args.rstd = a.out<T>("rstd");
+  args.mean = a.out<Arithmetic<T>>("mean");
+  args.rstd = a.out<Arithmetic<T>>("rstd");
   args.x = a.in<T>("x");
   args.gamma = parameter_or_null<T>(norm, a, "gamma");
   args.beta = parameter_or_null<T>(norm, a, "beta");
   args.eps = kEps;
+  if constexpr (requires { args.running_mean; }) {
+    args.momentum = kMomentum;
+    args.running_mean = a.out<Arithmetic<T>>("running_mean");
+    args.running_var = a.out<Arithmetic<T>>("running_var");
+  }
 }
 template <typename T, template <typename> typename Args>
 void set_backward(Args<T>& args, const Norm& norm, DeviceArrays& a) {
@@ -52,8 +58,8 @@ void set_backward(Args<T>& args, const Norm& norm, DeviceArrays& a) {
   args.dbeta = gradient_or_null<T>(norm, a, "dbeta");
   args.dy = a.in<T>("dy");
   args.x = a.in<T>("x");
-  args.mean = a.in<T>("mean");
-  args.rstd = a.in<T>("rstd");
+  args.mean = a.in<Arithmetic<T>>("mean");
+  args.rstd = a.in<Arithmetic<T>>("rstd");
   args.gamma = parameter_or_null<T>(norm, a, "gamma");
 }
 template <typename Args>
@@ -85,7 +91,9 @@ Row norm_row(const Norm& norm, const char* pass, const Kind& kind, double flops)
 Row forward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   Row row = norm_row(norm, "forward", kind, kForwardFlops);
   const auto add = [&](const char* name, Role role, const Shape& shape, Fill fill) {
-    row.operands.push_back({name, role, shape, kind.dtype, std::move(fill)});
+    const bool is_image = shape == norm.x;
+    row.operands.push_back(
+        {name, role, shape, is_image ? kind.dtype : arithmetic_of(kind.dtype), std::move(fill)});
   };
   add("x", Role::input, norm.x, normal(mean_of_x));
   if (norm.affine) add("gamma", Role::input, norm.parameter, normal());
@@ -95,7 +103,7 @@ Row forward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   add("y", Role::output, norm.x, {});
   add("mean", Role::output, norm.stats, {});
   add("rstd", Role::output, norm.stats, {});
-  row.bind = norm.forward;
+  row.bind = norm.forward.chosen;
   row.reference = [norm](const Values& in) {
     const reference::Partition partition = norm.partition();
     const Array& x = in.at("x");
@@ -118,7 +126,9 @@ Row forward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
 Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   Row row = norm_row(norm, "backward", kind, kBackwardFlops);
   const auto add = [&](const char* name, Role role, const Shape& shape, Fill fill) {
-    row.operands.push_back({name, role, shape, kind.dtype, std::move(fill)});
+    const bool is_image = shape == norm.x;
+    row.operands.push_back(
+        {name, role, shape, is_image ? kind.dtype : arithmetic_of(kind.dtype), std::move(fill)});
   };
   const auto stats = [norm](const Values& in) { return reference::statistics(in.at("x"), norm.partition()); };
   add("x", Role::input, norm.x, normal(mean_of_x));
@@ -129,7 +139,7 @@ Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   add("dx", Role::output, norm.x, {});
   if (norm.affine) add("dgamma", Role::output, norm.parameter, {});
   if (norm.affine) add("dbeta", Role::output, norm.parameter, {});
-  row.bind = norm.backward;
+  row.bind = norm.backward.chosen;
   row.reference = [norm](const Values& in) {
     auto gradients = reference::normalize_backward(in.at("dy"), in.at("x"), norm.partition(),
                                                    parameter_of(norm, in, "gamma", 1), kEps);
@@ -142,50 +152,42 @@ Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   return row;
 }
 
-/// Sets both launches from args with the members that all norms share; set_sizes sets the others.
+/// Sets both kernels, from args with the members that all norms share; set_sizes sets the others.
 template <template <typename> typename Forward, template <typename> typename Backward, typename SetSizes,
-          typename LaunchForward, typename LaunchBackward>
-void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, LaunchForward forward,
-                 LaunchBackward backward) {
-  const Norm described = norm;
-  norm.forward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
+          typename ForwardFunctions, typename BackwardFunctions>
+void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, ForwardFunctions forward,
+                 BackwardFunctions backward) {
+  const auto forward_args = [=, described = norm]<typename T>(DeviceArrays& a) {
     Forward<T> args{};
     set_forward<T>(args, described, a);
     args.format = kind.format();
-    set_sizes(args, a);
-    return forward(args, a);
-  });
-  norm.backward = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
+    set_sizes(args);
+    return args;
+  };
+  const auto backward_args = [=, described = norm]<typename T>(DeviceArrays& a) {
     Backward<T> args{};
     set_backward<T>(args, described, a);
     args.format = kind.format();
-    set_sizes(args, a);
-    return backward(args, a);
-  });
+    set_sizes(args);
+    return args;
+  };
+  norm.forward = make_kernel<Forward>(kind, forward_args, set_sizes, forward);
+  norm.backward = make_kernel<Backward>(kind, backward_args, set_sizes, backward);
 }
-#define EK_NORM_LAUNCH(function) \
-  [](const auto& args, DeviceArrays& a) { return EK_LAUNCH(a, function, args); }
 
 Norm batch_norm(const Shape& x, const Kind& kind) {
   Norm norm{.op = "batch_norm", .x = x, .stats = {x[1]}, .parameter = {x[1]}, .running = true};
   norm.partition = [x] { return reference::batch_norm_partition(sizes_of(x)); };
-  const auto set_sizes = [x]<typename Args>(Args& args, DeviceArrays& a) {
+  const auto set_sizes = [x](auto& args) {
     set_planes(args, x);
     args.training = true;
-    if constexpr (requires { args.momentum; }) {
-      using T = std::remove_pointer_t<decltype(args.running_mean)>;
-      args.momentum = kMomentum;
-      args.running_mean = a.out<T>("running_mean");
-      args.running_var = a.out<T>("running_var");
-    }
   };
   set_kernels<BatchNormForwardArgs, BatchNormBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_LAUNCH(batch_norm_forward), EK_NORM_LAUNCH(batch_norm_backward));
+      norm, kind, set_sizes, EK_NORM_KERNEL(batch_norm_forward), EK_NORM_KERNEL(batch_norm_backward));
   return norm;
 }
 
-Norm group_norm(const Shape& x, const Kind& kind) {
-  const std::int64_t groups = x[1] % 2 == 0 ? 2 : 1;
+Norm group_norm(const Shape& x, const Kind& kind, std::int64_t groups) {
   Norm norm{.op = "group_norm",
             .variant = fmt::format("{} groups", groups),
             .x = x,
@@ -193,13 +195,22 @@ Norm group_norm(const Shape& x, const Kind& kind) {
             .parameter = {x[1]},
             .parameters = {{"groups", groups}}};
   norm.partition = [=] { return reference::group_norm_partition(sizes_of(x), groups); };
-  const auto set_sizes = [=](auto& args, DeviceArrays&) {
+  const auto set_sizes = [=](auto& args) {
     set_planes(args, x);
     args.G = groups;
   };
   set_kernels<GroupNormForwardArgs, GroupNormBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_LAUNCH(group_norm_forward), EK_NORM_LAUNCH(group_norm_backward));
+      norm, kind, set_sizes, EK_NORM_KERNEL(group_norm_forward), EK_NORM_KERNEL(group_norm_backward));
   return norm;
+}
+
+/// In two groups where that can be, and instance norm: a channel a group.
+std::vector<Norm> group_norms(const Shape& x, const Kind& kind) {
+  if (x.rank() != 4) return {};
+  const std::int64_t C = x[1], groups = C % 2 == 0 ? 2 : 1;
+  std::vector<Norm> norms{group_norm(x, kind, groups)};
+  if (C != groups) norms.push_back(group_norm(x, kind, C));
+  return norms;
 }
 
 /// Over the last `axes` axes.
@@ -208,35 +219,45 @@ Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant,
   for (int d = 0; d < x.rank(); ++d) (d < x.rank() - axes ? norm.stats : norm.parameter).push_back(x[d]);
   norm.parameters = {{"normalized_shape", sizes_of(norm.parameter)}, {"affine", affine}};
   norm.partition = [=] { return reference::layer_norm_partition(sizes_of(x), axes); };
-  const auto set_sizes = [N = x[0], M = norm.stats.numel(), D = norm.parameter.numel()](auto& args,
-                                                                                        DeviceArrays&) {
+  const auto set_sizes = [N = x[0], M = norm.stats.numel(), D = norm.parameter.numel()](auto& args) {
     args.M = M;
     args.D = D;
     args.N = N;
   };
   set_kernels<LayerNormForwardArgs, LayerNormBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_LAUNCH(layer_norm_forward), EK_NORM_LAUNCH(layer_norm_backward));
+      norm, kind, set_sizes, EK_NORM_KERNEL(layer_norm_forward), EK_NORM_KERNEL(layer_norm_backward));
   return norm;
 }
 
 Norm layer_norm2d(const Shape& x, const Kind& kind) {
   Norm norm{.op = "layer_norm2d", .x = x, .stats = {x[0], x[2] * x[3]}, .parameter = {x[1]}};
   norm.partition = [x] { return reference::layer_norm2d_partition(sizes_of(x)); };
-  const auto set_sizes = [x](auto& args, DeviceArrays&) { set_planes(args, x); };
+  const auto set_sizes = [x](auto& args) { set_planes(args, x); };
   set_kernels<LayerNorm2dForwardArgs, LayerNorm2dBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_LAUNCH(layer_norm2d_forward), EK_NORM_LAUNCH(layer_norm2d_backward));
+      norm, kind, set_sizes, EK_NORM_KERNEL(layer_norm2d_forward), EK_NORM_KERNEL(layer_norm2d_backward));
   return norm;
 }
 
 /// The norms of one op at a shape of x.
 using Norms = std::function<std::vector<Norm>(const Shape&, const Kind&)>;
 
-/// Forward and backward, on standard normal data and on data with a far mean.
+/// A row of the dispatcher's choice and, on CUDA, one of each rung of the ladder.
+void add_ladder(std::vector<Row>& rows, const Row& chosen, const Kernel& kernel) {
+  rows.push_back(chosen);
+  for (const auto& [name, bind] : kernel.rungs) {
+    Row row = chosen;
+    row.variant += fmt::format("{}{}", row.variant.empty() ? "" : ", ", name);
+    row.bind = bind;
+    rows.push_back(std::move(row));
+  }
+}
+
+/// Forward and backward, on standard normal data and, of the dispatcher's choice, on data with a far mean.
 std::vector<Row> rows_of(const Norms& norms, const Kind& kind, const Shape& shape, bool far_mean) {
   std::vector<Row> rows;
   for (Norm& norm : norms(shape, kind)) {
-    rows.push_back(forward_row(norm, kind, 0));
-    rows.push_back(backward_row(norm, kind, 0));
+    add_ladder(rows, forward_row(norm, kind, 0), norm.forward);
+    add_ladder(rows, backward_row(norm, kind, 0), norm.backward);
     if (!far_mean) continue;
     norm.variant += fmt::format("{}mean {}", norm.variant.empty() ? "" : ", ", kFarMean);
     rows.push_back(forward_row(norm, kind, kFarMean));
@@ -246,7 +267,7 @@ std::vector<Row> rows_of(const Norms& norms, const Kind& kind, const Shape& shap
 }
 
 Op norm_op(std::string name, const std::vector<Shape>& shapes, const Norms& norms) {
-  Op op{std::move(name), {}, {}};
+  Op op{std::move(name), {}, {}, /*stores_16bit=*/true};
   op.at = [=](const Kind& kind, const Shape& shape) { return rows_of(norms, kind, shape, true); };
   op.listed = [=](const Kind& kind) {
     std::vector<Row> rows;
@@ -277,8 +298,7 @@ std::vector<Norm> layer_norms(const Shape& x, const Kind& kind) {
 
 std::vector<Op> norm_ops() {
   const std::vector<Shape> shapes = with(kBlockShapes, {kLargeShape});
-  return {norm_op("batch_norm", shapes, of_images(batch_norm)),
-          norm_op("group_norm", shapes, of_images(group_norm)),
+  return {norm_op("batch_norm", shapes, of_images(batch_norm)), norm_op("group_norm", shapes, group_norms),
           norm_op("layer_norm", with(shapes, {kLargeRows}), layer_norms),
           norm_op("layer_norm2d", shapes, of_images(layer_norm2d))};
 }

@@ -24,6 +24,8 @@ std::vector<Op> pool_ops();
 std::vector<Op> elementwise_ops();
 /// What a training step has besides layers: rotate_normalize, log_softmax_nll, sgd.
 std::vector<Op> step_ops();
+/// train_step: a whole one, for each norm.
+Op train_op();
 
 /// The listed shapes of an op, each with what `at` makes of it.
 inline std::vector<Row> rows_at(const Op& op, const Kind& kind, const std::vector<Shape>& shapes) {

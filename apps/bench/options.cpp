@@ -15,6 +15,7 @@ namespace {
 using app::UsageError;
 
 constexpr double kMostElements = 1 << 30;
+constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16, DType::f16};
 
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
@@ -56,8 +57,10 @@ Shape parse_shape(const std::string& text) {
 std::vector<DType> parse_dtypes(const std::string& text) {
   std::vector<DType> dtypes;
   for (const std::string& name : split(text)) {
-    EK_CHECK(name == "f32" || name == "f64", "unknown type '{}': use f32, f64 or f32,f64", name);
-    dtypes.push_back(name == "f32" ? DType::f32 : DType::f64);
+    const auto found = std::find_if(std::begin(kDTypes), std::end(kDTypes),
+                                    [&](DType dtype) { return name_of(dtype) == name; });
+    EK_CHECK(found != std::end(kDTypes), "unknown type '{}': use some of f32, f64, bf16, f16", name);
+    dtypes.push_back(*found);
   }
   return dtypes;
 }
@@ -93,6 +96,11 @@ void check(const Options& o) {
   if (o.list && !o.peer_json.empty())
     fail<UsageError>("--list with --peer-json: nothing is measured that could be compared; leave one out");
   o.device.require_available();
+  for (const DType dtype : o.dtypes) {
+    if (is_16bit(dtype) && o.device.is_cpu())
+      fail<UsageError>("--dtype {}: 16-bit types are computed on CUDA devices only; use --device cuda",
+                       name_of(dtype));
+  }
 }
 
 }  // namespace
@@ -122,8 +130,8 @@ std::optional<Options> parse_options(int argc, char** argv) {
       ->take_all()
       ->allow_extra_args(false);
   add(
-      "--dtype", [&](const std::string& text) { o.dtypes = parse_dtypes(text); }, "f32, f64 or f32,f64",
-      "f32");
+      "--dtype", [&](const std::string& text) { o.dtypes = parse_dtypes(text); },
+      "Some of f32, f64, and for conv2d on CUDA devices bf16 and f16", "f32");
   add(
       "--device", [&](const std::string& text) { o.device = Device::parse(text); },
       "auto, cpu, cuda or cuda:N", "auto")
@@ -132,7 +140,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
   cli.add_option("--repeat", o.effort.repeat, "Samples of each statistic");
   cli.add_option("--min-time", o.effort.min_time, "Seconds of each warm sample, at least");
   cli.add_option("--json", o.json, "Write everything to this file");
-  cli.add_option("--peer-json", o.peer_json, "Compare with this file of scripts/peer_torch.py");
+  cli.add_option("--peer-json", o.peer_json, "Compare with these files of scripts/peer_torch.py");
   if (!app::parse(cli, argc, argv)) return std::nullopt;
   for (const std::string& text : shapes) o.shapes.push_back(parse_shape(text));
   check(o);
@@ -144,15 +152,18 @@ std::vector<Row> selected_rows(const Options& o) {
   for (const Op& op : ops()) {
     if (!o.ops.empty() && std::count(o.ops.begin(), o.ops.end(), op.name) == 0) continue;
     for (const DType dtype : o.dtypes) {
+      if (is_16bit(dtype) && !op.stores_16bit) continue;
       for (const std::string& layout : layouts(o.device)) {
-        for (Row& row : rows_of(op, {dtype, layout}, o.shapes)) {
-          if (matches(row, o.variants) && lay_out(row, {dtype, layout})) rows.push_back(std::move(row));
+        for (Row& row : rows_of(op, {dtype, layout, o.device}, o.shapes)) {
+          if (matches(row, o.variants) && lay_out(row, {dtype, layout, o.device}))
+            rows.push_back(std::move(row));
         }
       }
     }
   }
   if (rows.empty())
-    fail<UsageError>("no row has such an op, variant and shape: bench_norms --list names those there are");
+    fail<UsageError>(
+        "no row has such an op, variant, type and shape: bench_norms --list names those there are");
   return rows;
 }
 

@@ -20,7 +20,8 @@ struct Options {
   Device device;
   int threads = 0;
   Effort effort;
-  std::filesystem::path json, peer_json;
+  std::filesystem::path json;
+  std::vector<std::filesystem::path> peer_json;
 };
 
 /// Nothing if --help or --version was asked for and printed. Throws UsageError, DeviceError.

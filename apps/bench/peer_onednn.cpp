@@ -235,12 +235,12 @@ bool set_up(OneDnn& peer, const Wanted& wanted) {
 
 }  // namespace
 
-std::string peer_name() {
+std::string onednn_peer_name() {
   const dnnl_version_t* v = dnnl_version();
   return fmt::format("oneDNN {}.{}.{}", v->major, v->minor, v->patch);
 }
 
-std::unique_ptr<Peer> make_peer(const Row& row, const Values& values) {
+std::unique_ptr<Peer> make_onednn_peer(const Row& row, const Values& values) {
   if (row.dtype != DType::f32) return nullptr;
   auto peer = std::make_unique<OneDnn>(values);
   if (!set_up(*peer, {row, dims_of(row.shape), row.pass == "forward"})) return nullptr;

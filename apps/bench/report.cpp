@@ -31,6 +31,11 @@ std::string microseconds(double seconds) {
   return fmt::format("{:.{}f}", us, us < 10 ? 2 : us < 100 ? 1 : 0);
 }
 
+/// True if a warm call takes little more than a kernel that does nothing: launches bound it, not its bytes.
+bool is_launch_bound(const Result& result, const Machine& machine) {
+  return machine.node && result.timing.warm.median < 2 * *machine.node;
+}
+
 std::string_view yes_or_no(std::optional<bool> good) { return !good ? "-" : *good ? "yes" : "NO"; }
 
 std::string peers(const Result& result) {
@@ -46,7 +51,7 @@ std::string peers(const Result& result) {
 /// The columns that say which row it is.
 std::string which(std::string_view op, std::string_view pass, std::string_view variant,
                   std::string_view dtype, std::string_view layout, std::string_view shape) {
-  return fmt::format("{:<16} {:<15} {:<21} {:<5} {:<6} {:<18}", op, pass, variant, dtype, layout, shape);
+  return fmt::format("{:<16} {:<15} {:<23} {:<5} {:<6} {:<18}", op, pass, variant, dtype, layout, shape);
 }
 std::string which(const Row& row) {
   return which(row.op, row.pass, row.variant, name_of(row.dtype), row.layout, row.shape.str());
@@ -75,6 +80,7 @@ std::string line(const Row& row, const Result& result, const Machine& machine) {
       microseconds(result.timing.warm.median), r.bytes / 1e9, percent(r.of_copy), r.flops / 1e9,
       percent(r.of_peak), result.error, yes_or_no(result.same_bits), yes_or_no(result.same_bits_threads),
       peers(result));
+  if (is_launch_bound(result, machine)) text += "; launch-bound";
   for (const std::string& complaint : result.complaints) text += "\n  FAILED: " + complaint;
   return text;
 }
@@ -92,6 +98,7 @@ nlohmann::json json(const Row& row, const Result& result, const Machine& machine
   out["of_copy"] = number_or_null(r.of_copy);
   out["flops_per_s"] = r.flops;
   out["of_peak"] = number_or_null(r.of_peak);
+  out["launch_bound"] = is_launch_bound(result, machine);
   out["error"] = result.error;
   out["error_bound"] = result.error_bound;
   out["error_of"] = result.worst;

@@ -69,6 +69,7 @@ const std::vector<Op>& ops() {
     for (const auto& part : {norm_ops(), pool_ops(), elementwise_ops(), step_ops()}) {
       list.insert(list.end(), part.begin(), part.end());
     }
+    list.push_back(train_op());
     return list;
   }();
   return all;

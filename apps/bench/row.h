@@ -41,10 +41,11 @@ struct Row {
   nlohmann::json json() const;
 };
 
-/// How the elements of a row are stored.
+/// How the elements of a row are stored, and where.
 struct Kind {
   DType dtype;
   std::string layout;
+  Device device = Device::cpu();
 
   MemoryFormat format() const { return layout == "lanes" ? MemoryFormat::lanes : MemoryFormat::strided; }
   /// The elements that an array of images has in memory: in lanes, those of unused ones too.
@@ -62,6 +63,7 @@ struct Op {
   std::string name;
   std::function<std::vector<Row>(const Kind&)> listed;
   std::function<std::vector<Row>(const Kind&, const Shape&)> at;
+  bool stores_16bit = false;  // its CUDA kernels take bf16 and f16; see bind_for_storage
 };
 const std::vector<Op>& ops();
 
@@ -73,8 +75,20 @@ auto bind_for(DType dtype, F f) {
   };
 }
 
+/// Likewise, for 16-bit types too; f launches with EK_LAUNCH_STORAGE.
+template <typename F>
+auto bind_for_storage(DType dtype, F f) {
+  return [=](DeviceArrays& arrays) -> Launch {
+    return dispatch_storage(dtype, arrays.device(),
+                            [&]<typename T>() -> Launch { return f.template operator()<T>(arrays); });
+  };
+}
+
 }  // namespace evenkeel::bench
 
 /// A Launch of kernel `function` with `args` on the device of `arrays`.
 #define EK_LAUNCH(arrays, function, args) \
   ::evenkeel::bench::Launch([args, device = (arrays).device()] { EK_DISPATCH(device, function, args); })
+#define EK_LAUNCH_STORAGE(T, arrays, function, args) \
+  ::evenkeel::bench::Launch(                         \
+      [args, device = (arrays).device()] { EK_DISPATCH_STORAGE(T, device, function, args); })

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <thread>
 
 #include "console.h"
@@ -39,22 +40,67 @@ void settle() {
   }
 }
 
-double seconds_of(const Contender& c, std::int64_t calls) {
-  const Stopwatch clock;
-  for (std::int64_t i = 0; i < calls; ++i) c.call();
-  c.wait();
-  return clock.seconds() / static_cast<double>(calls);
-}
-
-/// How many calls fill a sample.
-std::int64_t calls_for(const Contender& c, double min_time) {
-  std::int64_t calls = 1;
-  for (;;) {
-    const double total = seconds_of(c, calls) * static_cast<double>(calls);
-    if (total >= min_time) return calls;
-    const double factor = std::clamp(1.2 * min_time / std::max(total, 1e-9), 2.0, 100.0);
-    calls = static_cast<std::int64_t>(std::ceil(static_cast<double>(calls) * factor));
+/// Calls of a contender in a row. On a CUDA device they are launches of graphs of several, so that the host's
+/// time for a launch does not count.
+class CallsInARow {
+ public:
+  explicit CallsInARow(const Contender& c) : contender_(c) {
+    if constexpr (kCudaEnabled) {
+      if (!c.device.is_cuda()) return;
+      graph_ = std::make_shared<CudaGraph>(c.device.index, [&] {
+        for (int i = 0; i < kCallsAGraph; ++i) c.call();
+      });
+    }
   }
+
+  /// Seconds a call, of at least so many.
+  double seconds(std::int64_t calls) const {
+    const std::int64_t at_once = graph_ != nullptr ? kCallsAGraph : 1,
+                       times = (calls + at_once - 1) / at_once;
+    const Stopwatch clock;
+    for (std::int64_t i = 0; i < times; ++i) call();
+    wait_for(contender_.device);
+    return clock.seconds() / static_cast<double>(times * at_once);
+  }
+
+  /// How many calls fill a sample.
+  std::int64_t calls_for(double min_time) const {
+    std::int64_t calls = 1;
+    for (;;) {
+      const double total = seconds(calls) * static_cast<double>(calls);
+      if (total >= min_time) return calls;
+      const double factor = std::clamp(1.2 * min_time / std::max(total, 1e-9), 2.0, 100.0);
+      calls = static_cast<std::int64_t>(std::ceil(static_cast<double>(calls) * factor));
+    }
+  }
+
+ private:
+  static constexpr int kCallsAGraph = 16;
+
+  void call() const {
+    if constexpr (kCudaEnabled) {
+      if (graph_ != nullptr) return graph_->launch();
+    }
+    contender_.call();
+  }
+
+  const Contender& contender_;
+  std::shared_ptr<CudaGraph> graph_;
+};
+
+/// Of one call.
+double cold_seconds(const Contender& c) {
+  if constexpr (kCudaEnabled) {
+    if (c.device.is_cuda()) {
+      const cuda::Event start = cuda::record_event(c.device.index);
+      c.call();
+      return cuda::seconds_between(start, cuda::record_event(c.device.index));
+    }
+  }
+  settle();
+  const Stopwatch clock;
+  c.call();
+  return clock.seconds();
 }
 
 }  // namespace
@@ -90,23 +136,34 @@ void CacheFlush::operator()() {
   wait_for(a_.device());
 }
 
+double smallest_node(Device device) {
+  Tensor x = ones({1}, {DType::f32, device});
+  const AxpyArgs<float> args{.y = x.mutable_data<float>(), .x = x.data<float>(), .alpha = 0, .n = 1};
+  const Contender node{"", [&] { EK_DISPATCH(device, axpy, args); }, device};
+  node.call();
+  const CallsInARow nodes(node);
+  double best = nodes.seconds(1024);
+  for (int i = 0; i < 10; ++i) best = std::min(best, nodes.seconds(1024));
+  return best;
+}
+
 std::vector<Timing> time_in_turn(const std::vector<Contender>& contenders, CacheFlush& flush,
                                  const Effort& effort) {
   const std::size_t n = contenders.size();
   std::vector<std::vector<double>> cold(n), warm(n);
+  std::vector<CallsInARow> rows;
   std::vector<std::int64_t> calls;
-  for (const Contender& c : contenders) calls.push_back(calls_for(c, effort.min_time));
+  for (const Contender& c : contenders) calls.push_back(rows.emplace_back(c).calls_for(effort.min_time));
   for (int i = 0; i < effort.repeat; ++i) {
     app::stop_if_signalled("between two measurements");
     for (std::size_t k = 0; k < n; ++k) {
       flush();
-      settle();
-      cold[k].push_back(seconds_of(contenders[k], 1));
+      cold[k].push_back(cold_seconds(contenders[k]));
     }
     for (std::size_t k = 0; k < n; ++k) {
-      if (n > 1) settle();
-      seconds_of(contenders[k], 1);
-      warm[k].push_back(seconds_of(contenders[k], calls[k]));
+      if (n > 1 && contenders[k].device.is_cpu()) settle();
+      rows[k].seconds(1);
+      warm[k].push_back(rows[k].seconds(calls[k]));
     }
   }
   std::vector<Timing> timings;

@@ -33,22 +33,27 @@ class CacheFlush {
   Tensor a_, b_;
 };
 
-/// Something that is called and timed. `call` returns when its work is done or enqueued, `wait` when it is
-/// done.
+/// Something that is called and timed. On a CPU `call` returns when its work is done, on a CUDA device when
+/// it is enqueued on the current stream.
 struct Contender {
   std::string name;
-  std::function<void()> call, wait;
+  std::function<void()> call;
+  Device device;
 };
 
 struct Timing {
-  Statistics cold;  // of single calls, each after a flush
-  Statistics warm;  // a call, averaged over enough calls in a row to fill min_time
+  Statistics cold;  // of single calls, each after a flush; on a CUDA device between two events
+  Statistics
+      warm;  // a call, averaged over enough calls in a row to fill min_time; on a CUDA device in graphs
 };
 
 struct Effort {
   int repeat = 11;          // samples of each statistic
   double min_time = 0.002;  // seconds a warm sample
 };
+
+/// Seconds a node of a CUDA graph takes that has next to nothing to do: what lies between kernels.
+double smallest_node(Device device);
 
 /// Samples of the contenders in turn: A B A B ... Each has been called before.
 std::vector<Timing> time_in_turn(const std::vector<Contender>& contenders, CacheFlush& flush,

@@ -122,7 +122,7 @@ void fill(const FillArgs<T>& args) {
 
 template <typename T>
 void axpy(const AxpyArgs<T>& args) {
-  const T alpha = static_cast<T>(args.alpha);
+  const auto alpha = static_cast<Arithmetic<T>>(args.alpha);
   parallel_for_ranges(args.n, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) args.y[i] = static_cast<T>(args.y[i] + alpha * args.x[i]);
   });
@@ -146,12 +146,16 @@ EK_INSTANTIATE(double)
 #define EK_INSTANTIATE(To)                               \
   template void copy(const CopyArgs<To, float>&);        \
   template void copy(const CopyArgs<To, double>&);       \
+  template void copy(const CopyArgs<To, bf16>&);         \
+  template void copy(const CopyArgs<To, f16>&);          \
   template void copy(const CopyArgs<To, std::int64_t>&); \
   template void copy(const CopyArgs<To, std::uint8_t>&); \
   template void fill(const FillArgs<To>&);               \
   template void axpy(const AxpyArgs<To>&);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
 EK_INSTANTIATE(std::int64_t)
 EK_INSTANTIATE(std::uint8_t)
 #undef EK_INSTANTIATE

@@ -12,10 +12,11 @@ template <std::int64_t N>
 EK_INLINE void philox_many(std::uint32_t (&bits)[4][N], const RandomKey& key, const std::uint64_t* number,
                            std::int64_t n) {
   auto k0 = static_cast<std::uint32_t>(key.seed), k1 = static_cast<std::uint32_t>(key.seed >> 32);
+  const auto stream = static_cast<std::uint32_t>(key.stream_now());
   for (std::int64_t b = 0; b < n; ++b) {
     bits[0][b] = static_cast<std::uint32_t>(number[b]);
     bits[1][b] = static_cast<std::uint32_t>(number[b] >> 32);
-    bits[2][b] = static_cast<std::uint32_t>(key.stream);
+    bits[2][b] = stream;
     bits[3][b] = static_cast<std::uint32_t>(key.purpose);
   }
   for (int round = 0; round < 10; ++round, k0 += PHILOX_W32_0, k1 += PHILOX_W32_1) {

@@ -46,7 +46,7 @@ void rotate_row(T* y, const std::uint8_t* image, Turn turn, const T* value, std:
 template <typename T>
 void write_row(T* y, const RotateNormalizeArgs<T>& a, const Turn* turns, const T* value, std::int64_t n,
                std::int64_t i) {
-  const std::uint8_t* image = a.images + a.index[n] * a.H * a.W;
+  const std::uint8_t* image = a.images + a.image_of(n) * a.H * a.W;
   if (turns != nullptr) return rotate_row(y, image, turns[n], value, a.H, a.W, i);
   for (std::int64_t j = 0; j < a.W; ++j) y[j] = value[image[i * a.W + j]];
 }
@@ -59,12 +59,14 @@ void rotate_normalize(const RotateNormalizeArgs<T>& a) {
   for (int b = 0; b < 256; ++b) value[b] = static_cast<T>((b / 255.0 - a.mean) / a.std);
   static thread_local Scratch scratch;
   Turn* turns = a.angle != nullptr ? scratch.get<Turn>(a.N) : nullptr;
-  for (std::int64_t n = 0; turns != nullptr && n < a.N; ++n) turns[n] = Turn(a.angle[n]);
+  for (std::int64_t n = 0; turns != nullptr && n < a.N; ++n) turns[n] = Turn(a.angle_of(n));
+
+  for (std::int64_t n = 0; a.label != nullptr && n < a.N; ++n) a.label[n] = a.labels[a.image_of(n)];
 
   // The images of a batch lie anywhere in the data set: ask for them together, not one after the other.
   for (std::int64_t n = 0; n < a.N; ++n) {
     for (std::int64_t i = 0; i < a.H * a.W; i += 64)
-      __builtin_prefetch(a.images + a.index[n] * a.H * a.W + i);
+      __builtin_prefetch(a.images + a.image_of(n) * a.H * a.W + i);
   }
 
   if (a.format == MemoryFormat::strided) {

@@ -45,14 +45,31 @@ void nll_loss_backward(const NllLossBackwardArgs<T>& a) {
   std::fill_n(a.dx, a.M * a.D, T(0));
   for (std::int64_t m = 0; m < a.M; ++m) {
     const std::int64_t target = a.target[m];
-    if (target >= 0 && target < a.D) a.dx[m * a.D + target] = -a.dloss[m];
+    if (target >= 0 && target < a.D)
+      a.dx[m * a.D + target] = -a.dloss[m * a.dloss_stride] * static_cast<T>(a.scale);
   }
 }
 
-#define EK_INSTANTIATE(T)                                               \
-  template void log_softmax_forward(const LogSoftmaxForwardArgs<T>&);   \
-  template void log_softmax_backward(const LogSoftmaxBackwardArgs<T>&); \
-  template void nll_loss_forward(const NllLossForwardArgs<T>&);         \
+template <typename T>
+void classification_totals(const ClassificationTotalsArgs<T>& a) {
+  std::int64_t correct = 0;
+  for (std::int64_t m = 0; m < a.M; ++m) {
+    const T* const x = a.x + m * a.D;
+    std::int64_t largest = 0;
+    for (std::int64_t d = 1; d < a.D; ++d) {
+      if (!(x[d] <= x[largest]) && x[largest] == x[largest]) largest = d;
+    }
+    correct += largest == a.target[m];
+  }
+  a.totals[0] += static_cast<double>(a.M) * static_cast<double>(*a.mean_loss);
+  a.totals[1] += static_cast<double>(correct);
+}
+
+#define EK_INSTANTIATE(T)                                                  \
+  template void classification_totals(const ClassificationTotalsArgs<T>&); \
+  template void log_softmax_forward(const LogSoftmaxForwardArgs<T>&);      \
+  template void log_softmax_backward(const LogSoftmaxBackwardArgs<T>&);    \
+  template void nll_loss_forward(const NllLossForwardArgs<T>&);            \
   template void nll_loss_backward(const NllLossBackwardArgs<T>&);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)

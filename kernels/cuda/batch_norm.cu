@@ -11,12 +11,14 @@ namespace {
 /// Moments of every chunk [C, chunks]. Bytes: N C S sizeof(T), and 3 sizeof(T) a chunk.
 template <int V, int K, typename T>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_chunk_moments(Moments<T>* out, const T* x, ChannelChunks chunks) {
+    batch_norm_chunk_moments(Moments<Arithmetic<T>>* out, const T* x, ChannelChunks chunks) {
+  using A = Arithmetic<T>;
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> values[K];
   place.load_from(x, values);
-  const Count<T> count(chunks.elements_of(place.chunk));
-  const Moments<T> m = moments(BlockTeam{}, count, x[place.channel * chunks.S], [&](const auto& f) {
+  const Count<A> count(chunks.elements_of(place.chunk));
+  const A pivot = x[place.channel * chunks.S];
+  const Moments<A> m = moments(BlockTeam{}, count, pivot, [&](const auto& f) {
     EK_UNROLL
     for (int k = 0; k < K; ++k) {
       EK_UNROLL
@@ -28,73 +30,86 @@ __global__ void __launch_bounds__(kChunkThreads)
   if (threadIdx.x == 0) out[place.channel * chunks.per_channel + place.chunk] = m;
 }
 
-/// What the normalizing pass needs of a channel.
-template <typename T>
-struct Normalizer {
-  SplitMean<T> mean;
-  T scale, shift;
+/// running += momentum (batch - running), with the unbiased variance; null: not kept.
+template <typename A>
+struct RunningAverage {
+  A *mean, *var;
+  A momentum;
+
+  __device__ __forceinline__ void operator()(std::int64_t c, const Moments<A>& batch,
+                                             const Count<A>& count) const {
+    if (mean == nullptr) return;
+    mean[c] -= momentum * batch.mean.centre(mean[c]);
+    var[c] += momentum * (batch.m2 / (count.n - 1) - var[c]);
+  }
 };
 
-template <typename T>
-__device__ __forceinline__ Normalizer<T> normalizer(const BatchNormForwardArgs<T>& a, std::int64_t c,
-                                                    const SplitMean<T>& mean, T rstd) {
+/// What the normalizing pass needs of a channel.
+template <typename A>
+struct Normalizer {
+  SplitMean<A> mean;
+  A scale, shift;
+};
+
+template <typename T, typename A = Arithmetic<T>>
+__device__ __forceinline__ Normalizer<A> normalizer(const BatchNormForwardArgs<T>& a, std::int64_t c,
+                                                    const SplitMean<A>& mean, A rstd) {
   a.mean[c] = mean.high;
   a.rstd[c] = rstd;
-  return {mean, a.gamma != nullptr ? a.gamma[c] * rstd : rstd, a.beta != nullptr ? a.beta[c] : T(0)};
+  return {mean, value_or(a.gamma, c, A(1)) * rstd, value_or(a.beta, c, A(0))};
 }
 
 /// A block a channel: merges the moments of its chunks (Chan, Golub and LeVeque, 1979), as offsets from the
 /// first chunk's mean, which keep the digits. Bytes: 3 sizeof(T) a chunk, twice, the second time from cache.
-template <typename T>
+template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_merge_moments(BatchNormForwardArgs<T> a, T eps, T momentum, const Moments<T>* moments,
-                             ChannelChunks chunks, Normalizer<T>* out) {
+    batch_norm_merge_moments(BatchNormForwardArgs<T> a, A eps, RunningAverage<A> running,
+                             const Moments<A>* moments, ChannelChunks chunks, Normalizer<A>* out) {
   const std::int64_t c = blockIdx.x;
-  const Moments<T>* const of_channel = moments + c * chunks.per_channel;
-  const SplitMean<T> first = chunks.per_channel > 0 ? of_channel[0].mean : SplitMean<T>{};
-  const Count<T> count(chunks.count);
+  const Moments<A>* const of_channel = moments + c * chunks.per_channel;
+  const SplitMean<A> first = chunks.per_channel > 0 ? of_channel[0].mean : SplitMean<A>{};
+  const Count<A> count(chunks.count);
   const auto offset = [&](std::int64_t k) {
     return (of_channel[k].mean.high - first.high) + (of_channel[k].mean.low - first.low);
   };
-  T mean = 0, m2 = 0;
+  A mean = 0, m2 = 0;
   for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads)
-    mean += static_cast<T>(chunks.elements_of(k)) * count.inverse * offset(k);
+    mean += static_cast<A>(chunks.elements_of(k)) * count.inverse * offset(k);
   block_sum(mean);
   for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads) {
-    const T d = offset(k) - mean;
-    m2 += of_channel[k].m2 + static_cast<T>(chunks.elements_of(k)) * d * d;
+    const A d = offset(k) - mean;
+    m2 += of_channel[k].m2 + static_cast<A>(chunks.elements_of(k)) * d * d;
   }
   block_sum(m2);
   if (threadIdx.x != 0) return;
-  const Moments<T> batch{SplitMean<T>::of(first.high, first.low + mean), m2};
+  const Moments<A> batch{SplitMean<A>::of(first.high, first.low + mean), m2};
   out[c] = normalizer(a, c, batch.mean, batch.rstd(count, eps));
-  if (a.running_mean == nullptr) return;
-  a.running_mean[c] -= momentum * batch.mean.centre(a.running_mean[c]);
-  a.running_var[c] += momentum * (m2 / (count.n - 1) - a.running_var[c]);
+  running(c, batch, count);
 }
 
 /// Evaluation: the running statistics in the batch's place. A thread a channel. Bytes: 10 C sizeof(T).
-template <typename T>
+template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_use_running(BatchNormForwardArgs<T> a, T eps, Normalizer<T>* out) {
+    batch_norm_use_running(BatchNormForwardArgs<T> a, A eps, Normalizer<A>* out) {
   const std::int64_t c = thread_number();
   if (c >= a.C) return;
-  const T rstd = T(1) / std::sqrt(a.running_var[c] + eps);
-  out[c] = normalizer(a, c, SplitMean<T>{a.running_mean[c], T(0)}, rstd);
+  const A rstd = A(1) / std::sqrt(a.running_var[c] + eps);
+  out[c] = normalizer(a, c, SplitMean<A>{a.running_mean[c], A(0)}, rstd);
 }
 
 /// y = (x - mean) scale + shift. Bytes: 2 N C S sizeof(T).
-template <int V, int K, typename T>
+template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_normalize(T* y, const T* x, const Normalizer<T>* normalizers, ChannelChunks chunks) {
+    batch_norm_normalize(T* y, const T* x, const Normalizer<A>* normalizers, ChannelChunks chunks) {
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> values[K];
   place.load_from(x, values);
-  const Normalizer<T> n = normalizers[place.channel];
+  const Normalizer<A> n = normalizers[place.channel];
   EK_UNROLL
   for (int k = 0; k < K; ++k) {
     EK_UNROLL
-    for (int j = 0; j < V; ++j) values[k].at[j] = n.mean.centre(values[k].at[j]) * n.scale + n.shift;
+    for (int j = 0; j < V; ++j)
+      values[k].at[j] = static_cast<T>(n.mean.centre(values[k].at[j]) * n.scale + n.shift);
     if (place.at[k] >= 0) store<V>(y + place.at[k], values[k]);
   }
 }
@@ -102,15 +117,15 @@ __global__ void __launch_bounds__(kChunkThreads)
 // --- backward ----------------------------------------------------------------------------------------------
 
 /// Sums of every chunk [C, chunks]. Bytes: 2 N C S sizeof(T), and 3 sizeof(T) a chunk.
-template <int V, int K, typename T>
+template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads, 2)
-    batch_norm_chunk_gradient_sums(GradientSums<T>* out, BatchNormBackwardArgs<T> a, ChannelChunks chunks) {
+    batch_norm_chunk_gradient_sums(GradientSums<A>* out, BatchNormBackwardArgs<T> a, ChannelChunks chunks) {
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy[K], x[K];
   place.load_from(a.dy, dy);
   place.load_from(a.x, x);
-  const T mean = a.mean[place.channel];
-  GradientSums<T> sums;
+  const A mean = a.mean[place.channel];
+  GradientSums<A> sums;
   EK_UNROLL
   for (int k = 0; k < K; ++k) {
     EK_UNROLL
@@ -123,49 +138,49 @@ __global__ void __launch_bounds__(kChunkThreads, 2)
 }
 
 /// What the pass over dx needs of a channel.
-template <typename T>
+template <typename A>
 struct ChannelGradient {
-  InputGradient<T> input;
-  T scale;
+  InputGradient<A> input;
+  A scale;
 };
 
 /// A block a channel: dgamma, dbeta, and the coefficients of dx. Bytes: 3 sizeof(T) a chunk.
-template <typename T>
+template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_merge_gradient_sums(BatchNormBackwardArgs<T> a, const GradientSums<T>* sums,
-                                   ChannelChunks chunks, ChannelGradient<T>* out) {
+    batch_norm_merge_gradient_sums(BatchNormBackwardArgs<T> a, const GradientSums<A>* sums,
+                                   ChannelChunks chunks, ChannelGradient<A>* out) {
   const std::int64_t c = blockIdx.x;
-  GradientSums<T> total;
+  GradientSums<A> total;
   for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads)
     total.add(sums[c * chunks.per_channel + k]);
   block_sum(total.dy, total.dy_x, total.x);
   if (threadIdx.x != 0) return;
-  const Count<T> count(chunks.count);
-  const T mean = a.mean[c], rstd = a.rstd[c], scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
-  const T rest = a.training ? total.rest(count) : T(0);  // the running mean is no mean of this batch
-  const T dgamma = total.dy_xhat(rest, rstd);
+  const Count<A> count(chunks.count);
+  const A mean = a.mean[c], rstd = a.rstd[c], scale = value_or(a.gamma, c, A(1)) * rstd;
+  const A rest = a.training ? total.rest(count) : A(0);  // the running mean is no mean of this batch
+  const A dgamma = total.dy_xhat(rest, rstd);
   if (a.dgamma != nullptr) a.dgamma[c] = dgamma;
   if (a.dbeta != nullptr) a.dbeta[c] = total.dy;
-  const T along_xhat = a.training ? scale * rstd * (dgamma * count.inverse) : T(0);
-  const T offset = a.training ? scale * (total.dy * count.inverse) : T(0);
+  const A along_xhat = a.training ? scale * rstd * (dgamma * count.inverse) : A(0);
+  const A offset = a.training ? scale * (total.dy * count.inverse) : A(0);
   out[c] = {{{mean, rest}, along_xhat, offset}, scale};
 }
 
 /// dx. Bytes: 3 N C S sizeof(T).
-template <int V, int K, typename T>
-__global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_input_gradient(T* dx, const T* dy, const T* x, const ChannelGradient<T>* gradients,
+template <int V, int K, typename T, typename A = Arithmetic<T>>
+__global__ void __launch_bounds__(kChunkThreads, 2)
+    batch_norm_input_gradient(T* dx, const T* dy, const T* x, const ChannelGradient<A>* gradients,
                               ChannelChunks chunks) {
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy_part[K], x_part[K];
   place.load_from(dy, dy_part);
   place.load_from(x, x_part);
-  const ChannelGradient<T> gradient = gradients[place.channel];
+  const ChannelGradient<A> gradient = gradients[place.channel];
   EK_UNROLL
   for (int k = 0; k < K; ++k) {
     EK_UNROLL
     for (int j = 0; j < V; ++j)
-      x_part[k].at[j] = gradient.input.at(gradient.scale, dy_part[k].at[j], x_part[k].at[j]);
+      x_part[k].at[j] = static_cast<T>(gradient.input.at(gradient.scale, dy_part[k].at[j], x_part[k].at[j]));
     if (place.at[k] >= 0) store<V>(dx + place.at[k], x_part[k]);
   }
 }
@@ -185,18 +200,28 @@ struct Scratch {
   }
 };
 
+/// Elements that a thread holds.
+template <typename T>
+inline constexpr int kHeld = 64 / static_cast<int>(sizeof(Arithmetic<T>));
+
+template <typename T>
+RunningAverage<Arithmetic<T>> running_average(const BatchNormForwardArgs<T>& a) {
+  return {a.running_mean, a.running_var, static_cast<Arithmetic<T>>(a.momentum)};
+}
+
 template <int V, typename T>
 void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
-  constexpr int kElements = 64 / static_cast<int>(sizeof(T)), K = kElements / V;
-  const ChannelChunks chunks(a.N, a.C, a.S, kElements, V);
-  const Scratch<Normalizer<T>, Moments<T>> scratch(chunks, stream);
-  const T eps = static_cast<T>(a.eps), momentum = static_cast<T>(a.momentum);
+  using A = Arithmetic<T>;
+  constexpr int K = kHeld<T> / V;
+  const ChannelChunks chunks(a.N, a.C, a.S, kHeld<T>, V);
+  const Scratch<Normalizer<A>, Moments<A>> scratch(chunks, stream);
+  const A eps = static_cast<A>(a.eps);
   const LaunchConfig whole{chunks.blocks(), kChunkThreads, 0, stream};
   if (a.training) {
     launch("batch_norm_chunk_moments", batch_norm_chunk_moments<V, K, T>, whole, scratch.of_chunk, a.x,
            chunks);
     launch("batch_norm_merge_moments", batch_norm_merge_moments<T>, {a.C, kChunkThreads, 0, stream}, a, eps,
-           momentum, scratch.of_chunk, chunks, scratch.of_channel);
+           running_average(a), scratch.of_chunk, chunks, scratch.of_channel);
   } else {
     launch("batch_norm_use_running", batch_norm_use_running<T>,
            {blocks_for(a.C, kChunkThreads), kChunkThreads, 0, stream}, a, eps, scratch.of_channel);
@@ -206,9 +231,10 @@ void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
 
 template <int V, typename T>
 void backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
-  constexpr int kElements = 64 / static_cast<int>(sizeof(T)), K = kElements / V;
-  const ChannelChunks chunks(a.N, a.C, a.S, kElements, V);
-  const Scratch<ChannelGradient<T>, GradientSums<T>> scratch(chunks, stream);
+  using A = Arithmetic<T>;
+  constexpr int K = kHeld<T> / V;
+  const ChannelChunks chunks(a.N, a.C, a.S, kHeld<T>, V);
+  const Scratch<ChannelGradient<A>, GradientSums<A>> scratch(chunks, stream);
   const LaunchConfig whole{chunks.blocks(), kChunkThreads, 0, stream};
   launch("batch_norm_chunk_gradient_sums", batch_norm_chunk_gradient_sums<V, K, T>, whole, scratch.of_chunk,
          a, chunks);
@@ -219,27 +245,73 @@ void backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
          scratch.of_channel, chunks);
 }
 
+// --- ladders -----------------------------------------------------------------------------------------------
+
+/// The channels of x [N, C, S] as sets, each with its own parameter.
+struct Channels {
+  std::int64_t count, per_set, parameters, per_parameter;
+  std::int64_t S;
+
+  struct Channel : ChannelElements {
+    __device__ __forceinline__ std::int64_t parameter(std::int64_t) const { return c; }
+    __device__ __forceinline__ std::int64_t set(std::int64_t) const { return c; }
+  };
+  __device__ __forceinline__ Channel set(std::int64_t c) const { return {{count, S, c}}; }
+  __device__ __forceinline__ Channel parameter(std::int64_t c) const { return {{count, S, c}}; }
+
+  template <typename Args>
+  static Channels of(const Args& a) {
+    return {a.C, a.N * a.S, a.C, a.N * a.S, a.S};
+  }
+};
+
 }  // namespace
 
 template <typename T>
-void batch_norm_forward(const BatchNormForwardArgs<T>& a, Stream stream) {
-  if (a.S % kVector<T> == 0 && are_aligned(a.y, a.x))
-    forward<kVector<T>>(a, stream);
-  else
-    forward<1>(a, stream);
+Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants() {
+  using Args = BatchNormForwardArgs<T>;
+  static constexpr int V = kVector<T>;
+  static constexpr auto training = [](const Args& a) { return a.training; };
+  static constexpr Variant<Args> kLadder[] = {
+      {"plain", "a thread a channel, read three times", training,
+       [](const Args& a, Stream s) {
+         run_set_norm_forward<ThreadTeam>("batch_norm_forward", a, Channels::of(a), s, running_average(a));
+       }},
+      {"block", "a block a channel: neighbouring threads read neighbours", training,
+       [](const Args& a, Stream s) {
+         run_set_norm_forward<BlockTeam>("batch_norm_forward", a, Channels::of(a), s, running_average(a));
+       }},
+      {"chunks", "many blocks a channel, whose moments are merged; read twice",
+       [](const Args&) { return true; }, forward<1, T>},
+      {"chunks_vec", "chunks, 16 bytes an access",
+       [](const Args& a) { return a.S % V == 0 && are_aligned(a.y, a.x); }, forward<V, T>},
+  };
+  return kLadder;
 }
 
 template <typename T>
-void batch_norm_backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
-  if (a.S % kVector<T> == 0 && are_aligned(a.dx, a.dy, a.x))
-    backward<kVector<T>>(a, stream);
-  else
-    backward<1>(a, stream);
+Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants() {
+  using Args = BatchNormBackwardArgs<T>;
+  static constexpr int V = kVector<T>;
+  static constexpr auto training = [](const Args& a) { return a.training; };
+  static constexpr Variant<Args> kLadder[] = {
+      {"plain", "a thread a channel for dx, and one for dgamma and dbeta", training,
+       [](const Args& a, Stream s) {
+         run_set_norm_backward<ThreadTeam>("batch_norm_backward", a, Channels::of(a), s);
+       }},
+      {"block", "plain, with a block for each: neighbouring threads read neighbours", training,
+       [](const Args& a, Stream s) {
+         run_set_norm_backward<BlockTeam>("batch_norm_backward", a, Channels::of(a), s);
+       }},
+      {"chunks", "many blocks a channel; one reading gives the sums of dx, dgamma and dbeta",
+       [](const Args&) { return true; }, backward<1, T>},
+      {"chunks_vec", "chunks, 16 bytes an access",
+       [](const Args& a) { return a.S % V == 0 && are_aligned(a.dx, a.dy, a.x); }, backward<V, T>},
+  };
+  return kLadder;
 }
 
-template void batch_norm_forward(const BatchNormForwardArgs<float>&, Stream);
-template void batch_norm_forward(const BatchNormForwardArgs<double>&, Stream);
-template void batch_norm_backward(const BatchNormBackwardArgs<float>&, Stream);
-template void batch_norm_backward(const BatchNormBackwardArgs<double>&, Stream);
+EK_DEFINE_LADDER(batch_norm_forward, BatchNormForwardArgs)
+EK_DEFINE_LADDER(batch_norm_backward, BatchNormBackwardArgs)
 
 }  // namespace evenkeel::cuda

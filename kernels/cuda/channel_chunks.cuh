@@ -1,21 +1,11 @@
 // Walks over the elements of each channel of x [N, C, S], a block a chunk of a channel.
 #pragma once
 
-#include "kernels/cuda/vector.cuh"
+#include "kernels/cuda/set_norm.cuh"
 
 namespace evenkeel::cuda {
 
 inline constexpr int kChunkThreads = 256;
-
-/// Quotient and remainder of numbers that are not negative.
-struct Division {
-  std::int64_t quotient, remainder;
-};
-__device__ __forceinline__ Division divide(std::int64_t a, std::int64_t b) {
-  if ((a | b) >> 32 != 0) return {a / b, a % b};
-  const auto small_a = static_cast<std::uint32_t>(a), small_b = static_cast<std::uint32_t>(b);
-  return {small_a / small_b, small_a % small_b};  // several times faster
-}
 
 /// The N*S elements of each channel of x [N, C, S], cut into chunks of a block each: kChunkThreads threads
 /// with K vectors of V elements. Blocks are numbered [chunk, channel], so that neighbours read neighbouring

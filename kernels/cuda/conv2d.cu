@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kConvThreads) conv2d_forward_kernel(Conv2dForw
   if (i >= s.N * s.K * s.P * s.Q) return;
   const std::int64_t q = i % s.Q, p = i / s.Q % s.P, k = i / (s.Q * s.P) % s.K, n = i / (s.Q * s.P * s.K);
   const std::int64_t channels = s.C / s.groups, first = k / (s.K / s.groups) * channels;
-  T sum = a.bias != nullptr ? a.bias[k] : T(0);
+  auto sum = a.bias != nullptr ? a.bias[k] : Arithmetic<T>(0);
   for (std::int64_t c = 0; c < channels; ++c) {
     for (std::int64_t r = 0; r < s.R; ++r) {
       const std::int64_t h = p * s.stride_h + r * s.dilation_h - s.pad_h;
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kConvThreads) conv2d_forward_kernel(Conv2dForw
       }
     }
   }
-  a.y[i] = sum;
+  a.y[i] = static_cast<T>(sum);
 }
 
 /// The output index that tap `tap` of input index `at` belongs to along one axis, or -1.
@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kConvThreads) conv2d_backward_input_kernel(Con
   if (i >= s.N * s.C * s.H * s.W) return;
   const std::int64_t w = i % s.W, h = i / s.W % s.H, c = i / (s.W * s.H) % s.C, n = i / (s.W * s.H * s.C);
   const std::int64_t channels = s.C / s.groups, filters = s.K / s.groups, first = c / channels * filters;
-  T sum = 0;
+  Arithmetic<T> sum = 0;
   for (std::int64_t k = first; k < first + filters; ++k) {
     for (std::int64_t r = 0; r < s.R; ++r) {
       const std::int64_t p = output_of(h, r, s.pad_h, s.dilation_h, s.stride_h, s.P);
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kConvThreads) conv2d_backward_input_kernel(Con
       }
     }
   }
-  a.dx[i] = sum;
+  a.dx[i] = static_cast<T>(sum);
 }
 
 /// dweight [K, C/groups, R, S]: a block a weight, whose threads take every 256th output pixel of all images
@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kConvThreads) conv2d_backward_weight_kernel(Co
   const std::int64_t t = i % s.S, r = i / s.S % s.R, c = i / (s.S * s.R) % channels,
                      k = i / (s.S * s.R * channels);
   const std::int64_t from = k / (s.K / s.groups) * channels + c;
-  T sum = 0;
+  Arithmetic<T> sum = 0;
   for (std::int64_t pixel = threadIdx.x; pixel < s.N * s.P * s.Q; pixel += kConvThreads) {
     const std::int64_t q = pixel % s.Q, p = pixel / s.Q % s.P, n = pixel / (s.Q * s.P);
     const std::int64_t h = p * s.stride_h + r * s.dilation_h - s.pad_h,
@@ -91,13 +91,16 @@ template <typename T>
 __global__ void __launch_bounds__(kConvThreads) conv2d_backward_bias_kernel(Conv2dBackwardWeightArgs<T> a) {
   const Conv2dSizes& s = a.sizes;
   const std::int64_t plane = s.P * s.Q;
-  T sum = 0;
+  Arithmetic<T> sum = 0;
   for (std::int64_t pixel = threadIdx.x; pixel < s.N * plane; pixel += kConvThreads)
     sum += a.dy[(pixel / plane * s.K + blockIdx.x) * plane + pixel % plane];
   block_sum(sum);
   if (threadIdx.x == 0) a.dbias[blockIdx.x] = sum;
 }
 
+/// The types in which cuDNN's kernels can stand in for ours.
+template <typename T>
+constexpr bool kKnownToCudnn = std::is_same_v<T, Arithmetic<T>>;
 /// cuDNN knows no empty tensors.
 bool by_cudnn(const Conv2dSizes& s) { return conv_backend() == ConvBackend::cudnn && !is_empty(s); }
 
@@ -107,9 +110,10 @@ template <typename T>
 void conv2d_forward(const Conv2dForwardArgs<T>& a, Stream stream) {
   const Conv2dSizes& s = a.sizes;
   const auto i = [](std::int64_t n) { return static_cast<int>(n); };
-  if (by_cudnn(s)) {
-    cudnn_conv2d_forward(a, stream);
-  } else if (is_direct(s)) {
+  if constexpr (kKnownToCudnn<T>) {
+    if (by_cudnn(s)) return cudnn_conv2d_forward(a, stream);
+  }
+  if (is_direct(s)) {
     const int taps = i(s.R * s.S);
     const DirectConv<T> conv{a.y,    a.x,    a.weight, a.bias,     s.N,        i(s.C),        i(s.H), i(s.W),
                              i(s.K), i(s.P), i(s.Q),   i(s.pad_h), i(s.pad_w), i(s.C) * taps, taps,   false};
@@ -124,9 +128,10 @@ template <typename T>
 void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream stream) {
   const Conv2dSizes& s = a.sizes;
   const auto i = [](std::int64_t n) { return static_cast<int>(n); };
-  if (by_cudnn(s)) {
-    cudnn_conv2d_backward_input(a, stream);
-  } else if (is_direct_backward(s)) {
+  if constexpr (kKnownToCudnn<T>) {
+    if (by_cudnn(s)) return cudnn_conv2d_backward_input(a, stream);
+  }
+  if (is_direct_backward(s)) {
     const int taps = i(s.R * s.S), pad_h = i(s.R - 1 - s.pad_h), pad_w = i(s.S - 1 - s.pad_w);
     const DirectConv<T> conv{a.dx,   a.dy,   a.weight, nullptr, s.N,   i(s.K), i(s.P),        i(s.Q),
                              i(s.C), i(s.H), i(s.W),   pad_h,   pad_w, taps,   i(s.C) * taps, true};
@@ -140,9 +145,8 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream stream) {
 template <typename T>
 void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a, Stream stream) {
   const Conv2dSizes& s = a.sizes;
-  if (by_cudnn(s)) {
-    cudnn_conv2d_backward_weight(a, stream);
-    return;
+  if constexpr (kKnownToCudnn<T>) {
+    if (by_cudnn(s)) return cudnn_conv2d_backward_weight(a, stream);
   }
   const bool done = is_direct(s) && (s.R == 1 ? conv2d_weight<1>(a, stream) : conv2d_weight<3>(a, stream));
   if (!done) {
@@ -159,6 +163,8 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a, Stream stream)
   template void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>&, Stream);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
 #undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cuda

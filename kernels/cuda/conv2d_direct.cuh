@@ -15,13 +15,14 @@ inline constexpr std::int64_t kConvShared = 40 * 1024;   // bytes a block: any G
 inline constexpr int kQuad = 4;                          // filters of a thread
 inline constexpr int kMostQuads = 4, kMostColumns = 64;  // of a block
 
-/// y[n,k,p,q] = bias[k] + sum over c,r,s of w(k,c,r,s) x[n, c, p+r-pad_h, q+s-pad_w], filters R x R.
+/// y[n,k,p,q] = bias[k] + sum over c,r,s of w(k,c,r,s) x[n, c, p+r-pad_h, q+s-pad_w], filters R x R. Images
+/// are T, all else is Arithmetic<T>, tiles in shared memory too.
 template <typename T>
 struct DirectConv {
   T* y;
   const T* x;
-  const T* weight;
-  const T* bias;  // or null
+  const Arithmetic<T>* weight;
+  const Arithmetic<T>* bias;  // or null
   std::int64_t N;
   int C, H, W, K, P, Q;
   int pad_h, pad_w;
@@ -71,8 +72,8 @@ struct ConvThread {
 /// x of this block for channels c0 .. c0 + channels - 1: tile [images][channels][x_height][x_width], zeros in
 /// the padding.
 template <typename T>
-__device__ void load_input_tile(T* tile, const DirectConv<T>& a, const DirectTiles& t, const ConvTile& at,
-                                int c0) {
+__device__ void load_input_tile(Arithmetic<T>* tile, const DirectConv<T>& a, const DirectTiles& t,
+                                const ConvTile& at, int c0) {
   const int count = t.images * t.channels * t.x_height * t.x_width;
   const T* const x = a.x + at.n * a.C * a.H * a.W;
   const int images = static_cast<int>(min(a.N - at.n, static_cast<std::int64_t>(t.images)));
@@ -82,21 +83,22 @@ __device__ void load_input_tile(T* tile, const DirectConv<T>& a, const DirectTil
     const int h = at.p - a.pad_h + t.by_x_height.take_remainder(image);
     const int c = c0 + t.by_channels.take_remainder(image);
     const bool inside = image < images && c < a.C && h >= 0 && h < a.H && w >= 0 && w < a.W;
-    tile[i] = inside ? x[((image * a.C + c) * a.H + h) * a.W + w] : T(0);
+    tile[i] = inside ? x[((image * a.C + c) * a.H + h) * a.W + w] : Arithmetic<T>(0);
   }
 }
 
 /// The filters of this block for the same channels: tile [channels][R R][filters], zeros past the last.
 template <int R, typename T>
-__device__ void load_filter_tile(T* tile, const DirectConv<T>& a, const DirectTiles& t, const ConvTile& at,
-                                 int c0) {
+__device__ void load_filter_tile(Arithmetic<T>* tile, const DirectConv<T>& a, const DirectTiles& t,
+                                 const ConvTile& at, int c0) {
   constexpr int kTaps = R * R;
   const int count = t.channels * kTaps * t.filters();
   for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
     int row = i;
     const int k = at.k + t.by_filters.take_remainder(row), tap = row % kTaps, c = c0 + row / kTaps;
     const bool inside = k < a.K && c < a.C;
-    tile[i] = inside ? a.weight[k * a.weight_k + c * a.weight_c + (a.turned ? kTaps - 1 - tap : tap)] : T(0);
+    tile[i] = inside ? a.weight[k * a.weight_k + c * a.weight_c + (a.turned ? kTaps - 1 - tap : tap)]
+                     : Arithmetic<T>(0);
   }
 }
 
@@ -131,13 +133,14 @@ __device__ __forceinline__ void add_channel(T (&sums)[ROWS][kQuad], const T* x, 
 /// columns between tiles twice, the filters once a block, from the caches, and y once.
 template <int R, int ROWS, typename T>
 __global__ void __launch_bounds__(kConvThreads, 2) conv2d_direct_kernel(DirectConv<T> a, DirectTiles t) {
-  SIMT_DYN_SHARED(T, shared);
+  using A = Arithmetic<T>;
+  SIMT_DYN_SHARED(A, shared);
   const ConvTile at(t, ROWS);
   const ConvThread me(t);
-  T* const filters = shared;  // first, as it is read in vectors
-  T* const input = shared + t.channels * R * R * t.filters();
-  const T* const x = input + (me.image * t.channels * t.x_height + me.strip * ROWS) * t.x_width + me.column;
-  T sums[ROWS][kQuad] = {};
+  A* const filters = shared;  // first, as it is read in vectors
+  A* const input = shared + t.channels * R * R * t.filters();
+  const A* const x = input + (me.image * t.channels * t.x_height + me.strip * ROWS) * t.x_width + me.column;
+  A sums[ROWS][kQuad] = {};
   for (int c0 = 0; c0 < a.C; c0 += t.channels) {
     load_filter_tile<R>(filters, a, t, at, c0);
     load_input_tile(input, a, t, at, c0);
@@ -155,11 +158,11 @@ __global__ void __launch_bounds__(kConvThreads, 2) conv2d_direct_kernel(DirectCo
   EK_UNROLL
   for (int j = 0; j < kQuad; ++j) {
     if (k + j >= a.K) break;
-    const T bias = a.bias != nullptr ? a.bias[k + j] : T(0);
+    const A bias = a.bias != nullptr ? a.bias[k + j] : A(0);
     T* const y = a.y + ((n * a.K + k + j) * a.P + p) * a.Q + q;
     EK_UNROLL
     for (int i = 0; i < ROWS; ++i) {
-      if (p + i < a.P) y[i * a.Q] = sums[i][j] + bias;
+      if (p + i < a.P) y[i * a.Q] = static_cast<T>(sums[i][j] + bias);
     }
   }
 }
@@ -194,7 +197,8 @@ DirectTiles direct_tiles(const DirectConv<T>& a) {
   t.x_height = t.strips * ROWS + R - 1;
   t.x_width = t.columns + R - 1;
   const int channel = R * R * t.filters() + t.images * t.x_height * t.x_width;
-  t.channels = min(a.C, static_cast<int>(kConvShared / static_cast<std::int64_t>(sizeof(T))) / channel);
+  t.channels =
+      min(a.C, static_cast<int>(kConvShared / static_cast<std::int64_t>(sizeof(Arithmetic<T>))) / channel);
   t.by_strips = Divisor(t.strips);
   t.by_columns = Divisor(t.columns);
   t.by_images = Divisor(t.images);
@@ -211,7 +215,7 @@ void launch_direct(const char* name, const DirectConv<T>& a, Stream stream) {
   const std::int64_t elements = t.channels * (R * R * t.filters() + t.images * t.x_height * t.x_width);
   launch(name, conv2d_direct_kernel<R, ROWS, T>,
          {blocks_for(a.N, t.images) * t.row_tiles * t.column_tiles * t.filter_tiles, t.threads(),
-          elements * static_cast<std::int64_t>(sizeof(T)), stream},
+          elements * static_cast<std::int64_t>(sizeof(Arithmetic<T>)), stream},
          a, t);
 }
 

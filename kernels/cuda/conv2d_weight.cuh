@@ -14,12 +14,13 @@ inline constexpr int kFinalWarps = 8;
 template <int R>
 inline constexpr int kWeightRows = R == 1 ? 4 : 2;
 
-/// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p+r-pad_h, q+s-pad_w], filters R x R.
+/// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] x[n, c, p+r-pad_h, q+s-pad_w], filters R x R. Images are
+/// T, all else is Arithmetic<T>, tiles in shared memory too.
 template <typename T>
 struct WeightGradient {
   const T* dy;
   const T* x;
-  T* partial;  // [chunks][K, C, R, R]
+  Arithmetic<T>* partial;  // [chunks][K, C, R, R]
   std::int64_t N;
   int C, H, W, K, P, Q;
   int pad_h, pad_w;
@@ -69,8 +70,8 @@ struct WeightPlace {
 /// Planes first .. first + count - 1 of from [planes, H, W], rows from h0 and columns from w0 on; zeros
 /// outside.
 template <typename T>
-__device__ void load_planes(T* tile, const TilePlane& to, const T* from, int first, int count, int planes,
-                            int H, int W, int h0, int w0) {
+__device__ void load_planes(Arithmetic<T>* tile, const TilePlane& to, const T* from, int first, int count,
+                            int planes, int H, int W, int h0, int w0) {
   const int elements = count * to.height * to.width;
   for (int i = static_cast<int>(threadIdx.x); i < elements; i += static_cast<int>(blockDim.x)) {
     int plane = i;
@@ -78,7 +79,7 @@ __device__ void load_planes(T* tile, const TilePlane& to, const T* from, int fir
     const int w = w0 + column, h = h0 + row;
     const bool inside = first + plane < planes && h >= 0 && h < H && w >= 0 && w < W;
     tile[plane * to.stride + row * to.width + column] =
-        inside ? from[((first + plane) * H + h) * W + w] : T(0);
+        inside ? from[((first + plane) * H + h) * W + w] : Arithmetic<T>(0);
   }
 }
 
@@ -113,8 +114,10 @@ __device__ __forceinline__ void add_pixels(T (&sums)[kQuad][R * R], const T* x, 
 /// chunk's partial gradient. Call: all threads, after a barrier. Shared memory: a partial gradient a slice,
 /// [slices][filters][channels][R][R].
 template <int R, typename T>
-__device__ __forceinline__ void write_partial(T* shared, T (&sums)[kQuad][R * R], const WeightGradient<T>& a,
-                                              const WeightTiles& t, const WeightPlace& at) {
+__device__ __forceinline__ void write_partial(Arithmetic<T>* shared, Arithmetic<T> (&sums)[kQuad][R * R],
+                                              const WeightGradient<T>& a, const WeightTiles& t,
+                                              const WeightPlace& at) {
+  using A = Arithmetic<T>;
   constexpr int kTaps = R * R;
   EK_NO_UNROLL
   for (int distance = t.lanes / 2; distance > 0; distance /= 2) {
@@ -127,7 +130,7 @@ __device__ __forceinline__ void write_partial(T* shared, T (&sums)[kQuad][R * R]
   }
   const int of_filter = t.channels() * kTaps, of_slice = t.filters() * of_filter;
   if (at.lane == 0) {
-    T* const mine = shared + at.slice * of_slice + at.filter * of_filter + at.channel * kTaps;
+    A* const mine = shared + at.slice * of_slice + at.filter * of_filter + at.channel * kTaps;
     EK_UNROLL
     for (int j = 0; j < kQuad; ++j) {
       EK_UNROLL
@@ -135,11 +138,11 @@ __device__ __forceinline__ void write_partial(T* shared, T (&sums)[kQuad][R * R]
     }
   }
   __syncthreads();
-  T* const partial = a.partial + at.chunk * a.K * a.C * kTaps;
+  A* const partial = a.partial + at.chunk * a.K * a.C * kTaps;
   for (int i = static_cast<int>(threadIdx.x); i < of_slice; i += static_cast<int>(blockDim.x)) {
     int k = i;
     const int weight = t.by_filter.take_remainder(k) + at.c0 * kTaps;
-    T sum = shared[i];
+    A sum = shared[i];
     for (int slice = 1; slice < t.slices; ++slice) sum += shared[slice * of_slice + i];
     if (at.k0 + k < a.K && weight < a.C * kTaps) partial[(at.k0 + k) * a.C * kTaps + weight] = sum;
   }
@@ -151,13 +154,14 @@ __device__ __forceinline__ void write_partial(T* shared, T (&sums)[kQuad][R * R]
 template <int R, typename T>
 __global__ void __launch_bounds__(kWeightWarps* kWarp)
     conv2d_weight_kernel(WeightGradient<T> a, WeightTiles t) {
-  SIMT_DYN_SHARED(T, shared);
+  using A = Arithmetic<T>;
+  SIMT_DYN_SHARED(A, shared);
   const WeightPlace at(t);
-  T* const x_tile = shared;
-  T* const dy_tile = shared + t.channels() * t.x.stride;
-  const T* const my_x = x_tile + at.channel * t.x.stride;
-  const T* const my_dy = dy_tile + at.filter * t.dy.stride;
-  T sums[kQuad][R * R] = {};
+  A* const x_tile = shared;
+  A* const dy_tile = shared + t.channels() * t.x.stride;
+  const A* const my_x = x_tile + at.channel * t.x.stride;
+  const A* const my_dy = dy_tile + at.filter * t.dy.stride;
+  A sums[kQuad][R * R] = {};
   for (std::int64_t n = at.chunk * t.images; n < min((at.chunk + 1) * t.images, a.N); ++n) {
     const T* const x = a.x + n * a.C * a.H * a.W;
     const T* const dy = a.dy + n * a.K * a.P * a.Q;
@@ -201,7 +205,7 @@ __global__ void __launch_bounds__(kFinalWarps* kWarp)
 template <int R, typename T>
 WeightTiles weight_tiles(const WeightGradient<T>& a, int most) {
   constexpr std::int64_t kMostChunks = 64;
-  constexpr int kRoom = static_cast<int>(kConvShared / static_cast<std::int64_t>(sizeof(T)));
+  constexpr int kRoom = static_cast<int>(kConvShared / static_cast<std::int64_t>(sizeof(Arithmetic<T>)));
   WeightTiles t{};
   t.lanes = kWarp / min(lanes_for(a.C), 8);
   const Parts quads(blocks_for(a.K, kQuad), min(most, kMostQuads));
@@ -243,16 +247,17 @@ bool conv2d_weight(const Conv2dBackwardWeightArgs<T>& g, Stream stream) {
   WeightTiles t = weight_tiles<R>(a, kWeightWarps);
   if (t.rows == 0) t = weight_tiles<R>(a, 1);
   if (t.rows == 0) return false;
-  constexpr std::int64_t kBytes = sizeof(T);
+  using A = Arithmetic<T>;
+  constexpr std::int64_t kBytes = sizeof(A);
   const std::int64_t weights = s.K * s.C * R * R;
-  a.partial = static_cast<T*>(workspace(stream, t.chunks * weights * kBytes));
+  a.partial = static_cast<A*>(workspace(stream, t.chunks * weights * kBytes));
   const std::int64_t tiles = t.channels() * t.x.stride + t.filters() * t.dy.stride,
                      sums = std::int64_t{t.slices} * t.filters() * t.channels() * R * R;
   launch("conv2d_backward_weight", conv2d_weight_kernel<R, T>,
          {t.chunks * t.channel_tiles * t.filter_tiles, t.threads(), max(tiles, sums) * kBytes, stream}, a, t);
-  launch("conv2d_backward_weight_finalize", conv2d_finalize_weight_kernel<T>,
+  launch("conv2d_backward_weight_finalize", conv2d_finalize_weight_kernel<A>,
          {blocks_for(weights, kWarp), kFinalWarps * kWarp, 0, stream}, g.dweight,
-         static_cast<const T*>(a.partial), t.chunks, weights);
+         static_cast<const A*>(a.partial), t.chunks, weights);
   return true;
 }
 

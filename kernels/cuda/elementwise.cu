@@ -40,15 +40,18 @@ struct Equal {
 
 // --- y = f(a, b) -------------------------------------------------------------------------------------------
 
+/// In Arithmetic<T>, rounded once.
 template <typename T, typename F>
 struct OfBoth {
-  __device__ T operator()(std::int64_t, T a, T b) const { return F{}(a, b); }
+  __device__ T operator()(std::int64_t, T a, T b) const {
+    return static_cast<T>(F{}(Arithmetic<T>(a), Arithmetic<T>(b)));
+  }
 };
 /// The second operand is one number in device memory.
 template <typename T, typename F>
 struct OfScalar {
   const T* b;
-  __device__ T operator()(std::int64_t, T a) const { return F{}(a, *b); }
+  __device__ T operator()(std::int64_t i, T a) const { return OfBoth<T, F>{}(i, a, *b); }
 };
 
 /// y [shape] dense, a and b by their strides. Bytes: n sizeof(T) for y, and for a and b the elements that
@@ -57,7 +60,8 @@ template <typename T, typename F>
 __global__ void __launch_bounds__(kMapThreads) strided_binary_kernel(BinaryArgs<T> g, std::int64_t n) {
   const std::int64_t i = thread_number();
   if (i >= n) return;
-  g.y[i] = F{}(g.a[offset_of(i, g.shape, g.a_strides)], g.b[offset_of(i, g.shape, g.b_strides)]);
+  g.y[i] =
+      OfBoth<T, F>{}(i, g.a[offset_of(i, g.shape, g.a_strides)], g.b[offset_of(i, g.shape, g.b_strides)]);
 }
 
 template <typename F, typename T>
@@ -144,8 +148,8 @@ __global__ void __launch_bounds__(kMapThreads) strided_fill_kernel(FillArgs<T> g
 /// y + alpha x.
 template <typename T>
 struct Axpy {
-  T alpha;
-  __device__ T operator()(std::int64_t, T y, T x) const { return y + alpha * x; }
+  Arithmetic<T> alpha;
+  __device__ T operator()(std::int64_t, T y, T x) const { return static_cast<T>(y + alpha * x); }
 };
 
 }  // namespace
@@ -158,6 +162,8 @@ struct Axpy {
   template void name(const BinaryArgs<float>&, Stream); \
   template void name(const BinaryArgs<double>&, Stream);
 EK_BINARY(add, Add)
+template void add(const BinaryArgs<bf16>&, Stream);
+template void add(const BinaryArgs<f16>&, Stream);
 EK_BINARY(sub, Sub)
 EK_BINARY(mul, Mul)
 EK_BINARY(div, Div)
@@ -208,19 +214,23 @@ void fill(const FillArgs<T>& args, Stream stream) {
 /// Bytes: 3 n sizeof(T).
 template <typename T>
 void axpy(const AxpyArgs<T>& args, Stream stream) {
-  map("axpy", args.y, args.n, Axpy<T>{static_cast<T>(args.alpha)}, stream, static_cast<const T*>(args.y),
-      args.x);
+  map("axpy", args.y, args.n, Axpy<T>{static_cast<Arithmetic<T>>(args.alpha)}, stream,
+      static_cast<const T*>(args.y), args.x);
 }
 
 #define EK_COPY(To)                                              \
   template void copy(const CopyArgs<To, float>&, Stream);        \
   template void copy(const CopyArgs<To, double>&, Stream);       \
+  template void copy(const CopyArgs<To, bf16>&, Stream);         \
+  template void copy(const CopyArgs<To, f16>&, Stream);          \
   template void copy(const CopyArgs<To, std::int64_t>&, Stream); \
   template void copy(const CopyArgs<To, std::uint8_t>&, Stream); \
   template void fill(const FillArgs<To>&, Stream);               \
   template void axpy(const AxpyArgs<To>&, Stream);
 EK_COPY(float)
 EK_COPY(double)
+EK_COPY(bf16)
+EK_COPY(f16)
 EK_COPY(std::int64_t)
 EK_COPY(std::uint8_t)
 #undef EK_COPY

@@ -116,20 +116,23 @@ inline constexpr int kGroupThreads = 512;
 /// Scratch: the sums of every slot. Bytes: 3 N C S sizeof(T), 2 N C sizeof(T) for the partials, 3 sizeof(T) a
 /// slot; and unless HELD a second reading of dy and x, from the L2 cache.
 template <int N, int K, bool HELD, typename T>
-__global__ void __launch_bounds__(kGroupThreads)
-    group_norm_backward_block(GroupNormBackwardArgs<T> a, Slots slots, GradientSums<T>* slot_sums,
-                              ParameterPartials<T> partials, int plane_lanes) {
+__global__ void __launch_bounds__(kGroupThreads, 1)
+    group_norm_backward_block(GroupNormBackwardArgs<T> a, Slots slots, GradientSums<Arithmetic<T>>* slot_sums,
+                              ParameterPartials<Arithmetic<T>> partials, int plane_lanes,
+                              Count<Arithmetic<T>> count) {
+  using A = Arithmetic<T>;
   const std::int64_t group = blockIdx.x, begin = group * slots.channels * a.S;
-  const std::int64_t n = group / a.G, first_channel = group % a.G * slots.channels;
-  const T mean = a.mean[group], rstd = a.rstd[group];
-  const T* const gamma = a.gamma != nullptr ? a.gamma + first_channel : nullptr;
-  GradientSums<T>* const sums = slot_sums + group * slots.count;
+  const auto G = static_cast<unsigned>(a.G);  // at most the blocks of a grid
+  const std::int64_t n = blockIdx.x / G, first_channel = blockIdx.x % G * slots.channels;
+  const A mean = a.mean[group], rstd = a.rstd[group];
+  const A* const gamma = a.gamma != nullptr ? a.gamma + first_channel : nullptr;
+  GradientSums<A>* const sums = slot_sums + group * slots.count;
   const LaneTeam team{slots.lanes};
   GroupPart<T, N, K, HELD> part(slots, a.dy + begin, a.x + begin, a.S);
 
   using Elements = Vector<T, N>;
   part.for_each([&](auto slot, auto, auto, bool there, const Elements& dy, const Elements& x) {
-    GradientSums<T> mine;
+    GradientSums<A> mine;
     EK_UNROLL
     for (int j = 0; j < N; ++j) {
       if (there) mine.add(dy.at[j], x.at[j] - mean);
@@ -138,73 +141,145 @@ __global__ void __launch_bounds__(kGroupThreads)
     if (slot < slots.count && team.rank() == 0) sums[slot] = mine;
   });
   __syncthreads();
-  const GradientSums<T> total = group_sums(slots, sums, gamma, plane_lanes);
+  const GradientSums<A> total = group_sums(slots, sums, gamma, plane_lanes);
 
-  const auto gradient = InputGradient<T>::of(total, Count<T>(slots.channels * a.S), mean, rstd);
+  const auto gradient = InputGradient<A>::of(total, count, mean, rstd);
   for (std::int64_t k = threadIdx.x; k < slots.channels; k += blockDim.x) {
-    const GradientSums<T> plane = sums[k * slots.per_plane];
+    const GradientSums<A> plane = sums[k * slots.per_plane];
     partials.dgamma(n)[first_channel + k] = plane.dy_xhat(gradient.mean.low, rstd);
     partials.dbeta(n)[first_channel + k] = plane.dy;
   }
   if (a.dx == nullptr) return;
   part.for_each([&](auto, auto channel, auto offset, bool there, const Elements& dy, const Elements& x) {
     if (!there) return;
-    const T scale = gamma != nullptr ? gamma[channel] * rstd : rstd;
+    const A scale = gamma != nullptr ? gamma[channel] * rstd : rstd;
     Elements dx;
     EK_UNROLL
-    for (int j = 0; j < N; ++j) dx.at[j] = gradient.at(scale, dy.at[j], x.at[j]);
+    for (int j = 0; j < N; ++j) dx.at[j] = static_cast<T>(gradient.at(scale, dy.at[j], x.at[j]));
     store<N>(a.dx + begin + offset, dx);
   });
 }
 
-/// Chooses by the size of a group.
+// --- launchers ---------------------------------------------------------------------------------------------
+
+/// Vectors of dy and of x in a tile, and those that a thread holds; twice as many do not fit where each
+/// element has a place of its own.
 template <int N, typename T>
-void backward(const GroupNormBackwardArgs<T>& a, Stream stream) {
-  constexpr int K = 64 / static_cast<int>(sizeof(T)) / N;
+inline constexpr int kTile = 32 / static_cast<int>(sizeof(Arithmetic<T>)) / N;
+template <int N, typename T>
+inline constexpr int kHeld = N == 1 ? kTile<N, T> : 2 * kTile<N, T>;
+
+/// Threads of N-element vectors that hold a group.
+template <int N, typename T>
+std::int64_t threads_to_hold(const GroupNormBackwardArgs<T>& a) {
   const Slots slots(a.C / a.G, a.S, N);
-  ParameterPartials<T> partials{nullptr, a.N, a.C};
+  return blocks_for(slots.count, kHeld<N, T>) * slots.lanes;
+}
+
+template <int N, bool HELD, typename T>
+void backward(const GroupNormBackwardArgs<T>& a, Stream stream) {
+  using A = Arithmetic<T>;
+  constexpr int K = HELD ? kHeld<N, T> : kTile<N, T>;
+  const Slots slots(a.C / a.G, a.S, N);
+  ParameterPartials<A> partials{nullptr, a.N, a.C};
   const std::int64_t slot_bytes =
-      a.N * a.G * slots.count * static_cast<std::int64_t>(sizeof(GradientSums<T>));
+      a.N * a.G * slots.count * static_cast<std::int64_t>(sizeof(GradientSums<A>));
   auto* const slot_sums =
-      static_cast<GradientSums<T>*>(workspace(stream, slot_bytes + ParameterPartials<T>::bytes(a.N, a.C)));
-  partials.sums = reinterpret_cast<T*>(slot_sums + a.N * a.G * slots.count);
-  const std::int64_t threads = blocks_for(slots.count, K) * slots.lanes;  // to hold a group
-  const bool held = threads <= kGroupThreads;
-  const auto kernel =
-      held ? group_norm_backward_block<N, K, true, T> : group_norm_backward_block<N, K / 2, false, T>;
-  launch("group_norm_backward", kernel, {a.N * a.G, held ? whole_warps(threads) : kGroupThreads, 0, stream},
-         a, slots, slot_sums, partials, lanes_for(slots.per_plane));
+      static_cast<GradientSums<A>*>(workspace(stream, slot_bytes + ParameterPartials<A>::bytes(a.N, a.C)));
+  partials.sums = reinterpret_cast<A*>(slot_sums + a.N * a.G * slots.count);
+  const int threads = HELD ? std::max(kWarp, whole_warps(threads_to_hold<N>(a))) : kGroupThreads;
+  launch("group_norm_backward", group_norm_backward_block<N, K, HELD, T>, {a.N * a.G, threads, 0, stream}, a,
+         slots, slot_sums, partials, lanes_for(slots.per_plane), Count<A>(slots.channels * a.S));
   finalize_parameters(a.dgamma, a.dbeta, partials, stream);
 }
+
+// --- ladders -----------------------------------------------------------------------------------------------
+
+/// The groups of x [N, C, S] as sets, with a parameter a channel.
+struct Groups {
+  std::int64_t count, per_set, parameters, per_parameter;
+  std::int64_t S, G, channels;
+
+  struct Group {
+    std::int64_t first, first_channel, S;
+    __device__ __forceinline__ std::int64_t offset(std::int64_t k) const { return first + k; }
+    __device__ __forceinline__ std::int64_t parameter(std::int64_t k) const {
+      return first_channel + divide(k, S).quotient;
+    }
+  };
+  struct Channel : ChannelElements {
+    std::int64_t G, g;
+    __device__ __forceinline__ std::int64_t set(std::int64_t k) const {
+      return divide(k, S).quotient * G + g;
+    }
+  };
+  __device__ __forceinline__ Group set(std::int64_t i) const { return {i * per_set, i % G * channels, S}; }
+  __device__ __forceinline__ Channel parameter(std::int64_t c) const {
+    return {{parameters, S, c}, G, c / channels};
+  }
+};
+
+template <typename T>
+struct GroupNorm {
+  using ForwardArgs = GroupNormForwardArgs<T>;
+  using BackwardArgs = GroupNormBackwardArgs<T>;
+  static constexpr const char *kForward = "group_norm_forward", *kBackward = "group_norm_backward";
+
+  template <typename Args>
+  static Groups sets(const Args& a) {
+    const std::int64_t channels = a.C / a.G;
+    return {a.N * a.G, channels * a.S, a.C, a.N * a.S, a.S, a.G, channels};
+  }
+  static RowNorm<T, ChannelAffine<Arithmetic<T>>> rows(const ForwardArgs& a) {
+    const std::int64_t channels = a.C / a.G;
+    return {a.y,
+            a.mean,
+            a.rstd,
+            a.x,
+            {a.gamma, a.beta, a.G, channels, a.S},
+            a.N * a.G,
+            channels * a.S,
+            static_cast<Arithmetic<T>>(a.eps)};
+  }
+  static bool in_vectors(const ForwardArgs& a) { return a.S % kVector<T> == 0 && are_aligned(a.y, a.x); }
+  static bool in_vectors(const BackwardArgs& a) {
+    return a.S % kVector<T> == 0 && are_aligned(a.dx, a.dy, a.x);
+  }
+};
 
 }  // namespace
 
 template <typename T>
-void group_norm_forward(const GroupNormForwardArgs<T>& a, Stream stream) {
-  const std::int64_t channels = a.C / a.G;
-  const bool in_vectors = a.S % kVector<T> == 0 && are_aligned(a.y, a.x);
-  const RowNorm<T, ChannelAffine<T>> groups{a.y,
-                                            a.mean,
-                                            a.rstd,
-                                            a.x,
-                                            {a.gamma, a.beta, a.G, channels, a.S},
-                                            a.N * a.G,
-                                            channels * a.S,
-                                            static_cast<T>(a.eps)};
-  row_norm_forward("group_norm_forward", groups, in_vectors, stream);
+Ladder<GroupNormForwardArgs<T>> group_norm_forward_variants() {
+  return row_norm_forward_ladder<GroupNorm, T>();
 }
 
 template <typename T>
-void group_norm_backward(const GroupNormBackwardArgs<T>& a, Stream stream) {
-  if (a.S % kVector<T> == 0 && are_aligned(a.dx, a.dy, a.x))
-    backward<kVector<T>>(a, stream);
-  else
-    backward<1>(a, stream);
+Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants() {
+  using Args = GroupNormBackwardArgs<T>;
+  using Op = GroupNorm<T>;
+  static constexpr int V = kVector<T>;
+  static constexpr Variant<Args> kLadder[] = {
+      {"plain", "a thread a group for dx, then a thread a channel for dgamma and dbeta",
+       [](const Args&) { return true; },
+       [](const Args& a, Stream s) { run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Op::sets(a), s); }},
+      {"two_kernels", "plain, with a block for each: neighbouring threads read neighbours",
+       [](const Args&) { return true; },
+       [](const Args& a, Stream s) { run_set_norm_backward<BlockTeam>(Op::kBackward, a, Op::sets(a), s); }},
+      {"tiles", "one kernel: the sums of dx, channel by channel, are those of dgamma and dbeta too",
+       [](const Args&) { return true; }, backward<1, false, T>},
+      {"block", "tiles, with the group held in registers: read once",
+       [](const Args& a) { return threads_to_hold<1>(a) <= kGroupThreads; }, backward<1, true, T>},
+      {"tiles_vec", "tiles, 16 bytes an access", [](const Args& a) { return Op::in_vectors(a); },
+       backward<V, false, T>},
+      {"block_vec", "block, 16 bytes an access",
+       [](const Args& a) { return Op::in_vectors(a) && threads_to_hold<V>(a) <= kGroupThreads; },
+       backward<V, true, T>},
+  };
+  return kLadder;
 }
 
-template void group_norm_forward(const GroupNormForwardArgs<float>&, Stream);
-template void group_norm_forward(const GroupNormForwardArgs<double>&, Stream);
-template void group_norm_backward(const GroupNormBackwardArgs<float>&, Stream);
-template void group_norm_backward(const GroupNormBackwardArgs<double>&, Stream);
+EK_DEFINE_LADDER(group_norm_forward, GroupNormForwardArgs)
+EK_DEFINE_LADDER(group_norm_backward, GroupNormBackwardArgs)
 
 }  // namespace evenkeel::cuda

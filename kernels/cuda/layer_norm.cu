@@ -12,7 +12,7 @@ namespace {
 template <typename T>
 struct RowChunks {
   std::int64_t rows, count;
-  ParameterPartials<T> partials;
+  ParameterPartials<Arithmetic<T>> partials;
 };
 
 /// Chunks of at least 4 rows where that makes 256 of them or more, and no more than keep 2^17 threads busy.
@@ -29,14 +29,15 @@ RowChunks<T> row_chunks(std::int64_t M, std::int64_t D, std::int64_t threads_per
 template <int N, int K, typename T, typename Team>
 __device__ __forceinline__ void row_gradients(const LayerNormBackwardArgs<T>& a, const RowChunks<T>& chunks,
                                               const Team& team, std::int64_t chunk) {
-  const ColumnAffine<T> affine{a.gamma, nullptr};
+  using A = Arithmetic<T>;
+  const ColumnAffine<A> affine{a.gamma, nullptr};
   const int D = static_cast<int>(a.D), first = team.rank() * N, step = team.size() * N;
-  const Count<T> count(D);
-  Vector<T, N> dgamma[K] = {}, dbeta[K] = {};
+  const Count<A> count(D);
+  Vector<A, N> dgamma[K] = {}, dbeta[K] = {};
   for (std::int64_t r = 0; r < chunks.rows; ++r) {  // past the last row, only to take part in the sums
     const std::int64_t row = chunk * chunks.rows + r;
     const int columns = row < a.M ? D : 0;
-    const T mean = row < a.M ? a.mean[row] : T(0), rstd = row < a.M ? a.rstd[row] : T(0);
+    const A mean = row < a.M ? a.mean[row] : A(0), rstd = row < a.M ? a.rstd[row] : A(0);
     Vector<T, N> dy[K] = {}, x[K] = {};
     EK_UNROLL
     for (int k = 0; k < K; ++k) {
@@ -45,26 +46,26 @@ __device__ __forceinline__ void row_gradients(const LayerNormBackwardArgs<T>& a,
       dy[k] = load<N>(a.dy + row * D + d);
       x[k] = load<N>(a.x + row * D + d);
     }
-    GradientSums<T> sums;
+    GradientSums<A> sums;
     EK_UNROLL
     for (int k = 0; k < K; ++k) {
       const int d = first + k * step;
       if (d >= columns) continue;
-      const Vector<T, N> gamma = affine.template gamma_at<N>(row, d);
+      const Vector<A, N> gamma = affine.template gamma_at<N>(row, d);
       EK_UNROLL
       for (int j = 0; j < N; ++j) sums.add(gamma.at[j] * dy[k].at[j], x[k].at[j] - mean);
     }
     team.sum(sums.dy, sums.dy_x, sums.x);
-    const auto gradient = InputGradient<T>::of(sums, count, mean, rstd);
+    const auto gradient = InputGradient<A>::of(sums, count, mean, rstd);
     EK_UNROLL
     for (int k = 0; k < K; ++k) {
       const int d = first + k * step;
       if (d >= columns) continue;
-      const Vector<T, N> gamma = affine.template gamma_at<N>(row, d);
+      const Vector<A, N> gamma = affine.template gamma_at<N>(row, d);
       Vector<T, N> dx;
       EK_UNROLL
       for (int j = 0; j < N; ++j) {
-        dx.at[j] = gradient.at(rstd * gamma.at[j], dy[k].at[j], x[k].at[j]);
+        dx.at[j] = static_cast<T>(gradient.at(rstd * gamma.at[j], dy[k].at[j], x[k].at[j]));
         dgamma[k].at[j] += dy[k].at[j] * (gradient.mean.centre(x[k].at[j]) * rstd);
         dbeta[k].at[j] += dy[k].at[j];
       }
@@ -85,7 +86,8 @@ __device__ __forceinline__ void row_gradients(const LayerNormBackwardArgs<T>& a,
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(kWarpRowThreads, 6)
     layer_norm_backward_warp(LayerNormBackwardArgs<T> a, RowChunks<T> chunks, int lanes) {
-  row_gradients<N, K>(a, chunks, LaneTeam{lanes}, thread_number() / lanes);
+  const LaneTeam team{lanes};
+  row_gradients<N, K>(a, chunks, team, team.number());
 }
 
 /// A block a chunk. Bytes: 3 M D sizeof(T), and 2 D sizeof(T) a chunk.
@@ -99,31 +101,33 @@ __global__ void __launch_bounds__(kMaxThreads)
 /// Bytes: 3 M D sizeof(T), and the second reading from the L2 cache.
 template <int N, typename T>
 __global__ void __launch_bounds__(kLongRowThreads)
-    layer_norm_backward_long(LayerNormBackwardArgs<T> a, T* rest) {
-  const ColumnAffine<T> affine{a.gamma, nullptr};
+    layer_norm_backward_long(LayerNormBackwardArgs<T> a, Arithmetic<T>* rest) {
+  using A = Arithmetic<T>;
+  const ColumnAffine<A> affine{a.gamma, nullptr};
   const std::int64_t row = blockIdx.x, first = static_cast<std::int64_t>(threadIdx.x) * N;
   const std::int64_t step = static_cast<std::int64_t>(blockDim.x) * N;
   const T *dy_row = a.dy + row * a.D, *x_row = a.x + row * a.D;
-  const T mean = a.mean[row], rstd = a.rstd[row];
+  const A mean = a.mean[row], rstd = a.rstd[row];
   const auto for_each = [&](const auto& f) {
     for (std::int64_t d = first; d < a.D; d += step) {
       f(d, load<N>(dy_row + d), load<N>(x_row + d), affine.template gamma_at<N>(row, d));
     }
   };
   using Elements = Vector<T, N>;
-  GradientSums<T> sums;
-  for_each([&](std::int64_t, const Elements& dy, const Elements& x, const Elements& gamma) {
+  using Gammas = Vector<A, N>;
+  GradientSums<A> sums;
+  for_each([&](std::int64_t, const Elements& dy, const Elements& x, const Gammas& gamma) {
     EK_UNROLL
     for (int j = 0; j < N; ++j) sums.add(gamma.at[j] * dy.at[j], x.at[j] - mean);
   });
   block_sum(sums.dy, sums.dy_x, sums.x);
-  const auto gradient = InputGradient<T>::of(sums, Count<T>(a.D), mean, rstd);
+  const auto gradient = InputGradient<A>::of(sums, Count<A>(a.D), mean, rstd);
   if (threadIdx.x == 0) rest[row] = gradient.mean.low;
   if (a.dx == nullptr) return;
-  for_each([&](std::int64_t d, const Elements& dy, const Elements& x, const Elements& gamma) {
+  for_each([&](std::int64_t d, const Elements& dy, const Elements& x, const Gammas& gamma) {
     Elements dx;
     EK_UNROLL
-    for (int j = 0; j < N; ++j) dx.at[j] = gradient.at(rstd * gamma.at[j], dy.at[j], x.at[j]);
+    for (int j = 0; j < N; ++j) dx.at[j] = static_cast<T>(gradient.at(rstd * gamma.at[j], dy.at[j], x.at[j]));
     store<N>(a.dx + row * a.D + d, dx);
   });
 }
@@ -134,81 +138,151 @@ inline constexpr int kColumnThreads = 256;
 /// Bytes: 2 M D sizeof(T), and 2 D sizeof(T) a chunk.
 template <typename T>
 __global__ void __launch_bounds__(kColumnThreads)
-    layer_norm_parameter_partials(LayerNormBackwardArgs<T> a, const T* rest, RowChunks<T> chunks) {
+    layer_norm_parameter_partials(LayerNormBackwardArgs<T> a, const Arithmetic<T>* rest,
+                                  RowChunks<T> chunks) {
+  using A = Arithmetic<T>;
   const std::int64_t column_blocks = (a.D + kColumnThreads - 1) / kColumnThreads;
   const std::int64_t chunk = blockIdx.x / column_blocks;
   const std::int64_t d = blockIdx.x % column_blocks * kColumnThreads + threadIdx.x;
   if (d >= a.D) return;
-  T dgamma = 0, dbeta = 0;
+  A dgamma = 0, dbeta = 0;
   for (std::int64_t row = chunk * chunks.rows; row < min((chunk + 1) * chunks.rows, a.M); ++row) {
-    const T dy = a.dy[row * a.D + d];
-    dgamma += dy * (SplitMean<T>{a.mean[row], rest[row]}.centre(a.x[row * a.D + d]) * a.rstd[row]);
+    const A dy = a.dy[row * a.D + d];
+    dgamma += dy * (SplitMean<A>{a.mean[row], rest[row]}.centre(a.x[row * a.D + d]) * a.rstd[row]);
     dbeta += dy;
   }
   chunks.partials.dgamma(chunk)[d] = dgamma;
   chunks.partials.dbeta(chunk)[d] = dbeta;
 }
 
+// --- launchers ---------------------------------------------------------------------------------------------
+
+template <typename T>
+bool parameters_wanted(const LayerNormBackwardArgs<T>& a) {
+  return a.dgamma != nullptr || a.dbeta != nullptr;
+}
+
+/// Partials of every chunk of rows in scratch memory, if they are wanted.
+template <typename T>
+RowChunks<T> chunks_for(const LayerNormBackwardArgs<T>& a, std::int64_t threads_per_row, Stream stream) {
+  using A = Arithmetic<T>;
+  RowChunks<T> chunks = row_chunks<T>(a.M, a.D, threads_per_row);
+  if (parameters_wanted(a)) {
+    const std::int64_t bytes = ParameterPartials<A>::bytes(chunks.count, a.D);
+    chunks.partials.sums = static_cast<A*>(workspace(stream, bytes));
+  }
+  return chunks;
+}
+
 template <int N, typename T>
-void backward_long(const LayerNormBackwardArgs<T>& a, bool parameters, Stream stream) {
+void backward_long(const LayerNormBackwardArgs<T>& a, Stream stream) {
+  using A = Arithmetic<T>;
   RowChunks<T> chunks = row_chunks<T>(a.M, a.D, a.D);
-  const std::int64_t partials = parameters ? ParameterPartials<T>::bytes(chunks.count, a.D) : 0;
-  chunks.partials.sums =
-      static_cast<T*>(workspace(stream, partials + a.M * static_cast<std::int64_t>(sizeof(T))));
-  T* const rest = chunks.partials.sums + partials / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t partials = parameters_wanted(a) ? ParameterPartials<A>::bytes(chunks.count, a.D) : 0;
+  const auto size = static_cast<std::int64_t>(sizeof(A));
+  chunks.partials.sums = static_cast<A*>(workspace(stream, partials + a.M * size));
+  A* const rest = chunks.partials.sums + partials / size;
   launch("layer_norm_backward_long", layer_norm_backward_long<N, T>, {a.M, kLongRowThreads, 0, stream}, a,
          rest);
-  if (!parameters) return;
+  if (!parameters_wanted(a)) return;
   launch("layer_norm_parameter_partials", layer_norm_parameter_partials<T>,
          {chunks.count * blocks_for(a.D, kColumnThreads), kColumnThreads, 0, stream}, a, rest, chunks);
   finalize_parameters(a.dgamma, a.dbeta, chunks.partials, stream);
 }
 
-/// Chooses by the length of a row.
 template <int N, typename T>
-void backward(const LayerNormBackwardArgs<T>& a, Stream stream) {
-  constexpr int kHeld = 32 / static_cast<int>(sizeof(T));  // elements a thread
-  const bool parameters = a.dgamma != nullptr || a.dbeta != nullptr;
-  if (a.D > kMaxThreads * kHeld) return backward_long<N>(a, parameters, stream);
-  const bool in_warp = a.D <= kWarp * kHeld;
-  const int threads = in_warp ? lanes_for((a.D + N - 1) / N) : whole_warps((a.D + kHeld - 1) / kHeld);
-  RowChunks<T> chunks = row_chunks<T>(a.M, a.D, threads);
-  if (parameters) {
-    const std::int64_t bytes = ParameterPartials<T>::bytes(chunks.count, a.D);
-    chunks.partials.sums = static_cast<T*>(workspace(stream, bytes));
-  }
-  if (in_warp) {
-    launch("layer_norm_backward_warp", layer_norm_backward_warp<N, kHeld / N, T>,
-           {blocks_for(chunks.count, kWarpRowThreads / threads), kWarpRowThreads, 0, stream}, a, chunks,
-           threads);
-  } else {
-    launch("layer_norm_backward_block", layer_norm_backward_block<N, kHeld / N, T>,
-           {chunks.count, threads, 0, stream}, a, chunks);
-  }
+void backward_in_blocks(const LayerNormBackwardArgs<T>& a, Stream stream) {
+  const int threads = std::max(kWarp, whole_warps(blocks_for(a.D, kFewHeld<T>)));
+  const RowChunks<T> chunks = chunks_for(a, threads, stream);
+  launch("layer_norm_backward_block", layer_norm_backward_block<N, kFewHeld<T> / N, T>,
+         {chunks.count, threads, 0, stream}, a, chunks);
   finalize_parameters(a.dgamma, a.dbeta, chunks.partials, stream);
 }
+
+template <int N, typename T>
+void backward_in_warps(const LayerNormBackwardArgs<T>& a, Stream stream) {
+  const int lanes = lanes_for(blocks_for(a.D, N));
+  const RowChunks<T> chunks = chunks_for(a, lanes, stream);
+  launch("layer_norm_backward_warp", layer_norm_backward_warp<N, kFewHeld<T> / N, T>,
+         {blocks_for(chunks.count, kWarpRowThreads / lanes), kWarpRowThreads, 0, stream}, a, chunks, lanes);
+  finalize_parameters(a.dgamma, a.dbeta, chunks.partials, stream);
+}
+
+// --- ladders -----------------------------------------------------------------------------------------------
+
+/// The rows of x [M, D] as sets, with a parameter a column.
+struct Rows {
+  std::int64_t count, per_set, parameters, per_parameter;
+
+  struct Row {
+    std::int64_t first;
+    __device__ __forceinline__ std::int64_t offset(std::int64_t k) const { return first + k; }
+    __device__ __forceinline__ std::int64_t parameter(std::int64_t k) const { return k; }
+  };
+  struct Column {
+    std::int64_t d, D;
+    __device__ __forceinline__ std::int64_t offset(std::int64_t k) const { return k * D + d; }
+    __device__ __forceinline__ std::int64_t set(std::int64_t k) const { return k; }
+  };
+  __device__ __forceinline__ Row set(std::int64_t m) const { return {m * per_set}; }
+  __device__ __forceinline__ Column parameter(std::int64_t d) const { return {d, per_set}; }
+};
+
+template <typename T>
+struct LayerNorm {
+  using ForwardArgs = LayerNormForwardArgs<T>;
+  using BackwardArgs = LayerNormBackwardArgs<T>;
+  static constexpr const char *kForward = "layer_norm_forward", *kBackward = "layer_norm_backward";
+
+  template <typename Args>
+  static Rows sets(const Args& a) {
+    return {a.M, a.D, a.D, a.M};
+  }
+  static RowNorm<T, ColumnAffine<Arithmetic<T>>> rows(const ForwardArgs& a) {
+    return {a.y, a.mean, a.rstd, a.x, {a.gamma, a.beta}, a.M, a.D, static_cast<Arithmetic<T>>(a.eps)};
+  }
+  static bool in_vectors(const ForwardArgs& a) {
+    return a.D % kVector<T> == 0 && are_aligned(a.y, a.x, a.gamma, a.beta);
+  }
+  static bool in_vectors(const BackwardArgs& a) {
+    return a.D % kVector<T> == 0 && are_aligned(a.dx, a.dy, a.x, a.gamma);
+  }
+};
 
 }  // namespace
 
 template <typename T>
-void layer_norm_forward(const LayerNormForwardArgs<T>& a, Stream stream) {
-  const bool in_vectors = a.D % kVector<T> == 0 && are_aligned(a.y, a.x, a.gamma, a.beta);
-  const RowNorm<T, ColumnAffine<T>> rows{
-      a.y, a.mean, a.rstd, a.x, {a.gamma, a.beta}, a.M, a.D, static_cast<T>(a.eps)};
-  row_norm_forward("layer_norm_forward", rows, in_vectors, stream);
+Ladder<LayerNormForwardArgs<T>> layer_norm_forward_variants() {
+  return row_norm_forward_ladder<LayerNorm, T>();
 }
 
 template <typename T>
-void layer_norm_backward(const LayerNormBackwardArgs<T>& a, Stream stream) {
-  if (a.D % kVector<T> == 0 && are_aligned(a.dx, a.dy, a.x, a.gamma))
-    backward<kVector<T>>(a, stream);
-  else
-    backward<1>(a, stream);
+Ladder<LayerNormBackwardArgs<T>> layer_norm_backward_variants() {
+  using Args = LayerNormBackwardArgs<T>;
+  using Op = LayerNorm<T>;
+  static constexpr int V = kVector<T>;
+  static constexpr std::int64_t in_warp = kWarp * kFewHeld<T>, in_block = kMaxThreads * kFewHeld<T>;
+  static constexpr Variant<Args> kLadder[] = {
+      {"plain", "a thread a row for dx, then a thread a column for dgamma and dbeta",
+       [](const Args&) { return true; },
+       [](const Args& a, Stream s) { run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Op::sets(a), s); }},
+      {"two_kernels", "a block a row for dx; columns in chunks of rows, whose partial sums are added",
+       [](const Args&) { return true; }, backward_long<1, T>},
+      {"block", "one kernel: a block a chunk of rows, held in registers with the sums of dgamma and dbeta",
+       [](const Args& a) { return a.D <= in_block; }, backward_in_blocks<1, T>},
+      {"warp", "block, with lanes of a warp a chunk: no barriers",
+       [](const Args& a) { return a.D <= in_warp; }, backward_in_warps<1, T>},
+      {"two_kernels_vec", "two_kernels, 16 bytes an access for dx",
+       [](const Args& a) { return Op::in_vectors(a); }, backward_long<V, T>},
+      {"block_vec", "block, 16 bytes an access",
+       [](const Args& a) { return Op::in_vectors(a) && a.D <= in_block; }, backward_in_blocks<V, T>},
+      {"warp_vec", "warp, 16 bytes an access",
+       [](const Args& a) { return Op::in_vectors(a) && a.D <= in_warp; }, backward_in_warps<V, T>},
+  };
+  return kLadder;
 }
 
-template void layer_norm_forward(const LayerNormForwardArgs<float>&, Stream);
-template void layer_norm_forward(const LayerNormForwardArgs<double>&, Stream);
-template void layer_norm_backward(const LayerNormBackwardArgs<float>&, Stream);
-template void layer_norm_backward(const LayerNormBackwardArgs<double>&, Stream);
+EK_DEFINE_LADDER(layer_norm_forward, LayerNormForwardArgs)
+EK_DEFINE_LADDER(layer_norm_backward, LayerNormBackwardArgs)
 
 }  // namespace evenkeel::cuda

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "kernels/cuda/channel_chunks.cuh"
-#include "kernels/cuda/norm.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -18,33 +17,12 @@ __device__ __forceinline__ std::int64_t pixel_offset(std::int64_t i, std::int64_
   return d.quotient * C * S + d.remainder;
 }
 
-template <typename T>
-__device__ __forceinline__ T value_or(const T* p, std::int64_t c, T otherwise) {
-  return p != nullptr ? p[c] : otherwise;
-}
-
 // --- forward -----------------------------------------------------------------------------------------------
 
-/// Statistics and y of pixel i. for_each(f) calls f(c, x of channel c) for every channel.
-template <typename T, typename ForEach>
-__device__ __forceinline__ void normalize_pixel(const LayerNorm2dForwardArgs<T>& a, T eps, std::int64_t i,
-                                                std::int64_t at, const ForEach& for_each) {
-  const Count<T> count(a.C);
-  const Moments<T> m =
-      moments(ThreadTeam{}, count, a.x[at], [&](const auto& f) { for_each([&](auto, T x) { f(x); }); });
-  const T rstd = m.rstd(count, eps);
-  a.mean[i] = m.mean.high;
-  a.rstd[i] = rstd;
-  for_each([&](auto c, T x) {
-    const T gamma = value_or(a.gamma, c, T(1)), beta = value_or(a.beta, c, T(0));
-    a.y[at + c * a.S] = m.mean.centre(x) * rstd * gamma + beta;
-  });
-}
-
 /// Up to MOST channels: a thread a pixel, which it holds. Bytes: 2 N C S sizeof(T).
-template <int MOST, typename T>
+template <int MOST, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kPixelThreads)
-    layer_norm2d_forward_held(LayerNorm2dForwardArgs<T> a, T eps) {
+    layer_norm2d_forward_held(LayerNorm2dForwardArgs<T> a, A eps) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;
   const std::int64_t at = pixel_offset(i, a.C, a.S);
@@ -52,62 +30,59 @@ __global__ void __launch_bounds__(kPixelThreads)
   T x[MOST];
   EK_UNROLL
   for (int c = 0; c < MOST; ++c) x[c] = c < C ? a.x[at + c * a.S] : T(0);
-  normalize_pixel(a, eps, i, at, [&](const auto& f) {
+  const Count<A> count(C);
+  const Moments<A> m = moments(ThreadTeam{}, count, static_cast<A>(x[0]), [&](const auto& f) {
     EK_UNROLL
     for (int c = 0; c < MOST; ++c) {
-      if (c < C) f(c, x[c]);
+      if (c < C) f(x[c]);
     }
   });
-}
-
-/// Any number of channels: a thread a pixel, read three times. Bytes: 2 N C S sizeof(T), and the second and
-/// third reading from cache.
-template <typename T>
-__global__ void __launch_bounds__(kPixelThreads)
-    layer_norm2d_forward_long(LayerNorm2dForwardArgs<T> a, T eps) {
-  const std::int64_t i = thread_number();
-  if (i >= a.N * a.S) return;
-  const std::int64_t at = pixel_offset(i, a.C, a.S);
-  normalize_pixel(a, eps, i, at, [&](const auto& f) {
-    for (std::int64_t c = 0; c < a.C; ++c) f(c, a.x[at + c * a.S]);
-  });
+  const A rstd = m.rstd(count, eps);
+  a.mean[i] = m.mean.high;
+  a.rstd[i] = rstd;
+  EK_UNROLL
+  for (int c = 0; c < MOST; ++c) {
+    if (c >= C) continue;
+    const A gamma = value_or(a.gamma, c, A(1)), beta = value_or(a.beta, c, A(0));
+    a.y[at + c * a.S] = static_cast<T>(m.mean.centre(x[c]) * rstd * gamma + beta);
+  }
 }
 
 // --- backward ----------------------------------------------------------------------------------------------
 
 /// Few channels: dx, and dgamma and dbeta of `strips` times kPixelThreads neighbouring pixels a block, as its
 /// row of the partials, whose sums are null if unwanted. Bytes: 3 N C S sizeof(T), and 2 C sizeof(T) a block.
-template <typename T>
+template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kPixelThreads, 2)
     layer_norm2d_backward_held(LayerNorm2dBackwardArgs<T> a, std::int64_t strips,
-                               ParameterPartials<T> partials) {
+                               ParameterPartials<A> partials) {
   const int C = static_cast<int>(a.C);
-  const Count<T> count(C);
-  T dgamma[kFewChannels] = {}, dbeta[kFewChannels] = {};
+  const Count<A> count(C);
+  A dgamma[kFewChannels] = {}, dbeta[kFewChannels] = {};
   for (std::int64_t strip = 0; strip < strips; ++strip) {
     const std::int64_t i = (blockIdx.x * strips + strip) * kPixelThreads + threadIdx.x;
     if (i >= a.N * a.S) break;
     const std::int64_t at = pixel_offset(i, a.C, a.S);
-    const T mean = a.mean[i], rstd = a.rstd[i];
+    const A mean = a.mean[i], rstd = a.rstd[i];
     T dy[kFewChannels], x[kFewChannels];
     EK_UNROLL
     for (int c = 0; c < kFewChannels; ++c) {
       dy[c] = c < C ? a.dy[at + c * a.S] : T(0);
       x[c] = c < C ? a.x[at + c * a.S] : T(0);
     }
-    GradientSums<T> sums;
+    GradientSums<A> sums;
     EK_UNROLL
     for (int c = 0; c < kFewChannels; ++c) {
-      if (c < C) sums.add(value_or(a.gamma, c, T(1)) * dy[c], x[c] - mean);
+      if (c < C) sums.add(value_or(a.gamma, c, A(1)) * dy[c], x[c] - mean);
     }
-    const auto gradient = InputGradient<T>::of(sums, count, mean, rstd);
+    const auto gradient = InputGradient<A>::of(sums, count, mean, rstd);
     EK_UNROLL
     for (int c = 0; c < kFewChannels; ++c) {
       if (c >= C) continue;
       dgamma[c] += dy[c] * (gradient.mean.centre(x[c]) * rstd);
       dbeta[c] += dy[c];
-      const T scale = value_or(a.gamma, c, T(1)) * rstd;
-      if (a.dx != nullptr) a.dx[at + c * a.S] = gradient.at(scale, dy[c], x[c]);
+      const A scale = value_or(a.gamma, c, A(1)) * rstd;
+      if (a.dx != nullptr) a.dx[at + c * a.S] = static_cast<T>(gradient.at(scale, dy[c], x[c]));
     }
   }
   if (partials.sums == nullptr) return;
@@ -121,47 +96,25 @@ __global__ void __launch_bounds__(kPixelThreads, 2)
   }
 }
 
-/// Any number of channels: dx, and in rest[N, S] what rounding took from the means. A thread a pixel, read
-/// twice. Bytes: 3 N C S sizeof(T), and the second reading from cache.
-template <typename T>
-__global__ void __launch_bounds__(kPixelThreads, 4)
-    layer_norm2d_backward_long(LayerNorm2dBackwardArgs<T> a, T* rest) {
-  const std::int64_t i = thread_number();
-  if (i >= a.N * a.S) return;
-  const std::int64_t at = pixel_offset(i, a.C, a.S);
-  const T *const dy = a.dy + at, *const x = a.x + at;
-  const T mean = a.mean[i], rstd = a.rstd[i];
-  GradientSums<T> sums;
-  for (std::int64_t c = 0; c < a.C; ++c)
-    sums.add(value_or(a.gamma, c, T(1)) * dy[c * a.S], x[c * a.S] - mean);
-  const auto gradient = InputGradient<T>::of(sums, Count<T>(a.C), mean, rstd);
-  rest[i] = gradient.mean.low;
-  if (a.dx == nullptr) return;
-  for (std::int64_t c = 0; c < a.C; ++c) {
-    const T scale = value_or(a.gamma, c, T(1)) * rstd;
-    a.dx[at + c * a.S] = gradient.at(scale, dy[c * a.S], x[c * a.S]);
-  }
-}
-
 /// dgamma and dbeta of a chunk of a channel's pixels, a block each. Bytes: 2 N C S sizeof(T), and 3 N S
 /// sizeof(T) a channel, from cache where neighbouring channels read the same.
-template <int V, int K, typename T>
+template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads, 2)
-    layer_norm2d_parameter_partials(LayerNorm2dBackwardArgs<T> a, const T* rest, ChannelChunks chunks,
-                                    ParameterPartials<T> partials) {
+    layer_norm2d_parameter_partials(LayerNorm2dBackwardArgs<T> a, const A* rest, ChannelChunks chunks,
+                                    ParameterPartials<A> partials) {
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy[K], x[K];
   place.load_from(a.dy, dy);
   place.load_from(a.x, x);
-  T dgamma = 0, dbeta = 0;
+  A dgamma = 0, dbeta = 0;
   EK_UNROLL
   for (int k = 0; k < K; ++k) {
     if (place.at[k] < 0) continue;
     const std::int64_t i = place.pixel(k);
-    const Vector<T, V> high = load<V>(a.mean + i), low = load<V>(rest + i), rstd = load<V>(a.rstd + i);
+    const Vector<A, V> high = load<V>(a.mean + i), low = load<V>(rest + i), rstd = load<V>(a.rstd + i);
     EK_UNROLL
     for (int j = 0; j < V; ++j) {
-      const SplitMean<T> mean{high.at[j], low.at[j]};
+      const SplitMean<A> mean{high.at[j], low.at[j]};
       dgamma += dy[k].at[j] * (mean.centre(x[k].at[j]) * rstd.at[j]);
       dbeta += dy[k].at[j];
     }
@@ -175,32 +128,69 @@ __global__ void __launch_bounds__(kChunkThreads, 2)
 // --- launchers ---------------------------------------------------------------------------------------------
 
 template <typename T>
-void backward_held(const LayerNorm2dBackwardArgs<T>& a, bool parameters, Stream stream) {
+bool parameters_wanted(const LayerNorm2dBackwardArgs<T>& a) {
+  return a.dgamma != nullptr || a.dbeta != nullptr;
+}
+
+template <int MOST, typename T>
+void forward_held(const LayerNorm2dForwardArgs<T>& a, Stream stream) {
+  if (a.C == 0) return;
+  launch("layer_norm2d_forward", layer_norm2d_forward_held<MOST, T>,
+         {blocks_for(a.N * a.S, kPixelThreads), kPixelThreads, 0, stream}, a,
+         static_cast<Arithmetic<T>>(a.eps));
+}
+
+template <typename T>
+void backward_held(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
+  using A = Arithmetic<T>;
   constexpr std::int64_t kThreads = 1 << 17;  // busy, and no more partials than that makes
   const std::int64_t pixels = a.N * a.S, strips = std::max<std::int64_t>(1, blocks_for(pixels, kThreads));
   const std::int64_t blocks = blocks_for(pixels, strips * kPixelThreads);
-  ParameterPartials<T> partials{nullptr, blocks, a.C};
-  if (parameters) {
-    const std::int64_t bytes = ParameterPartials<T>::bytes(blocks, a.C);
-    partials.sums = static_cast<T*>(workspace(stream, bytes));
+  ParameterPartials<A> partials{nullptr, blocks, a.C};
+  if (parameters_wanted(a)) {
+    const std::int64_t bytes = ParameterPartials<A>::bytes(blocks, a.C);
+    partials.sums = static_cast<A*>(workspace(stream, bytes));
   }
   launch("layer_norm2d_backward_held", layer_norm2d_backward_held<T>, {blocks, kPixelThreads, 0, stream}, a,
          strips, partials);
   finalize_parameters(a.dgamma, a.dbeta, partials, stream);
 }
 
+/// The channels of each pixel of x [N, C, S] as sets, with a parameter a channel.
+struct Pixels {
+  std::int64_t count, per_set, parameters, per_parameter;
+  std::int64_t S;
+
+  struct Pixel {
+    std::int64_t first, S;
+    __device__ __forceinline__ std::int64_t offset(std::int64_t c) const { return first + c * S; }
+    __device__ __forceinline__ std::int64_t parameter(std::int64_t c) const { return c; }
+  };
+  struct Channel : ChannelElements {
+    __device__ __forceinline__ std::int64_t set(std::int64_t k) const { return k; }
+  };
+  __device__ __forceinline__ Pixel set(std::int64_t i) const { return {pixel_offset(i, per_set, S), S}; }
+  __device__ __forceinline__ Channel parameter(std::int64_t c) const { return {{per_set, S, c}}; }
+
+  template <typename Args>
+  static Pixels of(const Args& a) {
+    return {a.N * a.S, a.C, a.C, a.N * a.S, a.S};
+  }
+};
+
+/// dx by a thread a pixel, then chunks of the channels for dgamma and dbeta.
 template <int V, typename T>
-void backward_long(const LayerNorm2dBackwardArgs<T>& a, bool parameters, Stream stream) {
-  constexpr int kElements = 32 / static_cast<int>(sizeof(T));
+void backward_in_two(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
+  using A = Arithmetic<T>;
+  constexpr int kElements = 32 / static_cast<int>(sizeof(A));
   const ChannelChunks chunks(a.N, a.C, a.S, kElements, V);
   const std::int64_t pixels = a.N * a.S;
-  const std::int64_t bytes = pixels * static_cast<std::int64_t>(sizeof(T));
-  T* const rest =
-      static_cast<T*>(workspace(stream, bytes + ParameterPartials<T>::bytes(chunks.per_channel, a.C)));
-  const ParameterPartials<T> partials{rest + pixels, chunks.per_channel, a.C};
-  launch("layer_norm2d_backward_long", layer_norm2d_backward_long<T>,
-         {blocks_for(pixels, kPixelThreads), kPixelThreads, 0, stream}, a, rest);
-  if (!parameters) return;
+  const std::int64_t bytes = pixels * static_cast<std::int64_t>(sizeof(A));
+  A* const rest =
+      static_cast<A*>(workspace(stream, bytes + ParameterPartials<A>::bytes(chunks.per_channel, a.C)));
+  const ParameterPartials<A> partials{rest + pixels, chunks.per_channel, a.C};
+  run_set_norm_input_gradient<ThreadTeam>("layer_norm2d_backward", a, Pixels::of(a), rest, stream);
+  if (!parameters_wanted(a)) return;
   launch("layer_norm2d_parameter_partials", layer_norm2d_parameter_partials<V, kElements / V, T>,
          {chunks.blocks(), kChunkThreads, 0, stream}, a, rest, chunks, partials);
   finalize_parameters(a.dgamma, a.dbeta, partials, stream);
@@ -208,30 +198,47 @@ void backward_long(const LayerNorm2dBackwardArgs<T>& a, bool parameters, Stream 
 
 }  // namespace
 
+// --- ladders -----------------------------------------------------------------------------------------------
+
 template <typename T>
-void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a, Stream stream) {
-  if (a.C == 0) return;
-  const auto kernel = a.C <= 16   ? layer_norm2d_forward_held<16, T>
-                      : a.C <= 64 ? layer_norm2d_forward_held<64, T>
-                                  : layer_norm2d_forward_long<T>;
-  launch("layer_norm2d_forward", kernel, {blocks_for(a.N * a.S, kPixelThreads), kPixelThreads, 0, stream}, a,
-         static_cast<T>(a.eps));
+Ladder<LayerNorm2dForwardArgs<T>> layer_norm2d_forward_variants() {
+  using Args = LayerNorm2dForwardArgs<T>;
+  static constexpr Variant<Args> kLadder[] = {
+      {"plain", "a thread a pixel, read three times: neighbouring threads read neighbours",
+       [](const Args&) { return true; },
+       [](const Args& a, Stream s) {
+         if (a.C > 0) run_set_norm_forward<ThreadTeam>("layer_norm2d_forward", a, Pixels::of(a), s);
+       }},
+      {"held_64", "a pixel held in registers, up to 64 channels: read once",
+       [](const Args& a) { return a.C <= 64; }, forward_held<64, T>},
+      {"held_16", "held_64 with 16 channels: more threads fit on a multiprocessor",
+       [](const Args& a) { return a.C <= 16; }, forward_held<16, T>},
+  };
+  return kLadder;
 }
 
 template <typename T>
-void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
-  const bool parameters = a.dgamma != nullptr || a.dbeta != nullptr;
-  if (a.C <= kFewChannels)
-    backward_held(a, parameters, stream);
-  else if (a.S % kVector<T> == 0 && are_aligned(a.dy, a.x, a.mean, a.rstd))
-    backward_long<kVector<T>>(a, parameters, stream);
-  else
-    backward_long<1>(a, parameters, stream);
+Ladder<LayerNorm2dBackwardArgs<T>> layer_norm2d_backward_variants() {
+  using Args = LayerNorm2dBackwardArgs<T>;
+  static constexpr int V = kVector<T>;
+  static constexpr Variant<Args> kLadder[] = {
+      {"plain", "a thread a pixel for dx, then a thread a channel for dgamma and dbeta",
+       [](const Args&) { return true; },
+       [](const Args& a, Stream s) {
+         run_set_norm_backward<ThreadTeam>("layer_norm2d_backward", a, Pixels::of(a), s);
+       }},
+      {"two_kernels", "many blocks a channel for dgamma and dbeta, whose partial sums are added",
+       [](const Args&) { return true; }, backward_in_two<1, T>},
+      {"two_kernels_vec", "two_kernels, 16 bytes an access for dgamma and dbeta",
+       [](const Args& a) { return a.S % V == 0 && are_aligned(a.dy, a.x, a.mean, a.rstd); },
+       backward_in_two<V, T>},
+      {"held", "one kernel: pixels in registers with the sums of dgamma and dbeta, up to 16 channels",
+       [](const Args& a) { return a.C <= kFewChannels; }, backward_held<T>},
+  };
+  return kLadder;
 }
 
-template void layer_norm2d_forward(const LayerNorm2dForwardArgs<float>&, Stream);
-template void layer_norm2d_forward(const LayerNorm2dForwardArgs<double>&, Stream);
-template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<float>&, Stream);
-template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<double>&, Stream);
+EK_DEFINE_LADDER(layer_norm2d_forward, LayerNorm2dForwardArgs)
+EK_DEFINE_LADDER(layer_norm2d_backward, LayerNorm2dBackwardArgs)
 
 }  // namespace evenkeel::cuda

@@ -1,20 +1,40 @@
-// What the normalizations share on the GPU: moments, centring, and the sums of backward. All of it in T, f32
-// too: the digits come from subtracting a neighbour before adding.
+// What the normalizations share on the GPU: moments, centring, and the sums of backward. All of it in T,
+// which is f32 for f32 and 16-bit tensors: the digits come from subtracting a neighbour before adding.
 #pragma once
 
 #include <cmath>
 
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
+#include "kernels/half.h"
 
 namespace evenkeel::cuda {
+
+template <typename T>
+__device__ __forceinline__ T value_or(const T* p, std::int64_t i, T otherwise) {
+  return p != nullptr ? p[i] : otherwise;
+}
+
+/// A sum of many terms by one thread, whose error does not grow with their number (Kahan, 1965).
+template <typename T>
+struct CompensatedSum {
+  T sum = 0, lost = 0;
+
+  __device__ __forceinline__ CompensatedSum& operator+=(T term) {
+    const T wanted = term - lost, next = sum + wanted;
+    lost = (next - sum) - wanted;
+    sum = next;
+    return *this;
+  }
+  __device__ __forceinline__ operator T() const { return sum; }
+};
 
 /// How many elements share a mean, and one over it: a division costs registers where a kernel has the fewest.
 template <typename T>
 struct Count {
   T n, inverse;
 
-  __device__ __forceinline__ explicit Count(std::int64_t count)
+  EK_HOST_DEVICE explicit Count(std::int64_t count)
       : n(static_cast<T>(count)), inverse(T(1) / static_cast<T>(count)) {}
 };
 
@@ -48,23 +68,30 @@ struct Moments {
 /// for_each(f) calls f(x) for every element of this thread, the same each time. The first pass adds distances
 /// from `pivot`, any of the elements: they are exact where the elements are close together. The second adds
 /// distances from the rounded mean; their sum takes the first pass's error out of mean and variance.
-/// Call: all threads that team.sum() needs. Result: in all of them.
-template <typename T, typename Team, typename ForEach>
+/// A thread adds up its elements in a Sum. Call: all threads that team.sum() needs. Result: in all of them.
+template <typename Sum, typename T, typename Team, typename ForEach>
 __device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& count, T pivot,
                                               const ForEach& for_each) {
-  T sum = 0;
-  for_each([&](T x) { sum += x - pivot; });
+  Sum distances{};
+  for_each([&](T x) { distances += x - pivot; });
+  T sum = distances;
   team.sum(sum);
   const T rounded = pivot + sum * count.inverse;
-  T rest = 0, m2 = 0;
+  Sum rests{}, squares{};
   for_each([&](T x) {
     const T d = x - rounded;
-    rest += d;
-    m2 += d * d;
+    rests += d;
+    squares += d * d;
   });
+  T rest = rests, m2 = squares;
   team.sum(rest, m2);
   rest *= count.inverse;
   return {SplitMean<T>::of(rounded, rest), m2 - rest * rest * count.n};
+}
+template <typename T, typename Team, typename ForEach>
+__device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& count, T pivot,
+                                              const ForEach& for_each) {
+  return moments<T, T>(team, count, pivot, for_each);
 }
 
 /// Sums over elements that share a mean, which is known in T: of dy, of dy (x - mean), and of x - mean, from

@@ -78,11 +78,11 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) max_pool2d_backward_kernel(MaxPool2dBackwardArgs<T> a) {
   const std::int64_t i = thread_number();
   if (i >= a.sizes.planes * a.sizes.H * a.sizes.W) return;
-  T total = 0;
+  Arithmetic<T> total = 0;
   for_each_holder(a.sizes, i, [&](std::int64_t o, const Pixel& at) {
     if (a.index[o] == at.row * a.sizes.W + at.column) total += a.dy[o];
   });
-  a.dx[i] = total;
+  a.dx[i] = static_cast<T>(total);
 }
 
 /// A window of so many pixels is summed by a warp, a smaller one by a thread.
@@ -99,11 +99,11 @@ __global__ void __launch_bounds__(kThreads) avg_pool2d_forward_kernel(AvgPool2dF
   const Window window(s, at.row, at.column);
   const T* x = a.x + at.plane * s.H * s.W;
   const std::int64_t width = window.w1 - window.w0, pixels = (window.h1 - window.h0) * width;
-  T total = 0;
+  Arithmetic<T> total = 0;
   for (std::int64_t k = threadIdx.x % LANES; k < pixels; k += LANES)
     total += x[(window.h0 + k / width) * s.W + window.w0 + k % width];
   if constexpr (LANES > 1) total = lane_sum(total, LANES);
-  if (threadIdx.x % LANES == 0) a.y[i] = total / static_cast<T>(s.R * s.S);
+  if (threadIdx.x % LANES == 0) a.y[i] = static_cast<T>(total / static_cast<Arithmetic<T>>(s.R * s.S));
 }
 
 /// dx [planes, H, W] = sum of dy over the windows that hold a pixel / (R S): a thread an input.
@@ -112,9 +112,9 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) avg_pool2d_backward_kernel(AvgPool2dBackwardArgs<T> a) {
   const std::int64_t i = thread_number();
   if (i >= a.sizes.planes * a.sizes.H * a.sizes.W) return;
-  T total = 0;
+  Arithmetic<T> total = 0;
   for_each_holder(a.sizes, i, [&](std::int64_t o, const Pixel&) { total += a.dy[o]; });
-  a.dx[i] = total / static_cast<T>(a.sizes.R * a.sizes.S);
+  a.dx[i] = static_cast<T>(total / static_cast<Arithmetic<T>>(a.sizes.R * a.sizes.S));
 }
 
 std::int64_t outputs_of(const Pool2dSizes& s) { return s.planes * s.P * s.Q; }
@@ -154,6 +154,8 @@ void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& a, Stream stream) {
   template void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>&, Stream);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
 #undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cuda

@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "kernels/cuda/simt.h"
+#include "kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 
@@ -60,8 +60,13 @@ __device__ __forceinline__ void block_sum(T&... values) {
   __syncthreads();
 }
 
+/// Teams: rank() is this thread's number in its team, number() the team's in the grid.
+
 /// A thread on its own.
 struct ThreadTeam {
+  __device__ __forceinline__ int size() const { return 1; }
+  __device__ __forceinline__ int rank() const { return 0; }
+  __device__ __forceinline__ std::int64_t number() const { return thread_number(); }
   template <typename... T>
   __device__ __forceinline__ void sum(T&...) const {}
 };
@@ -71,6 +76,7 @@ struct LaneTeam {
   int width;
   __device__ __forceinline__ int size() const { return width; }
   __device__ __forceinline__ int rank() const { return static_cast<int>(threadIdx.x) & (width - 1); }
+  __device__ __forceinline__ std::int64_t number() const { return thread_number() / width; }
   template <typename... T>
   __device__ __forceinline__ void sum(T&... values) const {
     ((values = lane_sum(values, width)), ...);
@@ -81,6 +87,7 @@ struct LaneTeam {
 struct BlockTeam {
   __device__ __forceinline__ int size() const { return static_cast<int>(blockDim.x); }
   __device__ __forceinline__ int rank() const { return static_cast<int>(threadIdx.x); }
+  __device__ __forceinline__ std::int64_t number() const { return blockIdx.x; }
   template <typename... T>
   __device__ __forceinline__ void sum(T&... values) const {
     block_sum(values...);

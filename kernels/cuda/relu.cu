@@ -29,9 +29,13 @@ void relu_backward(const ReluBackwardArgs<T>& a, Stream stream) {
   map("relu_backward", a.dx, a.n, Backward<T>{}, stream, a.dy, a.y);
 }
 
-template void relu_forward(const ReluForwardArgs<float>&, Stream);
-template void relu_forward(const ReluForwardArgs<double>&, Stream);
-template void relu_backward(const ReluBackwardArgs<float>&, Stream);
-template void relu_backward(const ReluBackwardArgs<double>&, Stream);
+#define EK_INSTANTIATE(T)                                        \
+  template void relu_forward(const ReluForwardArgs<T>&, Stream); \
+  template void relu_backward(const ReluBackwardArgs<T>&, Stream);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
+#undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cuda

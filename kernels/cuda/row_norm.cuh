@@ -1,30 +1,33 @@
 // Forward of the normalizations whose sets are dense rows: layer norm, and group norm with a row per group.
-// They differ in which gamma and beta an element of a row gets.
+// They differ in which gamma and beta an element of a row gets. Elements are stored as T and computed in A.
 #pragma once
 
-#include "kernels/cuda/norm.cuh"
+#include <algorithm>
+
+#include "kernels/cuda/set_norm.cuh"
+#include "kernels/variants.h"
 
 namespace evenkeel::cuda {
 
 /// gamma and beta [D], one a column. Null stands for 1 and 0.
-template <typename T>
+template <typename A>
 struct ColumnAffine {
-  const T *gamma, *beta;
+  const A *gamma, *beta;
 
   template <int N>
-  __device__ __forceinline__ Vector<T, N> gamma_at(std::int64_t, std::int64_t d) const {
-    return values<N>(gamma, d, T(1));
+  __device__ __forceinline__ Vector<A, N> gamma_at(std::int64_t, std::int64_t d) const {
+    return values<N>(gamma, d, A(1));
   }
   template <int N>
-  __device__ __forceinline__ Vector<T, N> beta_at(std::int64_t, std::int64_t d) const {
-    return values<N>(beta, d, T(0));
+  __device__ __forceinline__ Vector<A, N> beta_at(std::int64_t, std::int64_t d) const {
+    return values<N>(beta, d, A(0));
   }
 
  private:
   template <int N>
-  __device__ __forceinline__ static Vector<T, N> values(const T* p, std::int64_t d, T otherwise) {
+  __device__ __forceinline__ static Vector<A, N> values(const A* p, std::int64_t d, A otherwise) {
     if (p != nullptr) return load<N>(p + d);
-    Vector<T, N> v;
+    Vector<A, N> v;
     EK_UNROLL
     for (int i = 0; i < N; ++i) v.at[i] = otherwise;
     return v;
@@ -32,25 +35,25 @@ struct ColumnAffine {
 };
 
 /// gamma and beta [C], one a channel; row n*G + g is `channels` planes of S elements, S a multiple of N.
-template <typename T>
+template <typename A>
 struct ChannelAffine {
-  const T *gamma, *beta;
+  const A *gamma, *beta;
   std::int64_t groups, channels, S;
 
   template <int N, typename Index>
-  __device__ __forceinline__ Vector<T, N> gamma_at(std::int64_t row, Index i) const {
-    return value<N>(gamma, row, i, T(1));
+  __device__ __forceinline__ Vector<A, N> gamma_at(std::int64_t row, Index i) const {
+    return value<N>(gamma, row, i, A(1));
   }
   template <int N, typename Index>
-  __device__ __forceinline__ Vector<T, N> beta_at(std::int64_t row, Index i) const {
-    return value<N>(beta, row, i, T(0));
+  __device__ __forceinline__ Vector<A, N> beta_at(std::int64_t row, Index i) const {
+    return value<N>(beta, row, i, A(0));
   }
 
  private:
   template <int N, typename Index>
-  __device__ __forceinline__ Vector<T, N> value(const T* p, std::int64_t row, Index i, T otherwise) const {
-    const T one = p != nullptr ? p[row % groups * channels + i / static_cast<Index>(S)] : otherwise;
-    Vector<T, N> v;
+  __device__ __forceinline__ Vector<A, N> value(const A* p, std::int64_t row, Index i, A otherwise) const {
+    const A one = p != nullptr ? p[row % groups * channels + i / static_cast<Index>(S)] : otherwise;
+    Vector<A, N> v;
     EK_UNROLL
     for (int k = 0; k < N; ++k) v.at[k] = one;
     return v;
@@ -60,11 +63,12 @@ struct ChannelAffine {
 /// y[m,d] = gamma (x[m,d] - mean[m]) rstd[m] + beta, for x [M, D].
 template <typename T, typename Affine>
 struct RowNorm {
-  T *y, *mean, *rstd;
+  T* y;
+  Arithmetic<T>*mean, *rstd;
   const T* x;
   Affine affine;
   std::int64_t M, D;
-  T eps;
+  Arithmetic<T> eps;
 };
 
 /// This thread's part of a row: K vectors of N elements, `team.size()` vectors apart. Rows that are longer
@@ -119,29 +123,31 @@ class RowPart {
 template <int N, int K, bool HELD, typename T, typename Affine, typename Team>
 __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const Team& team, std::int64_t row,
                                               bool there) {
+  using A = Arithmetic<T>;
   const std::int64_t D = there ? a.D : 0;
   const T* const x = a.x + row * a.D;
   T* const y = a.y + row * a.D;
   RowPart<T, N, K, HELD, Team> part(team, x, D);
-  const Count<T> count(a.D);
-  const T pivot = D > 0 ? x[0] : T(0);
-  const Moments<T> m = moments(team, count, pivot, [&](const auto& f) {
+  const Count<A> count(a.D);
+  const A pivot = D > 0 ? static_cast<A>(x[0]) : A(0);
+  const Moments<A> m = moments(team, count, pivot, [&](const auto& f) {
     part.for_each([&](auto, const Vector<T, N>& v) {
       EK_UNROLL
       for (int j = 0; j < N; ++j) f(v.at[j]);
     });
   });
-  const T rstd = m.rstd(count, a.eps);
+  const A rstd = m.rstd(count, a.eps);
   if (there && team.rank() == 0) {
     a.mean[row] = m.mean.high;
     a.rstd[row] = rstd;
   }
   part.for_each([&](auto i, const Vector<T, N>& v) {
-    const Vector<T, N> gamma = a.affine.template gamma_at<N>(row, i),
+    const Vector<A, N> gamma = a.affine.template gamma_at<N>(row, i),
                        beta = a.affine.template beta_at<N>(row, i);
     Vector<T, N> out;
     EK_UNROLL
-    for (int j = 0; j < N; ++j) out.at[j] = m.mean.centre(v.at[j]) * rstd * gamma.at[j] + beta.at[j];
+    for (int j = 0; j < N; ++j)
+      out.at[j] = static_cast<T>(m.mean.centre(v.at[j]) * rstd * gamma.at[j] + beta.at[j]);
     store<N>(y + i, out);
   });
 }
@@ -151,8 +157,9 @@ inline constexpr int kWarpRowThreads = 128, kLongRowThreads = 512;
 /// Short rows: `lanes` neighbouring lanes a row, which they hold. Bytes: 2 M D sizeof(T).
 template <int N, int K, typename T, typename Affine>
 __global__ void __launch_bounds__(kWarpRowThreads) row_norm_forward_warp(RowNorm<T, Affine> a, int lanes) {
-  const std::int64_t row = thread_number() / lanes;
-  normalize_row<N, K, true>(a, LaneTeam{lanes}, row, row < a.M);
+  const LaneTeam team{lanes};
+  const std::int64_t row = team.number();
+  normalize_row<N, K, true>(a, team, row, row < a.M);
 }
 
 /// A block a row, which it holds. Bytes: 2 M D sizeof(T).
@@ -168,30 +175,59 @@ __global__ void __launch_bounds__(kLongRowThreads) row_norm_forward_long(RowNorm
   normalize_row<N, K, false>(a, BlockTeam{}, blockIdx.x, true);
 }
 
-/// Chooses by the length of a row.
+// --- the ladder --------------------------------------------------------------------------------------------
+
+/// Elements of a row that a thread holds: up to kFewHeld if that is enough for a warp, else up to kManyHeld.
+template <typename T>
+inline constexpr int kFewHeld = 32 / static_cast<int>(sizeof(Arithmetic<T>));
+template <typename T>
+inline constexpr int kManyHeld = 2 * kFewHeld<T>;
+
 template <int N, typename T, typename Affine>
-void row_norm_forward_in(const char* name, const RowNorm<T, Affine>& a, Stream stream) {
-  constexpr int kFew = 32 / static_cast<int>(sizeof(T)), kMany = 2 * kFew;  // elements a thread
-  if (a.D <= kWarp * kMany) {
-    const int lanes = lanes_for((a.D + N - 1) / N);
-    const auto kernel = a.D <= kWarp * kFew ? row_norm_forward_warp<N, kFew / N, T, Affine>
-                                            : row_norm_forward_warp<N, kMany / N, T, Affine>;
-    launch(name, kernel, {blocks_for(a.M, kWarpRowThreads / lanes), kWarpRowThreads, 0, stream}, a, lanes);
-  } else if (a.D <= kMaxThreads * kMany) {
-    launch(name, row_norm_forward_block<N, kMany / N, T, Affine>,
-           {a.M, whole_warps((a.D + kMany - 1) / kMany), 0, stream}, a);
-  } else {
-    launch(name, row_norm_forward_long<N, kFew / N, T, Affine>, {a.M, kLongRowThreads, 0, stream}, a);
-  }
+void row_norm_in_warps(const char* name, const RowNorm<T, Affine>& a, Stream stream) {
+  const int lanes = lanes_for(blocks_for(a.D, N));
+  const auto kernel = a.D <= kWarp * kFewHeld<T> ? row_norm_forward_warp<N, kFewHeld<T> / N, T, Affine>
+                                                 : row_norm_forward_warp<N, kManyHeld<T> / N, T, Affine>;
+  launch(name, kernel, {blocks_for(a.M, kWarpRowThreads / lanes), kWarpRowThreads, 0, stream}, a, lanes);
+}
+template <int N, typename T, typename Affine>
+void row_norm_in_blocks(const char* name, const RowNorm<T, Affine>& a, Stream stream) {
+  const int threads = std::max(kWarp, whole_warps(blocks_for(a.D, kManyHeld<T>)));
+  launch(name, row_norm_forward_block<N, kManyHeld<T> / N, T, Affine>, {a.M, threads, 0, stream}, a);
+}
+template <int N, typename T, typename Affine>
+void row_norm_long(const char* name, const RowNorm<T, Affine>& a, Stream stream) {
+  launch(name, row_norm_forward_long<N, kFewHeld<T> / N, T, Affine>, {a.M, kLongRowThreads, 0, stream}, a);
 }
 
-/// `in_vectors`: every row, and gamma and beta within it, can be taken in aligned vectors of 16 bytes.
-template <typename T, typename Affine>
-void row_norm_forward(const char* name, const RowNorm<T, Affine>& a, bool in_vectors, Stream stream) {
-  if (in_vectors)
-    row_norm_forward_in<kVector<T>>(name, a, stream);
-  else
-    row_norm_forward_in<1>(name, a, stream);
+/// Op<T>: Args, kForward (its name), rows(args) as a RowNorm, sets(args) as of set_norm.cuh, and
+/// in_vectors(args): every row, and gamma and beta within it, can be taken in aligned vectors of 16 bytes.
+template <template <typename> typename Op, typename T, typename Args = typename Op<T>::ForwardArgs>
+Ladder<Args> row_norm_forward_ladder() {
+  using O = Op<T>;
+  static constexpr int V = kVector<T>;
+  static constexpr std::int64_t in_warp = kWarp * kManyHeld<T>, in_block = kMaxThreads * kManyHeld<T>;
+  static constexpr Variant<Args> kLadder[] = {
+      {"plain", "a thread a row, read three times", [](const Args&) { return true; },
+       [](const Args& a, Stream s) { run_set_norm_forward<ThreadTeam>(O::kForward, a, O::sets(a), s); }},
+      {"long", "a block a row, read three times: neighbouring threads read neighbours",
+       [](const Args&) { return true; },
+       [](const Args& a, Stream s) { row_norm_long<1>(O::kForward, O::rows(a), s); }},
+      {"block", "a block a row, held in registers: read once",
+       [](const Args& a) { return O::rows(a).D <= in_block; },
+       [](const Args& a, Stream s) { row_norm_in_blocks<1>(O::kForward, O::rows(a), s); }},
+      {"warp", "lanes of a warp a row: no barriers", [](const Args& a) { return O::rows(a).D <= in_warp; },
+       [](const Args& a, Stream s) { row_norm_in_warps<1>(O::kForward, O::rows(a), s); }},
+      {"long_vec", "long, 16 bytes an access", [](const Args& a) { return O::in_vectors(a); },
+       [](const Args& a, Stream s) { row_norm_long<V>(O::kForward, O::rows(a), s); }},
+      {"block_vec", "block, 16 bytes an access",
+       [](const Args& a) { return O::in_vectors(a) && O::rows(a).D <= in_block; },
+       [](const Args& a, Stream s) { row_norm_in_blocks<V>(O::kForward, O::rows(a), s); }},
+      {"warp_vec", "warp, 16 bytes an access",
+       [](const Args& a) { return O::in_vectors(a) && O::rows(a).D <= in_warp; },
+       [](const Args& a, Stream s) { row_norm_in_warps<V>(O::kForward, O::rows(a), s); }},
+  };
+  return kLadder;
 }
 
 }  // namespace evenkeel::cuda

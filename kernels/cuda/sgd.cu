@@ -16,13 +16,26 @@ struct SgdBatch {
   SgdTensor<T> tensors[kTensors];
   int first_block[kTensors + 1];
   int count;
-  T lr, momentum, weight_decay, l1, threshold;
+  T momentum, weight_decay, l1;
+  double lr, proximal_l1;  // one of l1 and proximal_l1 is 0
+  const double* lr_now;    // or null
   bool nesterov;
 };
 
-/// One step for one element, as kernels/sgd.h says. l1 is 0 in proximal mode, threshold is 0 otherwise.
+/// What follows from the learning rate of this moment.
 template <typename T>
-__device__ void step_element(const SgdBatch<T>& a, T* p_out, T* v_out, T g) {
+struct Rate {
+  T lr, threshold;
+  __device__ explicit Rate(const SgdBatch<T>& a) {
+    const double now = a.lr_now != nullptr ? *a.lr_now : a.lr;
+    lr = static_cast<T>(now);
+    threshold = static_cast<T>(now * a.proximal_l1);
+  }
+};
+
+/// One step for one element, as kernels/sgd.h says.
+template <typename T>
+__device__ void step_element(const SgdBatch<T>& a, Rate<T> rate, T* p_out, T* v_out, T g) {
   const T p = *p_out, sign = p > T(0) ? T(1) : p < T(0) ? T(-1) : T(0);
   const T d = g + a.weight_decay * p + a.l1 * sign;
   T direction = d;
@@ -31,9 +44,9 @@ __device__ void step_element(const SgdBatch<T>& a, T* p_out, T* v_out, T g) {
     *v_out = v;
     direction = a.nesterov ? d + a.momentum * v : v;
   }
-  const T next = p - a.lr * direction;
+  const T next = p - rate.lr * direction, threshold = rate.threshold;
   // The order of the comparisons lets NaN through.
-  *p_out = next > a.threshold ? next - a.threshold : next < -a.threshold ? next + a.threshold : next * T(0);
+  *p_out = next > threshold ? next - threshold : next < -threshold ? next + threshold : next * T(0);
 }
 
 /// All parameters in one launch: a block takes 256 elements of one tensor, found by bisection.
@@ -47,7 +60,7 @@ __global__ void __launch_bounds__(kThreads) sgd_kernel(const __grid_constant__ S
   }
   const SgdTensor<T>& t = a.tensors[low];
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x - a.first_block[low]) * kThreads + threadIdx.x;
-  if (i < t.n) step_element(a, t.p + i, t.v != nullptr ? t.v + i : nullptr, t.g[i]);
+  if (i < t.n) step_element(a, Rate<T>(a), t.p + i, t.v != nullptr ? t.v + i : nullptr, t.g[i]);
 }
 
 }  // namespace
@@ -65,11 +78,12 @@ void sgd_step(const SgdArgs<T>& a, Stream stream) {
       check_config("sgd_step", {blocks, kThreads});
     }
     batch.first_block[batch.count] = static_cast<int>(blocks);
-    batch.lr = static_cast<T>(a.lr);
     batch.momentum = static_cast<T>(a.momentum);
     batch.weight_decay = static_cast<T>(a.weight_decay);
     batch.l1 = a.proximal ? T(0) : static_cast<T>(a.l1);
-    batch.threshold = a.proximal ? static_cast<T>(a.lr * a.l1) : T(0);
+    batch.lr = a.lr;
+    batch.proximal_l1 = a.proximal ? a.l1 : 0;
+    batch.lr_now = a.lr_now;
     batch.nesterov = a.nesterov;
     launch("sgd_step", sgd_kernel<T>, {blocks, kThreads, 0, stream}, batch);
   }

@@ -4,6 +4,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace evenkeel::cuda {
 namespace {
@@ -15,11 +16,37 @@ namespace {
                            " bytes of shared memory: " + why);
 }
 
-/// The scratch memory of one stream.
+/// The scratch memory of one stream: the last block, which has `bytes`; the others are those that captured
+/// kernels use.
 struct Workspace {
-  void* memory = nullptr;
+  std::vector<void*> blocks;
   std::int64_t bytes = 0;
 };
+
+std::mutex mutex;
+std::map<Stream, Workspace>& workspaces() {
+  static auto* all = new std::map<Stream, Workspace>;
+  return *all;
+}
+
+void free_blocks(Workspace& w) {
+  for (void* block : w.blocks) cudaFree(block);  // waits for the kernels that use it
+  w = {};
+}
+
+bool is_captured(Stream stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  return cudaStreamIsCapturing(stream, &status) == cudaSuccess && status != cudaStreamCaptureStatusNone;
+}
+
+/// Device memory, also while a graph is captured, which records nothing of it.
+cudaError_t allocate(void** memory, std::int64_t bytes) {
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  const cudaError_t error = cudaMalloc(memory, static_cast<std::size_t>(bytes));
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  return error;
+}
 
 }  // namespace
 
@@ -34,20 +61,37 @@ void check_launch(const char* name, const LaunchConfig& config, cudaError_t erro
 }
 
 void* workspace(Stream stream, std::int64_t bytes) {
-  static std::mutex mutex;
-  static auto* workspaces = new std::map<Stream, Workspace>;
   const std::lock_guard lock(mutex);
-  Workspace& w = (*workspaces)[stream];
-  if (w.bytes < bytes) {
-    cudaFree(w.memory);  // waits for the kernels that use it
-    w = {};
-    const cudaError_t error = cudaMalloc(&w.memory, static_cast<std::size_t>(bytes));
-    if (error != cudaSuccess)
+  Workspace& w = workspaces()[stream];
+  if (w.bytes < bytes || w.blocks.empty()) {
+    if (!is_captured(stream)) free_blocks(w);
+    void* memory = nullptr;
+    const cudaError_t error = allocate(&memory, bytes);
+    if (error != cudaSuccess) {
+      cudaGetLastError();  // so that the next launch does not report it again
       throw std::runtime_error("no " + std::to_string(bytes) +
                                " bytes of scratch memory on the GPU: " + cudaGetErrorString(error));
+    }
+    w.blocks.push_back(memory);
     w.bytes = bytes;
   }
-  return w.memory;
+  return w.blocks.back();
+}
+
+void release_workspace(Stream stream) {
+  const std::lock_guard lock(mutex);
+  const auto found = workspaces().find(stream);
+  if (found == workspaces().end()) return;
+  free_blocks(found->second);
+  workspaces().erase(found);
+}
+
+std::int64_t most_shared_memory() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+    return 0;
+  return bytes;
 }
 
 }  // namespace evenkeel::cuda

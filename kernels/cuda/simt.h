@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "kernels/common.h"
+#include "kernels/cuda/workspace.h"
 
 #ifdef __CUDACC__
 #  define SIMT_SHARED(T, name, ...) __shared__ T name __VA_ARGS__
@@ -56,15 +57,16 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchConfig&
                                       static_cast<int>(config.shared)));
   }
   kernel<<<blocks, threads, config.shared, config.stream>>>(static_cast<Parameters>(args)...);
-  check_launch(name, config, cudaGetLastError());
 #else
-  simt::launch({name, {blocks, 1, 1}, {threads, 1, 1}, static_cast<std::size_t>(config.shared)}, kernel,
-               args...);
+  simt::launch(
+      {name, {blocks, 1, 1}, {threads, 1, 1}, static_cast<std::size_t>(config.shared), config.stream}, kernel,
+      args...);
 #endif
+  check_launch(name, config, cudaGetLastError());
 }
 
-/// Scratch memory on the stream's device, at least `bytes`, aligned to 256. It is the same for all kernels of
-/// a stream: valid until the next call for that stream, so ask once per op. Grows by waiting for the device.
-void* workspace(Stream stream, std::int64_t bytes);
+/// The bytes of shared memory, static and dynamic, that a block of the current device can have; 0 if there is
+/// none.
+std::int64_t most_shared_memory();
 
 }  // namespace evenkeel::cuda

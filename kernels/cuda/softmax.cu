@@ -55,13 +55,43 @@ __global__ void __launch_bounds__(kThreads) nll_loss_forward_kernel(NllLossForwa
   a.loss[m] = target >= 0 && target < a.D ? -a.x[m * a.D + target] : static_cast<T>(NAN);
 }
 
-/// dx [M, D]: -dloss[m] at target[m], 0 elsewhere. Bytes: M (D sizeof(T) + 8 + sizeof(T)).
+/// A block for all rows: a batch is small, and a second kernel would cost more. Bytes: M (8 + sizeof(T)).
+template <typename T>
+__global__ void __launch_bounds__(kThreads) nll_loss_sum_kernel(NllLossSumArgs<T> a) {
+  T sum = 0;
+  for (std::int64_t m = threadIdx.x; m < a.M; m += kThreads) {
+    const std::int64_t target = a.target[m];
+    sum += target >= 0 && target < a.D ? -a.x[m * a.D + target] : static_cast<T>(NAN);
+  }
+  block_sum(sum);
+  if (threadIdx.x == 0) *a.loss = static_cast<T>(a.scale) * sum;
+}
+
+/// dx [M, D]: -scale dloss at target[m], 0 elsewhere. Bytes: M (D sizeof(T) + 8 + sizeof(T)).
 template <typename T>
 __global__ void __launch_bounds__(kThreads) nll_loss_backward_kernel(NllLossBackwardArgs<T> a) {
   const std::int64_t i = thread_number();
   if (i >= a.M * a.D) return;
   const std::int64_t m = i / a.D;
-  a.dx[i] = i % a.D == a.target[m] ? -a.dloss[m] : T(0);
+  a.dx[i] = i % a.D == a.target[m] ? -a.dloss[m * a.dloss_stride] * static_cast<T>(a.scale) : T(0);
+}
+
+/// A block for all rows. Bytes: M (D sizeof(T) + 8).
+template <typename T>
+__global__ void __launch_bounds__(kThreads) classification_totals_kernel(ClassificationTotalsArgs<T> a) {
+  double correct = 0;
+  for (std::int64_t m = threadIdx.x; m < a.M; m += kThreads) {
+    const T* const x = a.x + m * a.D;
+    std::int64_t largest = 0;
+    for (std::int64_t d = 1; d < a.D; ++d) {
+      if (!(x[d] <= x[largest]) && x[largest] == x[largest]) largest = d;
+    }
+    correct += largest == a.target[m] ? 1 : 0;
+  }
+  block_sum(correct);
+  if (threadIdx.x != 0) return;
+  a.totals[0] += static_cast<double>(a.M) * static_cast<double>(*a.mean_loss);
+  a.totals[1] += correct;
 }
 
 }  // namespace
@@ -89,10 +119,22 @@ void nll_loss_backward(const NllLossBackwardArgs<T>& a, Stream stream) {
          {blocks_for(a.M * a.D, kThreads), kThreads, 0, stream}, a);
 }
 
-#define EK_INSTANTIATE(T)                                                       \
-  template void log_softmax_forward(const LogSoftmaxForwardArgs<T>&, Stream);   \
-  template void log_softmax_backward(const LogSoftmaxBackwardArgs<T>&, Stream); \
-  template void nll_loss_forward(const NllLossForwardArgs<T>&, Stream);         \
+template <typename T>
+void nll_loss_sum(const NllLossSumArgs<T>& a, Stream stream) {
+  launch("nll_loss_sum", nll_loss_sum_kernel<T>, {1, kThreads, 0, stream}, a);
+}
+
+template <typename T>
+void classification_totals(const ClassificationTotalsArgs<T>& a, Stream stream) {
+  launch("classification_totals", classification_totals_kernel<T>, {1, kThreads, 0, stream}, a);
+}
+
+#define EK_INSTANTIATE(T)                                                          \
+  template void nll_loss_sum(const NllLossSumArgs<T>&, Stream);                    \
+  template void classification_totals(const ClassificationTotalsArgs<T>&, Stream); \
+  template void log_softmax_forward(const LogSoftmaxForwardArgs<T>&, Stream);      \
+  template void log_softmax_backward(const LogSoftmaxBackwardArgs<T>&, Stream);    \
+  template void nll_loss_forward(const NllLossForwardArgs<T>&, Stream);            \
   template void nll_loss_backward(const NllLossBackwardArgs<T>&, Stream);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)

@@ -11,9 +11,9 @@ namespace evenkeel::cuda {
 template <typename T>
 inline constexpr int kVector = static_cast<int>(16 / sizeof(T));
 
-/// N neighbouring elements, loaded and stored as one.
+/// N neighbouring elements, loaded and stored as one, or 16 bytes at a time.
 template <typename T, int N>
-struct alignas(N * sizeof(T)) Vector {
+struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Vector {
   T at[N];
 };
 

@@ -10,15 +10,15 @@ using namespace functional;
 Tensor relu(const Tensor& input) {
   const Tensor x = dense_or_lanes(input);
   Tensor y = empty_like(x);
-  dispatch_floating(x.dtype(), [&]<typename T>() {
+  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     const ReluForwardArgs<T> args{out<T>(y), in<T>(x), memory_size(x)};
-    EK_DISPATCH(x.device(), relu_forward, args);
+    EK_DISPATCH_STORAGE(T, x.device(), relu_forward, args);
   });
   record("relu", y, {&input}, [y = Saved(y)](const Tensor& dy) {
     Tensor dx = empty_like(dy);
-    dispatch_floating(dy.dtype(), [&]<typename T>() {
+    dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
       const ReluBackwardArgs<T> args{out<T>(dx), in<T>(dy), in<T>(*y), memory_size(dy)};
-      EK_DISPATCH(dy.device(), relu_backward, args);
+      EK_DISPATCH_STORAGE(T, dy.device(), relu_backward, args);
     });
     return std::vector{dx};
   });

@@ -15,6 +15,9 @@ inline Tensor empty_if(bool wanted, const Shape& shape, TensorOptions options,
   return wanted ? empty(shape, options, format) : Tensor();
 }
 
+/// The options of the parameters and statistics that go with x.
+inline TensorOptions parameters_of(const Tensor& x) { return {arithmetic_of(x.dtype()), x.device()}; }
+
 /// The first element in whatever format it lies; null for an undefined tensor.
 template <typename T>
 const T* in(const Tensor& x) {

@@ -8,7 +8,8 @@ using namespace functional;
 namespace {
 
 Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
-  check_same_kind("conv2d", {&x, &weight}, {&bias});
+  check_parameters("conv2d", x, {&weight}, {&bias});
+  check_storage("conv2d", x.dtype(), x.device());
   EK_CHECK(x.rank() == 4 && weight.rank() == 4, "conv2d: x has shape {} and weight {}, both need 4 axes",
            x.shape().str(), weight.shape().str());
   EK_CHECK(o.stride.h >= 1 && o.stride.w >= 1 && o.dilation.h >= 1 && o.dilation.w >= 1 && o.padding.h >= 0 &&
@@ -51,23 +52,25 @@ Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bi
 MemoryFormat format_for(const Tensor& x, const Conv2dSizes& s) {
   if (x.format() == MemoryFormat::lanes && x.numel() > 0) return MemoryFormat::lanes;
   if (!x.device().is_cpu()) return MemoryFormat::strided;
-  return dispatch_floating(x.dtype(), [&]<typename T>() { return cpu::conv2d_format<T>(s); });
+  return dispatch_floating(
+      x.dtype(), [&]<typename T>() { return cpu::conv2d_format<T>(s); }, "conv2d");
 }
 
 std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                     const Conv2dSizes& sizes, bool want_x, bool want_weight, bool want_bias) {
   Tensor dx = empty_if(want_x, x.shape(), x.options(), x.format());
-  Tensor dweight = empty_if(want_weight || want_bias, weight.shape(), x.options());
-  Tensor dbias = empty_if(want_bias, {sizes.K}, x.options());
-  dispatch_floating(x.dtype(), [&]<typename T>() {
+  Tensor dweight = empty_if(want_weight || want_bias, weight.shape(), weight.options());
+  Tensor dbias = empty_if(want_bias, {sizes.K}, weight.options());
+  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
+    using A = Arithmetic<T>;
     if (want_x) {
-      const Conv2dBackwardInputArgs<T> args{out<T>(dx), in<T>(dy), in<T>(weight), sizes, x.format()};
-      EK_DISPATCH(x.device(), conv2d_backward_input, args);
+      const Conv2dBackwardInputArgs<T> args{out<T>(dx), in<T>(dy), in<A>(weight), sizes, x.format()};
+      EK_DISPATCH_STORAGE(T, x.device(), conv2d_backward_input, args);
     }
     if (want_weight || want_bias) {
-      const Conv2dBackwardWeightArgs<T> args{out<T>(dweight), out<T>(dbias), in<T>(dy),
+      const Conv2dBackwardWeightArgs<T> args{out<A>(dweight), out<A>(dbias), in<T>(dy),
                                              in<T>(x),        sizes,         x.format()};
-      EK_DISPATCH(x.device(), conv2d_backward_weight, args);
+      EK_DISPATCH_STORAGE(T, x.device(), conv2d_backward_weight, args);
     }
   });
   return {dx, dweight, dbias};
@@ -79,9 +82,10 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, Con
   const Conv2dSizes sizes = conv2d_sizes(input, weight, bias, options);
   const Tensor x = input.detach().to(format_for(input, sizes)), w = dense(weight), b = dense(bias);
   Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options(), x.format());
-  dispatch_floating(x.dtype(), [&]<typename T>() {
-    const Conv2dForwardArgs<T> args{out<T>(y), in<T>(x), in<T>(w), in<T>(b), sizes, x.format()};
-    EK_DISPATCH(x.device(), conv2d_forward, args);
+  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
+    using A = Arithmetic<T>;
+    const Conv2dForwardArgs<T> args{out<T>(y), in<T>(x), in<A>(w), in<A>(b), sizes, x.format()};
+    EK_DISPATCH_STORAGE(T, x.device(), conv2d_forward, args);
   });
   record("conv2d", y, {&input, &weight, &bias},
          [x = Saved(x), w = Saved(w), sizes, want_x = wants_grad(input), want_w = wants_grad(weight),

@@ -29,15 +29,44 @@ Tensor nll_loss_per_row(const Tensor& log_probs, const Tensor& target) {
   return loss;
 }
 
+/// Their mean or sum on a CUDA device, in a kernel each way.
+Tensor nll_loss_sum(const Tensor& log_probs, const Tensor& target, double scale) {
+  const Tensor x = dense(log_probs), labels = dense(target);
+  const std::int64_t M = x.size(0), D = x.size(1);
+  Tensor loss = empty({}, x.options());
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const NllLossSumArgs<T> args{out<T>(loss), in<T>(x), in<std::int64_t>(labels), M, D, scale};
+    EK_DISPATCH_CUDA(x.device(), nll_loss_sum, args);
+  });
+  record("nll_loss", loss, {&log_probs}, [labels = Saved(labels), M, D, scale](const Tensor& dloss) {
+    Tensor dx = empty({M, D}, dloss.options());
+    dispatch_floating(dloss.dtype(), [&]<typename T>() {
+      const NllLossBackwardArgs<T> args{out<T>(dx), in<T>(dloss), in<std::int64_t>(*labels), M, D, 0, scale};
+      EK_DISPATCH(dloss.device(), nll_loss_backward, args);
+    });
+    return std::vector{dx};
+  });
+  return loss;
+}
+
+void check_classes(const char* op, const Tensor& log_probs, const Tensor& target) {
+  EK_CHECK(
+      log_probs.rank() == 2 && target.shape() == Shape{log_probs.size(0)} && target.dtype() == DType::i64,
+      "{}: log_probs of shape {} need i64 targets of shape [N], got {} {}", op, log_probs.shape().str(),
+      name_of(target.dtype()), target.shape().str());
+  EK_CHECK(target.device() == log_probs.device(), "{}: log_probs are on {}, targets on {}", op,
+           log_probs.device().str(), target.device().str());
+}
+
 }  // namespace
 
 Tensor nll_loss(const Tensor& log_probs, const Tensor& target, Reduction reduction) {
-  EK_CHECK(
-      log_probs.rank() == 2 && target.shape() == Shape{log_probs.size(0)} && target.dtype() == DType::i64,
-      "nll_loss: log_probs of shape {} need i64 targets of shape [N], got {} {}", log_probs.shape().str(),
-      name_of(target.dtype()), target.shape().str());
-  EK_CHECK(target.device() == log_probs.device(), "nll_loss: log_probs are on {}, targets on {}",
-           log_probs.device().str(), target.device().str());
+  check_classes("nll_loss", log_probs, target);
+  const std::int64_t N = log_probs.size(0);
+  if (log_probs.device().is_cuda() && reduction != Reduction::none && N > 0) {
+    const double scale = reduction == Reduction::mean ? 1 / static_cast<double>(N) : 1;
+    return nll_loss_sum(log_probs, target, scale);
+  }
   const Tensor loss = nll_loss_per_row(log_probs, target);
   switch (reduction) {
     case Reduction::mean:
@@ -48,6 +77,22 @@ Tensor nll_loss(const Tensor& log_probs, const Tensor& target, Reduction reducti
       break;
   }
   return loss;
+}
+
+void add_classification_totals(Tensor& totals, const Tensor& log_probs, const Tensor& target,
+                               const Tensor& mean_loss) {
+  check_classes("add_classification_totals", log_probs, target);
+  EK_CHECK(
+      totals.shape() == Shape{2} && totals.dtype() == DType::f64 && totals.device() == log_probs.device(),
+      "add_classification_totals: totals are {} {} on {}, need f64 [2] on {}", name_of(totals.dtype()),
+      totals.shape().str(), totals.device().str(), log_probs.device().str());
+  check_same_kind("add_classification_totals", {&log_probs, &mean_loss});
+  const Tensor x = dense(log_probs), labels = dense(target), loss = dense(mean_loss);
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    const ClassificationTotalsArgs<T> args{out<double>(totals),      in<T>(x),  in<T>(loss),
+                                           in<std::int64_t>(labels), x.size(0), x.size(1)};
+    EK_DISPATCH(x.device(), classification_totals, args);
+  });
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, Reduction reduction) {

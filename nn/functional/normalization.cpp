@@ -19,7 +19,7 @@ std::int64_t size_from(const Shape& shape, int first) {
 
 /// x [N, C, ...], and affine parameters that are undefined or [C].
 void check_channels(const char* op, const Tensor& x, const Tensor& gamma, const Tensor& beta) {
-  check_same_kind(op, {&x}, {&gamma, &beta});
+  check_parameters(op, x, {}, {&gamma, &beta});
   EK_CHECK(x.rank() >= 2, "{}: x has shape {}, it needs a batch and a channel axis", op, x.shape().str());
   for (const Tensor* p : {&gamma, &beta}) {
     EK_CHECK(!p->defined() || p->shape() == Shape{x.size(1)},
@@ -32,8 +32,8 @@ struct NormGradients {
   Tensor dx, dgamma, dbeta;
   NormGradients(const Tensor& x, const Shape& parameter, bool want_x, bool want_gamma, bool want_beta)
       : dx(empty_if(want_x, x.shape(), x.options(), x.format())),
-        dgamma(empty_if(want_gamma, parameter, x.options())),
-        dbeta(empty_if(want_beta, parameter, x.options())) {}
+        dgamma(empty_if(want_gamma, parameter, parameters_of(x))),
+        dbeta(empty_if(want_beta, parameter, parameters_of(x))) {}
   std::vector<Tensor> list() const { return {dx, dgamma, dbeta}; }
 };
 
@@ -49,16 +49,17 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
   EK_CHECK(!training || N * S > 1,
            "batch_norm: training needs more than one value per channel, x has shape {}", input.shape().str());
   const Tensor x = dense_or_lanes(input), g = dense(gamma), b = dense(beta);
-  Tensor y = empty_like(x), mean = empty({C}, x.options()), rstd = empty({C}, x.options());
-  dispatch_floating(x.dtype(), [&]<typename T>() {
+  Tensor y = empty_like(x), mean = empty({C}, parameters_of(x)), rstd = empty({C}, parameters_of(x));
+  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
+    using A = Arithmetic<T>;
     const BatchNormForwardArgs<T> args{out<T>(y),
-                                       out<T>(mean),
-                                       out<T>(rstd),
-                                       out<T>(running_mean),
-                                       out<T>(running_var),
+                                       out<A>(mean),
+                                       out<A>(rstd),
+                                       out<A>(running_mean),
+                                       out<A>(running_var),
                                        in<T>(x),
-                                       in<T>(g),
-                                       in<T>(b),
+                                       in<A>(g),
+                                       in<A>(b),
                                        N,
                                        C,
                                        S,
@@ -66,28 +67,29 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
                                        momentum,
                                        training,
                                        x.format()};
-    EK_DISPATCH(x.device(), batch_norm_forward, args);
+    EK_DISPATCH_STORAGE(T, x.device(), batch_norm_forward, args);
   });
   record("batch_norm", y, {&input, &gamma, &beta},
          [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), N, C, S, training,
           want_x = wants_grad(input), want_gamma = wants_grad(gamma),
           want_beta = wants_grad(beta)](const Tensor& dy) {
            NormGradients d(*x, {C}, want_x, want_gamma, want_beta);
-           dispatch_floating(dy.dtype(), [&]<typename T>() {
+           dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
+             using A = Arithmetic<T>;
              const BatchNormBackwardArgs<T> args{out<T>(d.dx),
-                                                 out<T>(d.dgamma),
-                                                 out<T>(d.dbeta),
+                                                 out<A>(d.dgamma),
+                                                 out<A>(d.dbeta),
                                                  in<T>(dy),
                                                  in<T>(*x),
-                                                 in<T>(*mean),
-                                                 in<T>(*rstd),
-                                                 in<T>(*g),
+                                                 in<A>(*mean),
+                                                 in<A>(*rstd),
+                                                 in<A>(*g),
                                                  N,
                                                  C,
                                                  S,
                                                  training,
                                                  dy.format()};
-             EK_DISPATCH(dy.device(), batch_norm_backward, args);
+             EK_DISPATCH_STORAGE(T, dy.device(), batch_norm_backward, args);
            });
            return d.list();
          });
@@ -102,19 +104,24 @@ template <typename Forward, typename Backward>
 Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, const Tensor& beta,
                       const Shape& stats, const Shape& parameter, Forward forward, Backward backward) {
   const Tensor x = dense_or_lanes(input), g = dense(gamma), b = dense(beta);
-  Tensor y = empty_like(x), mean = empty(stats, x.options(), x.format()),
-         rstd = empty(stats, x.options(), x.format());
-  dispatch_floating(x.dtype(), [&]<typename T>() {
-    forward(x, out<T>(y), out<T>(mean), out<T>(rstd), in<T>(x), in<T>(g), in<T>(b));
-  });
+  Tensor y = empty_like(x), mean = empty(stats, parameters_of(x), x.format()),
+         rstd = empty(stats, parameters_of(x), x.format());
+  dispatch_storage(
+      x.dtype(), x.device(),
+      [&]<typename T>() {
+        using A = Arithmetic<T>;
+        forward(x, out<T>(y), out<A>(mean), out<A>(rstd), in<T>(x), in<A>(g), in<A>(b));
+      },
+      op);
   record(op, y, {&input, &gamma, &beta},
          [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), parameter, backward,
           want_x = wants_grad(input), want_gamma = wants_grad(gamma),
           want_beta = wants_grad(beta)](const Tensor& dy) {
            NormGradients d(*x, parameter, want_x, want_gamma, want_beta);
-           dispatch_floating(dy.dtype(), [&]<typename T>() {
-             backward(dy, out<T>(d.dx), out<T>(d.dgamma), out<T>(d.dbeta), in<T>(dy), in<T>(*x), in<T>(*mean),
-                      in<T>(*rstd), in<T>(*g));
+           dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
+             using A = Arithmetic<T>;
+             backward(dy, out<T>(d.dx), out<A>(d.dgamma), out<A>(d.dbeta), in<T>(dy), in<T>(*x), in<A>(*mean),
+                      in<A>(*rstd), in<A>(*g));
            });
            return d.list();
          });
@@ -132,22 +139,24 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
            groups, C, x.shape().str());
   return per_image_norm(
       "group_norm", x, gamma, beta, {N, groups}, {C},
-      [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
+      [=]<typename T>(const Tensor& like, T* y, Arithmetic<T>* mean, Arithmetic<T>* rstd, const T* data,
+                      const Arithmetic<T>* g, const Arithmetic<T>* b) {
         const GroupNormForwardArgs<T> args{y, mean,   rstd, data,          g,         b, N, C,
                                            S, groups, eps,  like.format(), relu_first};
-        EK_DISPATCH(like.device(), group_norm_forward, args);
+        EK_DISPATCH_STORAGE(T, like.device(), group_norm_forward, args);
       },
-      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data,
-                      const T* mean, const T* rstd, const T* g) {
+      [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
+                      const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
+                      const Arithmetic<T>* g) {
         const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data,   mean,          rstd,
                                             g,  N,      C,     S,  groups, like.format(), relu_first};
-        EK_DISPATCH(like.device(), group_norm_backward, args);
+        EK_DISPATCH_STORAGE(T, like.device(), group_norm_backward, args);
       });
 }
 
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
                   double eps, bool relu_first) {
-  check_same_kind("layer_norm", {&x}, {&gamma, &beta});
+  check_parameters("layer_norm", x, {}, {&gamma, &beta});
   const int kept = x.rank() - normalized_shape.rank();
   EK_CHECK(kept >= 0 && normalized_shape.rank() >= 1 &&
                std::equal(normalized_shape.begin(), normalized_shape.end(), x.shape().begin() + kept),
@@ -163,16 +172,18 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
   return per_image_norm(
       "layer_norm", by_image ? x : x.contiguous(), gamma, beta, by_image ? Shape{N, M / N} : Shape{M},
       normalized_shape,
-      [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
+      [=]<typename T>(const Tensor& like, T* y, Arithmetic<T>* mean, Arithmetic<T>* rstd, const T* data,
+                      const Arithmetic<T>* g, const Arithmetic<T>* b) {
         const LayerNormForwardArgs<T> args{y, mean, rstd, data,          g, b,
                                            M, D,    eps,  like.format(), N, relu_first};
-        EK_DISPATCH(like.device(), layer_norm_forward, args);
+        EK_DISPATCH_STORAGE(T, like.device(), layer_norm_forward, args);
       },
-      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data,
-                      const T* mean, const T* rstd, const T* g) {
+      [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
+                      const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
+                      const Arithmetic<T>* g) {
         const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta,         dy, data,      mean, rstd, g,
                                             M,  D,      like.format(), N,  relu_first};
-        EK_DISPATCH(like.device(), layer_norm_backward, args);
+        EK_DISPATCH_STORAGE(T, like.device(), layer_norm_backward, args);
       });
 }
 
@@ -181,15 +192,17 @@ Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, do
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
   return per_image_norm(
       "layer_norm2d", x, gamma, beta, {N, S}, {C},
-      [=]<typename T>(const Tensor& like, T* y, T* mean, T* rstd, const T* data, const T* g, const T* b) {
+      [=]<typename T>(const Tensor& like, T* y, Arithmetic<T>* mean, Arithmetic<T>* rstd, const T* data,
+                      const Arithmetic<T>* g, const Arithmetic<T>* b) {
         const LayerNorm2dForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, eps, like.format()};
-        EK_DISPATCH(like.device(), layer_norm2d_forward, args);
+        EK_DISPATCH_STORAGE(T, like.device(), layer_norm2d_forward, args);
       },
-      [=]<typename T>(const Tensor& like, T* dx, T* dgamma, T* dbeta, const T* dy, const T* data,
-                      const T* mean, const T* rstd, const T* g) {
+      [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
+                      const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
+                      const Arithmetic<T>* g) {
         const LayerNorm2dBackwardArgs<T> args{dx,   dgamma, dbeta, dy, data, mean,
                                               rstd, g,      N,     C,  S,    like.format()};
-        EK_DISPATCH(like.device(), layer_norm2d_backward, args);
+        EK_DISPATCH_STORAGE(T, like.device(), layer_norm2d_backward, args);
       });
 }
 

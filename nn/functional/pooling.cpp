@@ -48,18 +48,18 @@ Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Tensor y = empty(shape, x.options(), x.format());
   Tensor index = empty_if(!lanes, shape, {DType::i64, x.device()});
   Tensor tap = empty_if(lanes, shape, x.options(), x.format());
-  dispatch_floating(x.dtype(), [&]<typename T>() {
+  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     const MaxPool2dForwardArgs<T> args{out<T>(y), out<std::int64_t>(index), out<T>(tap), in<T>(x), sizes,
                                        x.format()};
-    EK_DISPATCH(x.device(), max_pool2d_forward, args);
+    EK_DISPATCH_STORAGE(T, x.device(), max_pool2d_forward, args);
   });
   record("max_pool2d", y, {&input},
          [index = Saved(index), tap = Saved(tap), shape = x.shape(), sizes](const Tensor& dy) {
            Tensor dx = empty(shape, dy.options(), dy.format());
-           dispatch_floating(dy.dtype(), [&]<typename T>() {
+           dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
              const MaxPool2dBackwardArgs<T> args{out<T>(dx),  in<T>(dy), in<std::int64_t>(*index),
                                                  in<T>(*tap), sizes,     dy.format()};
-             EK_DISPATCH(dy.device(), max_pool2d_backward, args);
+             EK_DISPATCH_STORAGE(T, dy.device(), max_pool2d_backward, args);
            });
            return std::vector{dx};
          });
@@ -71,15 +71,15 @@ Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   const Tensor x = pooled_form(input);
   const Pool2dSizes sizes = pool2d_sizes("avg_pool2d", x, kernel, options, shape);
   Tensor y = empty(shape, x.options(), x.format());
-  dispatch_floating(x.dtype(), [&]<typename T>() {
+  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     const AvgPool2dForwardArgs<T> args{out<T>(y), in<T>(x), sizes, x.format()};
-    EK_DISPATCH(x.device(), avg_pool2d_forward, args);
+    EK_DISPATCH_STORAGE(T, x.device(), avg_pool2d_forward, args);
   });
   record("avg_pool2d", y, {&input}, [shape = x.shape(), sizes](const Tensor& dy) {
     Tensor dx = empty(shape, dy.options(), dy.format());
-    dispatch_floating(dy.dtype(), [&]<typename T>() {
+    dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
       const AvgPool2dBackwardArgs<T> args{out<T>(dx), in<T>(dy), sizes, dy.format()};
-      EK_DISPATCH(dy.device(), avg_pool2d_backward, args);
+      EK_DISPATCH_STORAGE(T, dy.device(), avg_pool2d_backward, args);
     });
     return std::vector{dx};
   });

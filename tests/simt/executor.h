@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <tuple>
 #include <type_traits>
@@ -20,6 +21,7 @@
 
 struct dim3;
 struct uint3;
+struct CUstream_st;
 
 namespace simt {
 
@@ -74,7 +76,13 @@ struct Launch {
   const char* name;
   Index grid, block;
   std::size_t dynamic_shared;
+  CUstream_st* stream = nullptr;
 };
+
+/// True if kernels launched on the stream do not run now: it is being captured, or they are refused.
+bool is_captured(CUstream_st* stream);
+/// Keeps a kernel of such a stream for its graph, or refuses it; cudaGetLastError() says which.
+void capture_kernel(CUstream_st* stream, std::function<void()> kernel);
 
 /// Runs a kernel; `arguments` is what `kernel` is called with, by every thread. Throws Failure.
 void run(const Launch& launch, void (*kernel)(const void*), const void* arguments,
@@ -86,13 +94,16 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
     void (*kernel)(Parameters...);
     std::tuple<std::remove_const_t<Parameters>...> arguments;
   };
-  const Call call{kernel, {static_cast<Parameters>(arguments)...}};
-  run(
-      how, [](const void* p) __attribute__((no_sanitize("thread"))) {
-        const Call& c = *static_cast<const Call*>(p);
-        std::apply(c.kernel, c.arguments);
-      },
-      &call, sizeof call);
+  const auto run_call = [how, call = Call{kernel, {static_cast<Parameters>(arguments)...}}] {
+    run(
+        how, [](const void* p) __attribute__((no_sanitize("thread"))) {
+          const Call& c = *static_cast<const Call*>(p);
+          std::apply(c.kernel, c.arguments);
+        },
+        &call, sizeof call);
+  };
+  if (is_captured(how.stream)) return capture_kernel(how.stream, run_call);
+  run_call();
 }
 
 /// How many orders launch() runs each kernel in, at least 1; from SIMT_ORDERS, default 3.

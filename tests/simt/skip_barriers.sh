@@ -9,6 +9,8 @@ kernels=$(dirname "$0")/../../kernels/cuda
 test_of() {
   case "$1" in
     conv2d*) echo conv2d ;;
+    chain*) echo conv_chain ;;
+    permutation.cu) echo random ;;
     matmul.cu) echo linear ;;
     norm.cuh) echo layer_norm ;;
     reduce.cuh) echo batch_norm ;;
@@ -21,6 +23,7 @@ count=0 unnoticed=0
 while IFS=: read -r file line _; do
   file=$(basename "$file")
   count=$((count + 1))
+  [ -x "$tests/test_$(test_of "$file")" ] || { echo "$file has no test to run: name it in test_of"; exit 1; }
   output=$(SIMT_ORDERS=1 SIMT_SKIP_BARRIER=$file:$line "$tests/test_$(test_of "$file")" --abort 2>&1)
   if [ $? -eq 0 ]; then
     echo "test_$(test_of "$file") passes without the barrier at $file:$line"

@@ -1,0 +1,135 @@
+// The convolution of one image that lies in shared memory, stride 1, and its weight gradient: device
+// functions for a whole block. With constant sizes the compiler folds them in.
+#pragma once
+
+#include "kernels/cuda/conv2d_direct.cuh"
+#include "kernels/cuda/conv2d_weight.cuh"
+
+namespace evenkeel::cuda {
+
+/// The planes of an image in shared memory, each `border` elements wider on every side: plane stride and
+/// place of pixel (0, 0). A tile has `slack` rows after its end, as strips of rows may reach past it; what is
+/// read there is never used.
+struct ImageTile {
+  int planes, height, width, border;
+
+  static constexpr int kSlack = 4;
+  EK_HOST_DEVICE int pitch() const { return width + 2 * border; }
+  EK_HOST_DEVICE int plane() const { return (height + 2 * border) * pitch(); }
+  EK_HOST_DEVICE int elements() const { return planes * plane() + kSlack * pitch(); }
+  EK_HOST_DEVICE int first() const { return border * pitch() + border; }
+};
+
+/// x [C, H, W] -> z [K, P, Q], filters [K, C, R, R].
+struct ImageConv {
+  int C, H, W, K, R, pad;
+
+  EK_HOST_DEVICE int P() const { return H + 2 * pad - R + 1; }
+  EK_HOST_DEVICE int Q() const { return W + 2 * pad - R + 1; }
+  EK_HOST_DEVICE int x_elements() const { return C * H * W; }
+  EK_HOST_DEVICE int z_elements() const { return K * P() * Q(); }
+  EK_HOST_DEVICE int weights() const { return K * C * R * R; }
+  EK_HOST_DEVICE static int in_quads(int n) { return (n + kQuad - 1) / kQuad * kQuad; }
+  /// x, and dz with the border that the input gradient needs, in whole quads of planes.
+  EK_HOST_DEVICE ImageTile x_tile() const { return {C, H, W, pad}; }
+  EK_HOST_DEVICE ImageTile dz_tile() const { return {in_quads(K), P(), Q(), R - 1 - pad}; }
+  /// The filters as the convolution and as the input gradient read them: [C][R R][K], [K][R R][C].
+  EK_HOST_DEVICE int filter_tile() const { return C * R * R * in_quads(K); }
+  EK_HOST_DEVICE int turned_filter_tile() const { return K * R * R * in_quads(C); }
+};
+
+inline constexpr int kChainThreads = 256;
+
+/// tile [c][tap][filter] = weight(filter, c, tap), or with TURNED weight(c, filter, R R - 1 - tap); zeros
+/// past the last of `filters`. Call: all threads. Bytes: the weights once, from the L2 cache.
+template <int R, bool TURNED, typename T>
+__device__ __forceinline__ void load_filters(T* tile, const T* weight, int channels, int filters) {
+  constexpr int kTaps = R * R;
+  const int width = ImageConv::in_quads(filters), count = channels * kTaps * width;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kChainThreads) {
+    const int f = i % width, tap = i / width % kTaps, c = i / width / kTaps;
+    const int at = TURNED ? (c * filters + f) * kTaps + kTaps - 1 - tap : (f * channels + c) * kTaps + tap;
+    tile[i] = f < filters ? weight[at] : T(0);
+  }
+}
+
+/// emit(k, p, q, sum over c,r,s of filters[c][r s][k] x[c][p+r][q+s]) for all k < K, p < P, q < Q. x is the
+/// tile's first element, with `pitch` elements a row and `plane` a plane. Call: all threads, after a barrier.
+template <int R, int ROWS, typename T, typename Emit>
+__device__ __forceinline__ void convolve(const T* x, int pitch, int plane, const T* filters, int C, int K,
+                                         int P, int Q, const Emit& emit) {
+  const int strips = (P + ROWS - 1) / ROWS, width = ImageConv::in_quads(K);
+  const int units = width / kQuad * strips * Q;
+  for (int unit = static_cast<int>(threadIdx.x); unit < units; unit += kChainThreads) {
+    const int q = unit % Q, p = unit / Q % strips * ROWS, k = unit / Q / strips * kQuad;
+    const T* const my_x = x + p * pitch + q;
+    T sums[ROWS][kQuad] = {};
+    EK_NO_UNROLL
+    for (int c = 0; c < C; ++c)
+      add_channel<R>(sums, my_x + c * plane, pitch, filters + c * R * R * width + k, width);
+    EK_UNROLL
+    for (int i = 0; i < ROWS; ++i) {
+      EK_UNROLL
+      for (int j = 0; j < kQuad; ++j) {
+        if (p + i < P && k + j < K) emit(k + j, p + i, q, sums[i][j]);
+      }
+    }
+  }
+}
+
+/// out[k][c][r][s] = sum over p,q of dz[k][p][q] x[c][p+r][q+s]. A thread has the R R taps of a channel and
+/// four filters; `lanes` of a warp, and slices of warps where there are few filters, share the pixels and are
+/// added in a fixed order. Call: all threads, after a barrier.
+template <int R, typename T>
+__device__ __forceinline__ void image_weight_gradient(T* out, const T* x, const T* dz, const ImageConv& s) {
+  constexpr int kTaps = R * R, kWarps = kChainThreads / kWarp;
+  SIMT_SHARED(T, slice_sums, [kWarps][kQuad][kTaps]);
+  const ImageTile of_x = s.x_tile(), of_dz = s.dz_tile();
+  const int P = s.P(), Q = s.Q(), pairs = ImageConv::in_quads(s.K) / kQuad * s.C;
+  int lanes = kWarp;
+  while (lanes > 1 && lanes * pairs > kChainThreads) lanes /= 2;
+  const int slices = max(1, kChainThreads / (lanes * pairs)), team = static_cast<int>(threadIdx.x) / lanes;
+  const int units = (P + kWeightRows<R> - 1) / kWeightRows<R> * Q;
+  for (int first = 0; first < pairs; first += kChainThreads / lanes) {
+    const int slice = slices > 1 ? team / pairs : 0, pair = first + (slices > 1 ? team % pairs : team);
+    const int c = pair % s.C, k = pair / s.C * kQuad;
+    const bool there = pair < pairs && slice < slices;
+    T sums[kQuad][kTaps] = {};
+    const int begin = slice * lanes + static_cast<int>(threadIdx.x) % lanes;
+    EK_NO_UNROLL
+    for (int unit = begin; there && unit < units; unit += slices * lanes) {
+      const int q = unit % Q, p = unit / Q * kWeightRows<R>;
+      add_pixels<R>(sums, x + c * of_x.plane() + p * of_x.pitch() + q, of_x.pitch(),
+                    dz + k * of_dz.plane() + of_dz.first() + p * of_dz.pitch() + q, of_dz.pitch(),
+                    of_dz.plane(), P - p);
+    }
+    EK_NO_UNROLL
+    for (int distance = lanes / 2; distance > 0; distance /= 2) {
+      EK_UNROLL
+      for (int i = 0; i < kQuad * kTaps; ++i)
+        sums[i / kTaps][i % kTaps] += __shfl_xor_sync(kWholeWarp, sums[i / kTaps][i % kTaps], distance);
+    }
+    const bool leads = there && static_cast<int>(threadIdx.x) % lanes == 0;
+    if (slices > 1) {
+      EK_UNROLL
+      for (int i = 0; leads && i < kQuad * kTaps; ++i)
+        slice_sums[team][i / kTaps][i % kTaps] = sums[i / kTaps][i % kTaps];
+      __syncthreads();
+      for (int other = 1; leads && slice == 0 && other < slices; ++other) {
+        EK_UNROLL
+        for (int i = 0; i < kQuad * kTaps; ++i)
+          sums[i / kTaps][i % kTaps] += slice_sums[other * pairs + pair][i / kTaps][i % kTaps];
+      }
+    }
+    if (!leads || slice > 0) continue;
+    EK_UNROLL
+    for (int j = 0; j < kQuad; ++j) {
+      EK_UNROLL
+      for (int tap = 0; tap < kTaps; ++tap) {
+        if (k + j < s.K) out[((k + j) * s.C + c) * kTaps + tap] = sums[j][tap];
+      }
+    }
+  }
+}
+
+}  // namespace evenkeel::cuda

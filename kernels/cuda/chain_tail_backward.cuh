@@ -1,0 +1,183 @@
+// The way back through a chain's tail, for one image: device functions for a whole block.
+#pragma once
+
+#include "kernels/cuda/chain_tail.cuh"
+
+namespace evenkeel::cuda {
+
+/// The sums that a tail's backward shares between the threads of a block, in shared memory: of a channel,
+/// dnorm xhat and dnorm; of a set, gamma dnorm xhat and gamma dnorm.
+template <typename T>
+struct TailSums {
+  T *channel, *set;  // [2, C], [2, sets]
+
+  EK_HOST_DEVICE static int elements(const ChainTail<T>& t) { return 2 * (t.C + t.sets); }
+};
+
+/// Backward of a tail for one image, from dx, the gradient of the tail's result but for dropout, in shared
+/// memory.
+template <typename T>
+struct TailBackward {
+  const TailImage<T>& image;
+  const T* dx;
+
+  /// The gradient of the norm's output.
+  __device__ __forceinline__ T dnorm(const ImageElement& at) const {
+    const Tail<T>& t = image.tail;
+    T d = 0;
+    if (t.pool == ChainPool::none) {
+      d = dx[at.e];
+    } else {  // average
+      int row = at.s;
+      const int w = t.by_window.quotient(t.by_W.take_remainder(row)), h = t.by_window.quotient(row);
+      if (h < t.pooled_height() && w < t.pooled_width()) {
+        d = dx[(at.c * t.pooled_height() + h) * t.pooled_width() + w] / static_cast<T>(t.window * t.window);
+      }
+    }
+    return !t.relu || image.norm_output(at) > T(0) ? d : T(0);
+  }
+  __device__ __forceinline__ T xhat(const ImageElement& at, int set) const {
+    return image.xhat(image.tail.norm_input(image.z[at.e]), set);
+  }
+
+  /// Sums over the pixels of each channel.
+  __device__ __forceinline__ void channel_sums(T* sums) const {
+    const Tail<T>& t = image.tail;
+    for_each_set(t.C, t.pixels(), [&](const auto& team, int c) {
+      T with_xhat = 0, alone = 0;
+      for (int s = team.rank(); s < t.pixels(); s += team.size()) {
+        const ImageElement at{c * t.pixels() + s, c, s};
+        const T d = dnorm(at);
+        with_xhat += d * xhat(at, t.set_of(at));
+        alone += d;
+      }
+      team.sum(with_xhat, alone);
+      if (team.rank() != 0) return;
+      sums[c] = with_xhat;
+      sums[t.C + c] = alone;
+    });
+  }
+
+  /// Sums over the elements of each set, for norms over rows and pixels.
+  __device__ __forceinline__ void set_sums(T* sums) const {
+    const Tail<T>& t = image.tail;
+    const bool across = t.norm == ChainNorm::pixels;
+    for_each_set(t.sets, t.set_size, [&](const auto& team, int m) {
+      T with_xhat = 0, alone = 0;
+      for (int j = team.rank(); j < t.set_size; j += team.size()) {
+        const ImageElement at =
+            across ? ImageElement{j * t.pixels() + m, j, m} : t.element(m * t.set_size + j);
+        const T g = t.gamma_at(j) * dnorm(at);
+        with_xhat += g * xhat(at, m);
+        alone += g;
+      }
+      team.sum(with_xhat, alone);
+      if (team.rank() != 0) return;
+      sums[m] = with_xhat;
+      sums[t.sets + m] = alone;
+    });
+  }
+
+  /// Likewise for groups of channels, whose sums are there.
+  __device__ __forceinline__ void group_sums(T* sums, const T* of_channel) const {
+    const Tail<T>& t = image.tail;
+    const int channels = t.C / t.sets;
+    for (int m = static_cast<int>(threadIdx.x); m < t.sets; m += kChainThreads) {
+      T with_xhat = 0, alone = 0;
+      for (int c = m * channels; c < (m + 1) * channels; ++c) {
+        with_xhat += t.gamma_at(c) * of_channel[c];
+        alone += t.gamma_at(c) * of_channel[t.C + c];
+      }
+      sums[m] = with_xhat;
+      sums[t.sets + m] = alone;
+    }
+  }
+
+  /// The gradient of z through the norm and the first relu: rstd (g - mean(g) - xhat mean(g xhat)), g = gamma
+  /// dnorm.
+  __device__ __forceinline__ T dz(const ImageElement& at, T d, const T* of_set) const {
+    const Tail<T>& t = image.tail;
+    if (t.relu_first && !(image.z[at.e] > T(0))) return T(0);
+    if (t.norm == ChainNorm::none) return d;
+    const int set = t.set_of(at), i = t.parameter_of(at, set);
+    const T inverse = T(1) / static_cast<T>(t.set_size);
+    return image.statistics[set].spread *
+           (t.gamma_at(i) * d - of_set[t.sets + set] * inverse - xhat(at, set) * (of_set[set] * inverse));
+  }
+};
+
+/// Without norm, in windows that are largest-pooled: the gradient of a window goes to its largest element.
+template <typename T>
+__device__ __forceinline__ void max_pool_hand_back(const TailImage<T>& image, const T* dx, T* dz) {
+  const Tail<T>& t = image.tail;
+  for (int i = static_cast<int>(threadIdx.x); i < t.pooled_elements(); i += kChainThreads) {
+    T largest = 0;
+    const int index = image.largest_in_window(i, largest);
+    const T d = (t.relu || t.relu_first) && !(largest > T(0)) ? T(0) : dx[i];
+    image.for_each_in_window(i, [&](const ImageElement& at) { dz[at.e] = at.e == index ? d : T(0); });
+  }
+  const int rows = t.pooled_height() * t.window, columns = t.pooled_width() * t.window;
+  if (rows == t.H && columns == t.W) return;
+  for (int e = static_cast<int>(threadIdx.x); e < t.elements(); e += kChainThreads) {
+    int row = t.element(e).s;
+    const int column = t.by_W.take_remainder(row);
+    if (row >= rows || column >= columns) dz[e] = T(0);  // in no window
+  }
+}
+
+/// Hands dx, the gradient of a tail's result but for dropout, back to z of image n: writes tail.dz or
+/// tail.dnorm and channel_sums. Call: all threads, after a barrier. Bytes: 2 or 3 C H W sizeof(T).
+template <typename T>
+__device__ __forceinline__ void hand_back(const TailImage<T>& image, std::int64_t n, const T* dx,
+                                          const TailSums<T>& sums) {
+  const Tail<T>& t = image.tail;
+  if (t.pool == ChainPool::max) return max_pool_hand_back(image, dx, t.dz + n * t.elements());
+  const TailBackward<T> backward{image, dx};
+  const bool batch = t.norm == ChainNorm::batch, group = t.norm == ChainNorm::group;
+  if (group || t.channel_sums != nullptr) {
+    backward.channel_sums(sums.channel);
+    __syncthreads();
+  }
+  if (t.channel_sums != nullptr) {
+    for (int i = static_cast<int>(threadIdx.x); i < 2 * t.C; i += kChainThreads)
+      t.channel_sums[n * 2 * t.C + i] = sums.channel[i];
+  }
+  if (group) backward.group_sums(sums.set, sums.channel);
+  if (t.norm == ChainNorm::rows || t.norm == ChainNorm::pixels) backward.set_sums(sums.set);
+  __syncthreads();
+  for (int e = static_cast<int>(threadIdx.x); e < t.elements(); e += kChainThreads) {
+    const ImageElement at = t.element(e);
+    const T d = backward.dnorm(at);
+    if (t.dnorm != nullptr) t.dnorm[n * t.elements() + e] = d;
+    if (!batch) t.dz[n * t.elements() + e] = backward.dz(at, d, sums.set);
+  }
+}
+
+/// Batch norm's sums over all images, [2, C] in shared memory, by every block for itself. Call: all threads;
+/// a barrier must follow. Bytes: 2 N C sizeof(T), from the L2 cache.
+template <typename T>
+__device__ __forceinline__ void merge_channel_sums(const Tail<T>& t, T* merged) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int i = static_cast<int>(threadIdx.x) / kWarp; i < 2 * t.C; i += kChainThreads / kWarp) {
+    T sum = 0;
+    for (std::int64_t n = lane; n < t.N; n += kWarp) sum += t.channel_sums[n * 2 * t.C + i];
+    sum = lane_sum(sum);
+    if (lane == 0) merged[i] = sum;
+  }
+}
+
+/// The gradient of z through batch norm and the first relu, from dnorm and the merged sums.
+template <typename T>
+__device__ __forceinline__ T batch_norm_dz(const TailImage<T>& image, const ImageElement& at, T dnorm,
+                                           const T* merged) {
+  const Tail<T>& t = image.tail;
+  const T z = image.z[at.e];
+  if (t.relu_first && !(z > T(0))) return T(0);
+  const T scale = t.gamma_at(at.c) * image.statistics[at.c].spread;
+  if (!t.training) return scale * dnorm;
+  const T inverse = T(1) / static_cast<T>(t.N * t.set_size);
+  return scale * (dnorm - merged[t.C + at.c] * inverse -
+                  image.xhat(t.norm_input(z), at.c) * (merged[at.c] * inverse));
+}
+
+}  // namespace evenkeel::cuda

@@ -1,0 +1,83 @@
+// The 16-bit floating-point types: storage only. Kernels load them, compute in f32, and round once when they
+// store; statistics, parameters and the gradients of parameters of such tensors are f32.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+#include "kernels/common.h"
+
+#ifdef __CUDACC__
+#  include <cuda_bf16.h>
+#  include <cuda_fp16.h>
+#endif
+
+namespace evenkeel {
+
+/// bfloat16: the upper half of an f32, 8 exponent and 7 mantissa bits. Rounds to nearest, ties to even.
+struct bf16 {
+  std::uint16_t bits;
+
+  bf16() = default;
+  EK_HOST_DEVICE explicit bf16(float value) : bits(rounded(value)) {}
+  EK_HOST_DEVICE operator float() const {
+#ifdef __CUDA_ARCH__
+    return __bfloat162float(__ushort_as_bfloat16(bits));
+#else
+    return std::bit_cast<float>(std::uint32_t{bits} << 16);
+#endif
+  }
+
+ private:
+  EK_HOST_DEVICE static std::uint16_t rounded(float value) {
+#ifdef __CUDA_ARCH__
+    return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+#else
+    const auto u = std::bit_cast<std::uint32_t>(value);
+    if (!(value == value)) return static_cast<std::uint16_t>(u >> 16 | 0x40u);  // a NaN stays one
+    return static_cast<std::uint16_t>((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+#endif
+  }
+};
+
+/// IEEE binary16: 5 exponent and 10 mantissa bits, at most 65504. Rounds to nearest, ties to even.
+struct f16 {
+  std::uint16_t bits;
+
+  f16() = default;
+  EK_HOST_DEVICE explicit f16(float value) : bits(rounded(value)) {}
+  EK_HOST_DEVICE operator float() const {
+#ifdef __CUDA_ARCH__
+    return __half2float(__ushort_as_half(bits));
+#else
+    return static_cast<float>(std::bit_cast<_Float16>(bits));
+#endif
+  }
+
+ private:
+  EK_HOST_DEVICE static std::uint16_t rounded(float value) {
+#ifdef __CUDA_ARCH__
+    return __half_as_ushort(__float2half_rn(value));
+#else
+    return std::bit_cast<std::uint16_t>(static_cast<_Float16>(value));
+#endif
+  }
+};
+
+template <typename T>
+struct ArithmeticOf {
+  using type = T;
+};
+template <>
+struct ArithmeticOf<bf16> {
+  using type = float;
+};
+template <>
+struct ArithmeticOf<f16> {
+  using type = float;
+};
+/// What values of T are computed in, and the type of the statistics and parameters that go with tensors of T.
+template <typename T>
+using Arithmetic = typename ArithmeticOf<T>::type;
+
+}  // namespace evenkeel

@@ -1,0 +1,268 @@
+// Chains of convolutions that nn::Sequential computes together on a CUDA device, against the same layers one
+// by one on the CPU in f64. Skipped without a device.
+#include "nn/conv_chain.h"
+
+#include <functional>
+
+#include "compare.h"
+#include "core/autograd.h"
+#include "core/random.h"
+#include "nn/layers.h"
+#include "nn/models.h"
+
+using namespace evenkeel;
+using namespace evenkeel::nn;
+using namespace evenkeel::test;
+
+namespace {
+
+bool skipped() {
+  if (cuda_devices().count > 0) return false;
+  WARN("no CUDA device: " << cuda_devices().reason);
+  return true;
+}
+
+const Device kCuda = Device::cuda();
+constexpr Conv2dOptions kNoBias = {.bias = false};
+
+struct ChainCase {
+  const char* reason;
+  Shape x;
+  std::function<Sequential()> net;
+  bool training = true;
+};
+
+const ChainCase kCases[] = {
+    {"minimal: one pixel, one channel",
+     {1, 1, 1, 1},
+     [] { return Sequential(Conv2d(1, 1, 1, kNoBias), ReLU()); }},
+    {"filters and channels that are no quads",
+     {3, 3, 7, 5},
+     [] {
+       return Sequential(Conv2d(3, 5, 3, kNoBias), ReLU(), Conv2d(5, 6, 1, kNoBias),
+                         Conv2d(6, 2, 3, kNoBias));
+     }},
+    {"padding, so that tiles have borders both ways",
+     {2, 2, 5, 6},
+     [] {
+       const Conv2dOptions same = {.padding = 1, .bias = false};
+       return Sequential(Conv2d(2, 4, 3, same), ReLU(), Conv2d(4, 3, 3, {.padding = 2, .bias = false}));
+     }},
+    {"batch norm before ReLU, dropout of images whose sizes are no multiple of 4",
+     {5, 1, 9, 7},
+     [] {
+       return Sequential(Conv2d(1, 4, 3, kNoBias), BatchNorm2d(4), ReLU(), Conv2d(4, 6, 3, kNoBias),
+                         BatchNorm2d(6), ReLU(), Dropout(0.3), Conv2d(6, 3, 1, kNoBias));
+     }},
+    {"batch norm after ReLU, without parameters and running statistics, of one pixel an image",
+     {4, 2, 3, 3},
+     [] {
+       return Sequential(Conv2d(2, 7, 3, kNoBias), ReLU(),
+                         BatchNorm2d(7, {.affine = false, .track_running_stats = false}),
+                         Conv2d(7, 2, 1, kNoBias));
+     }},
+    {"batch norm with running statistics",
+     {3, 2, 6, 6},
+     [] { return Sequential(Conv2d(2, 4, 3, kNoBias), BatchNorm2d(4), ReLU(), Conv2d(4, 4, 1, kNoBias)); },
+     false},
+    {"batch norm of more images than a warp has lanes, at the end",
+     {37, 1, 4, 4},
+     [] { return Sequential(Conv2d(1, 3, 3, kNoBias), BatchNorm2d(3), ReLU()); }},
+    {"group norm of large groups, average pool with a remainder, dropout at the end",
+     {3, 2, 17, 13},
+     [] {
+       return Sequential(Conv2d(2, 6, 3, kNoBias), ReLU(), GroupNorm(2, 6), AvgPool2d(2), Dropout(0.1),
+                         Conv2d(6, 4, 3, kNoBias), GroupNorm(4, 4), ReLU(), Dropout(0.2));
+     }},
+    {"instance norm of many channels, without parameters",
+     {2, 3, 8, 9},
+     [] {
+       return Sequential(Conv2d(3, 20, 3, kNoBias), GroupNorm(20, 20, {.affine = false}),
+                         Conv2d(20, 2, 1, kNoBias));
+     }},
+    {"layer norm over an image, with a parameter an element",
+     {3, 1, 12, 10},
+     [] {
+       return Sequential(Conv2d(1, 4, 3, kNoBias), ReLU(), LayerNorm({4, 10, 8}), Conv2d(4, 3, 3, kNoBias),
+                         ReLU(), LayerNorm({3, 8, 6}));
+     }},
+    {"layer norm over rows and over planes",
+     {2, 2, 9, 40},
+     [] {
+       return Sequential(Conv2d(2, 3, 3, kNoBias), LayerNorm({38}), ReLU(), Conv2d(3, 2, 3, kNoBias),
+                         LayerNorm({5, 36}, {.affine = false}), ReLU(), Conv2d(2, 2, 1, kNoBias));
+     }},
+    {"layer norm over channels of more pixels than a block has threads",
+     {2, 1, 20, 19},
+     [] { return Sequential(Conv2d(1, 5, 3, kNoBias), ReLU(), LayerNorm2d(5), Conv2d(5, 2, 3, kNoBias)); }},
+    {"layer norm over channels of few pixels, without parameters",
+     {2, 3, 4, 4},
+     [] { return Sequential(Conv2d(3, 40, 3, kNoBias), LayerNorm2d(40, {.affine = false}), ReLU()); }},
+    {"maximum pool with a remainder and ReLU, ties among zeros",
+     {3, 2, 9, 8},
+     [] {
+       return Sequential(Conv2d(2, 4, 3, kNoBias), ReLU(), MaxPool2d(3), Conv2d(4, 2, 1, kNoBias),
+                         MaxPool2d(2));
+     }},
+};
+
+/// What a run leaves: the output, gradients of x and the parameters, and buffers.
+struct Run {
+  Tensor y, dx;
+  NamedTensors gradients, state;
+  std::uint64_t draws;
+
+  Run(const ChainCase& c, TensorOptions options) {
+    manual_seed(2);
+    Sequential net = c.net();
+    net.train(c.training);
+    net.to(options.dtype);
+    net.to(options.device);
+    Random random;
+    const Tensor x = leaf(random.normal(c.x, options));
+    y = net(x);
+    y.backward(random.normal(y.shape(), options));
+    dx = x.grad();
+    for (const auto& [name, parameter] : net.named_parameters())
+      gradients.emplace_back(name, parameter.grad());
+    state = net.state_dict();
+    draws = default_generator().count();
+  }
+};
+
+void check_same(const Run& run, const Run& expected, DType dtype) {
+  const double allowed = dtype == DType::f32 ? 3e-5 : 1e-11;
+  CHECK(close(run.y, to_array(expected.y), allowed));
+  CHECK(close(run.dx, to_array(expected.dx), allowed, std::max(1e-3, to_array(expected.dx).largest())));
+  CHECK(run.draws == expected.draws);
+  const auto check_all = [&](const NamedTensors& these, const NamedTensors& those) {
+    REQUIRE(these.size() == those.size());
+    for (std::size_t i = 0; i < these.size(); ++i) {
+      INFO(these[i].first);
+      const Array values = to_array(those[i].second);
+      CHECK(close(these[i].second, values, allowed, std::max(1e-3, values.largest())));
+    }
+  };
+  check_all(run.gradients, expected.gradients);
+  check_all(run.state, expected.state);
+}
+
+/// True if the net's layers from the first on are one chain for x.
+bool is_chain(const Sequential& net, const Tensor& x) {
+  ConvChain chain;
+  for (std::size_t i = 0; i < net.size(); ++i) {
+    if (!const_cast<Sequential&>(net)[i].join(chain)) return false;
+  }
+  return chain.takes(x);
+}
+
+}  // namespace
+
+TEST_CASE("a chain computes what its layers do one by one") {
+  if (skipped()) return;
+  for (const ChainCase& c : kCases) {
+    INFO(c.reason);
+    const Run expected(c, {DType::f64, Device::cpu()});
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      INFO(name_of(dtype));
+      Sequential net = c.net();
+      net.to(dtype);
+      net.to(kCuda);
+      CHECK(is_chain(net, zeros(c.x, {dtype, kCuda})));
+      check_same(Run(c, {dtype, kCuda}), expected, dtype);
+    }
+  }
+}
+
+TEST_CASE("a chain has the right gradients") {
+  if (skipped()) return;
+  for (const ChainCase& c : kCases) {
+    INFO(c.reason);
+    manual_seed(5);
+    Sequential net = c.net();
+    net.train(c.training);
+    net.to(DType::f64);
+    net.to(kCuda);
+    Random random;
+    std::vector<Tensor> inputs{leaf(random.normal(c.x, {DType::f64, kCuda}))};
+    for (const Tensor& p : net.parameters()) inputs.push_back(p);
+    const auto f = [&](const std::vector<Tensor>& in) {
+      manual_seed(6);  // the same masks each time
+      return net(in[0]);
+    };
+    CHECK(gradcheck(f, inputs, {.max_elements = 12}));
+  }
+}
+
+TEST_CASE("the networks of the study are chains") {
+  if (skipped()) return;
+  for (const std::string_view name : models::norm_names()) {
+    INFO(name);
+    const ChainCase c{"", {2, 1, 28, 28}, [&] { return models::mnist_net(models::parse_norm(name)); }};
+    check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
+    Sequential net = c.net();
+    net.to(kCuda);
+    ConvChain chain;
+    std::size_t joined = 0;
+    while (joined < net.size() && net[joined].join(chain)) ++joined;
+    CHECK(chain.blocks().size() == 9);
+    CHECK(net.size() - joined == 2);  // flatten and log-softmax
+    CHECK(chain.takes(zeros(c.x, {DType::f32, kCuda})));
+  }
+}
+
+TEST_CASE("what cannot be in a chain is computed layer by layer") {
+  if (skipped()) return;
+  const ChainCase cases[] = {
+      {"a bias", {2, 1, 6, 6}, [] { return Sequential(Conv2d(1, 2, 3), ReLU(), Conv2d(2, 2, 1, kNoBias)); }},
+      {"a stride",
+       {2, 1, 7, 7},
+       [] { return Sequential(Conv2d(1, 2, 3, {.stride = 2, .bias = false}), ReLU()); }},
+      {"maximum pool after a norm",
+       {2, 1, 6, 6},
+       [] {
+         return Sequential(Conv2d(1, 2, 3, kNoBias), GroupNorm(1, 2), MaxPool2d(2), Conv2d(2, 1, 1, kNoBias));
+       }},
+      {"an image too large for a block",
+       {1, 1, 200, 200},
+       [] { return Sequential(Conv2d(1, 2, 3, kNoBias), ReLU()); }},
+  };
+  for (const ChainCase& c : cases) {
+    INFO(c.reason);
+    CHECK_FALSE(is_chain(c.net(), zeros(c.x, {DType::f32, kCuda})));
+    check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
+  }
+}
+
+TEST_CASE("a chain gives only the gradients that are wanted") {
+  if (skipped()) return;
+  const ChainCase& c = kCases[3];
+  const Run all(c, {DType::f32, kCuda});
+  manual_seed(2);
+  Sequential net = c.net();
+  net.to(kCuda);
+  Random random;
+  const Tensor x = random.normal(c.x, {DType::f32, kCuda});
+  Tensor y = net(x);
+  CHECK(same_bits(y, all.y));
+  y.backward(random.normal(y.shape(), y.options()));
+  for (const auto& [name, gradient] : all.gradients) {
+    const NamedTensors parameters = net.named_parameters();
+    for (const auto& [own, parameter] : parameters) {
+      INFO(name);
+      if (own == name) CHECK(same_bits(parameter.grad(), gradient));
+    }
+  }
+  CHECK_FALSE(x.requires_grad());
+  const NoGrad guard;
+  CHECK_FALSE(net(x).requires_grad());
+}
+
+TEST_CASE("without fusion the layers run one by one") {
+  if (skipped()) return;
+  const ChainCase& c = kCases[3];
+  const Run together(c, {DType::f64, kCuda});
+  const NoFusion guard;
+  CHECK_FALSE(fusion_enabled());
+  check_same(Run(c, {DType::f64, kCuda}), together, DType::f64);
+}

@@ -1,0 +1,145 @@
+// Training by a CUDA graph against training op by op: the same bits. Skipped without a device.
+#include "training_steps.h"
+
+#include "compare.h"
+#include "core/cuda.h"
+#include "core/random.h"
+#include "nn/conv_chain.h"
+
+using namespace evenkeel;
+using namespace evenkeel::test;
+
+namespace {
+
+/// 22 images: five batches of four, and two images.
+data::Dataset random_images() {
+  Random random(7);
+  return {random.uniform({22, 28, 28}, {}, 0, 256).to(DType::u8), random.labels(22, 10, Device::cpu()),
+          0.1307, 0.3081};
+}
+
+app::RunOptions options_of(models::Norm norm, bool graph) {
+  app::RunOptions o;
+  o.norm = norm;
+  o.batch_size = 4;
+  o.seed = 3;
+  o.sgd.l1 = 1e-5;
+  o.step_size = 1;
+  o.device = Device::cuda();
+  o.graph = graph;
+  return o;
+}
+
+/// What a run leaves behind and shows on the way.
+struct Outcome {
+  NamedTensors state;
+  std::vector<double> losses;
+  std::uint64_t draws;
+};
+
+void append(NamedTensors& all, const NamedTensors& some) { all.insert(all.end(), some.begin(), some.end()); }
+
+NamedTensors copies_of(const app::TrainingState& s) {
+  NamedTensors all;
+  append(all, s.net.state_dict());
+  append(all, s.sgd.state_dict());
+  append(all, s.totals.state_dict());
+  for (auto& [name, tensor] : all) tensor = tensor.to(Device::cpu()).clone();
+  return all;
+}
+
+/// Steps `first` ... of the epochs, the last of which ends after `last_steps`.
+void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset& images, int epochs,
+           std::int64_t last_steps, std::vector<double>& losses) {
+  app::TrainingSteps steps(s, images.to(o.device), o);
+  CHECK(steps.has_graph() == o.graph);
+  REQUIRE(steps.count() == 6);
+  while (true) {
+    steps.begin_epoch(s.epoch);
+    const std::int64_t end = s.epoch == epochs ? last_steps : steps.count();
+    for (; s.step < end; ++s.step) {
+      steps.run(s.step);
+      losses.push_back(steps.loss());
+    }
+    if (s.epoch == epochs) return;
+    losses.push_back(s.totals.mean_loss());
+    losses.push_back(static_cast<double>(s.totals.correct()));
+    s.schedule.step();
+    s.begin_next_epoch();
+  }
+}
+
+Outcome run(models::Norm norm, bool graph, bool interrupted) {
+  const app::RunOptions o = options_of(norm, graph);
+  const data::Dataset images = random_images();
+  Outcome outcome;
+  std::optional<app::Checkpoint> checkpoint;
+  if (interrupted) {  // in the middle of the second epoch
+    app::TrainingState s(o, {});
+    train(s, o, images, 2, 3, outcome.losses);
+    checkpoint = s.checkpoint(o);
+    for (auto& [name, tensor] : checkpoint->tensors) tensor = tensor.to(Device::cpu()).clone();
+  }
+  app::TrainingState s(o, checkpoint);
+  train(s, o, images, 3, 5, outcome.losses);
+  outcome.state = copies_of(s);
+  outcome.draws = default_generator().count();
+  return outcome;
+}
+
+void check_same(const Outcome& a, const Outcome& b) {
+  CHECK(a.losses == b.losses);
+  CHECK(a.draws == b.draws);
+  REQUIRE(a.state.size() == b.state.size());
+  for (std::size_t i = 0; i < a.state.size(); ++i) {
+    INFO(a.state[i].first);
+    CHECK(a.state[i].first == b.state[i].first);
+    CHECK(same_bits(a.state[i].second, b.state[i].second));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a run by a graph leaves the bits of one op by op, continued ones too") {
+  if (cuda_devices().count == 0) {
+    WARN("no CUDA device: " << cuda_devices().reason);
+    return;
+  }
+  for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
+    INFO(models::name_of(norm));
+    const Outcome plain = run(norm, false, false);
+    CHECK(plain.losses.size() == 6 + 6 + 5 + 4);
+    CHECK(plain.draws > 2 * (6 + 6 + 5));
+    check_same(run(norm, true, false), plain);
+    if (norm == models::Norm::bn) check_same(run(norm, true, true), plain);
+  }
+}
+
+TEST_CASE("a step has at most 30 operations, all of them kernels") {
+  if (cuda_devices().count == 0) {
+    WARN("no CUDA device: " << cuda_devices().reason);
+    return;
+  }
+  const data::Dataset images = random_images();
+  const auto operations_of = [&](models::Norm norm) {
+    const app::RunOptions o = options_of(norm, true);
+    app::TrainingState s(o, {});
+    app::TrainingSteps steps(s, images.to(o.device), o);
+    steps.begin_epoch(1);
+    steps.run(0);
+    CHECK(steps.kernel_nodes() == 0);  // op by op
+    steps.run(1);
+    CHECK(steps.nodes() == steps.kernel_nodes());
+    return steps.nodes();
+  };
+  for (const std::string_view name : models::norm_names()) {
+    INFO(name);
+    const std::int64_t together = operations_of(models::parse_norm(name));
+    CHECK(together > 20);
+    CHECK(together <= 30);
+    const NoFusion guard;
+    const std::int64_t one_by_one = operations_of(models::parse_norm(name));
+    INFO(one_by_one << " operations without fusion");
+    CHECK(one_by_one > 2 * together);
+  }
+}
