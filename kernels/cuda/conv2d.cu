@@ -11,7 +11,7 @@ namespace {
 
 /// y [N, K, P, Q]: a thread an output. Bytes: y once; x and the filters as far as the caches hold them.
 template <typename T>
-__global__ void __launch_bounds__(kConvThreads) conv2d_forward_kernel(Conv2dForwardArgs<T> a) {
+__global__ void __launch_bounds__(kConvThreads, 2) conv2d_forward_kernel(Conv2dForwardArgs<T> a) {
   const Conv2dSizes& s = a.sizes;
   const std::int64_t i = thread_number();
   if (i >= s.N * s.K * s.P * s.Q) return;

@@ -21,7 +21,7 @@ __device__ __forceinline__ std::int64_t pixel_offset(std::int64_t i, std::int64_
 
 /// Up to MOST channels: a thread a pixel, which it holds. Bytes: 2 N C S sizeof(T).
 template <int MOST, typename T, typename A = Arithmetic<T>>
-__global__ void __launch_bounds__(kPixelThreads)
+__global__ void __launch_bounds__(kPixelThreads, 2)
     layer_norm2d_forward_held(LayerNorm2dForwardArgs<T> a, A eps) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;
