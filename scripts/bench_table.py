@@ -32,6 +32,11 @@ def percent(part):
     return ABSENT if part is None else f"{100 * part:.0f} %"
 
 
+def error_of(row):
+    """JSON has no NaN: an error that is not finite is null."""
+    return "not finite" if row["error"] is None else f"{row['error']:.1e}"
+
+
 def peers(row):
     """Ratios above 1: ours is faster."""
     found = [f"{peer['name']} {microseconds(peer['warm']['median'])} (x{peer['ratio']:.2f})" for peer in row["peers"]]
@@ -45,7 +50,7 @@ def cells(row):
             f"{row['least_bytes'] / 1e6:.3f}",
             f"{microseconds(cold['median'])} [{microseconds(cold['p10'])}-{microseconds(cold['p90'])}]",
             microseconds(row["warm"]["median"]), f"{row['bytes_per_s'] / 1e9:.0f}", percent(row["of_copy"]), peers(row),
-            f"{row['error']:.1e}", "yes" if row["same_bits"] else "NO", ", ".join(notes) or "-"]
+            error_of(row), "yes" if row["same_bits"] else "NO", ", ".join(notes) or "-"]
 
 
 COLUMNS = ["pass", "variant", "shape", "dtype", "layout", "least MB", "cold us [p10-p90]", "warm us", "GB/s", "of copy",
