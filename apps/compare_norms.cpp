@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "console.h"
+#include "nn/train_net.h"
 #include "program.h"
 #include "report/report.h"
 #include "run_directory.h"
@@ -18,14 +19,48 @@
 
 namespace evenkeel::app {
 
+/// The runs that are trained at a time: inside one kernel, those with the same kind of norm and batch size;
+/// else single ones.
+std::vector<std::vector<RunOptions>> in_groups(const std::vector<RunOptions>& runs) {
+  std::vector<std::vector<RunOptions>> groups;
+  for (const RunOptions& run : runs) {
+    const auto fits = [&](const std::vector<RunOptions>& group) {
+      const RunOptions& o = group.front();
+      return o.engine != Engine::layers && o.norm == run.norm && o.groups == run.groups &&
+             o.batch_size == run.batch_size && o.epochs == run.epochs &&
+             static_cast<int>(group.size()) < NetTrainer::most_networks(o.device);
+    };
+    const auto group = std::find_if(groups.begin(), groups.end(), fits);
+    if (group == groups.end()) {
+      groups.push_back({run});
+    } else {
+      group->push_back(run);
+    }
+  }
+  return groups;
+}
+
 /// The runs that are left of `all`.
 void train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mnist) {
   const Stopwatch clock;
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    const double left = clock.seconds() / static_cast<double>(i) * static_cast<double>(runs.size() - i);
-    print_line(fmt::format("Run {} of {}: {}, seed {}{}", all - runs.size() + i + 1, all, runs[i].network(),
-                           runs[i].seed, i > 0 ? fmt::format("; about {} left", duration(left)) : ""));
-    train_run(runs[i], mnist);
+  std::size_t done = 0;
+  for (const std::vector<RunOptions>& group : in_groups(runs)) {
+    const auto left = [&] {
+      return clock.seconds() / static_cast<double>(done) * static_cast<double>(runs.size() - done);
+    };
+    const std::size_t number = all - runs.size() + done + 1;
+    const std::string numbers =
+        group.size() == 1 ? fmt::format("Run {} of {}", number, all)
+                          : fmt::format("Runs {} to {} of {}", number, number + group.size() - 1, all);
+    const std::string seeds = group.size() == 1 ? fmt::format(", seed {}", group.front().seed) : "";
+    print_line(fmt::format("{}: {}{}{}", numbers, group.front().network(), seeds,
+                           done > 0 ? fmt::format("; about {} left", duration(left())) : ""));
+    if (group.size() == 1) {
+      train_run(group.front(), mnist);
+    } else {
+      train_together(group, mnist);
+    }
+    done += group.size();
   }
 }
 

@@ -18,6 +18,13 @@ std::string_view name_of(optim::L1Mode mode) {
   return mode == optim::L1Mode::proximal ? "proximal" : "subgradient";
 }
 
+Engine parse_engine(const std::string& text) {
+  for (const Engine engine : {Engine::layers, Engine::grid, Engine::sm}) {
+    if (text == name_of(engine)) return engine;
+  }
+  fail("unknown engine '{}': use layers, grid or sm", text);
+}
+
 std::uint64_t parse_seed(const std::string& text) {
   std::uint64_t seed = 0;
   const char* end = text.data() + text.size();
@@ -27,6 +34,10 @@ std::uint64_t parse_seed(const std::string& text) {
 }
 
 }  // namespace
+
+std::string_view name_of(Engine engine) {
+  return engine == Engine::grid ? "grid" : engine == Engine::sm ? "sm" : "layers";
+}
 
 void complete(RunOptions& o) {
   if (o.data.empty()) o.data = std::filesystem::path("data") / o.dataset;
@@ -45,6 +56,10 @@ void complete(RunOptions& o) {
   require_positive("--log-interval", o.log_interval);
   require_not_negative("--max-steps", o.max_steps);
   if (o.profile) o.graph = false;
+  if (o.engine != Engine::layers && !o.device.is_cuda()) {
+    fail<UsageError>("--engine {}: runs on CUDA devices only, not on {}; use --engine layers",
+                     name_of(o.engine), o.device.str());
+  }
 }
 
 std::string list_of_norms() { return fmt::format("{}", fmt::join(models::norm_names(), ", ")); }
@@ -94,6 +109,12 @@ void add_run_options(CLI::App& app, RunOptions& o) {
   app.add_option("--log-interval", o.log_interval, "Steps between reports of the loss");
   app.add_option("--max-steps", o.max_steps, "End each epoch after this many steps; 0: all");
   app.add_flag("--save-logits", o.save_logits, "Write the outputs for the test images to logits.safetensors");
+  add_parsed(
+      app, "--engine", [&o](const std::string& text) { o.engine = parse_engine(text); },
+      "On a CUDA device: layers, a kernel an op or chain; grid, all steps in one kernel on the whole GPU; "
+      "sm, on one "
+      "multiprocessor",
+      "layers");
   app.add_flag_callback(
       "--no-graph", [&o] { o.graph = false; },
       "On a CUDA device, enqueue every op of a step, not the whole step as a CUDA graph; same results");
@@ -147,6 +168,7 @@ nlohmann::json recipe(const RunOptions& o) {
                       {"weights", o.weights.string()},
                       {"device", o.device.str()}};
   if (o.norm == Norm::gn) r["groups"] = o.groups;
+  if (o.engine != Engine::layers) r["engine"] = "one kernel";  // both of them give the same bits
   if (o.sgd.l1 > 0) r["l1_mode"] = name_of(o.sgd.l1_mode);
   return r;
 }

@@ -18,6 +18,10 @@ class App;
 
 namespace evenkeel::app {
 
+/// What runs a training step. layers: a kernel an op or chain. grid: one kernel on the whole GPU. sm: one
+/// kernel on one of its multiprocessors.
+enum class Engine { layers, grid, sm };
+
 /// One training run. The defaults are the recipe of the study.
 struct RunOptions {
   std::string dataset = "mnist";
@@ -40,6 +44,7 @@ struct RunOptions {
   std::filesystem::path weights;
   bool save_logits = false;
   bool quiet = false;
+  Engine engine = Engine::layers;
   bool graph = true;
   bool profile = false;
   bool resume = false;
@@ -61,6 +66,7 @@ void complete(RunOptions& options);
 void check_network(const RunOptions& options);
 /// "bn, gn, ...", for --help.
 std::string list_of_norms();
+std::string_view name_of(Engine engine);
 /// "subgradient", "proximal"; throws Error on anything else, naming these and `also`.
 optim::L1Mode parse_l1_mode(std::string_view text, std::string_view also = "");
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "command_line.h"
+#include "nn/train_net.h"
 #include "program.h"
 
 namespace evenkeel::app {
@@ -38,6 +39,19 @@ auto parse_list(const std::string& text, F parse_one) {
   }
   EK_CHECK(!all.empty(), "name at least one");
   return all;
+}
+
+/// True if there are several runs, and the device can train all of them inside one kernel.
+bool trains_together(const StudyOptions& study) {
+  if (!study.run.device.is_cuda() || study.runs().size() < 2) return false;
+  study.run.device.require_available();
+  const std::vector<RunOptions> runs = study.runs();
+  return std::all_of(runs.begin(), runs.end(), [](const RunOptions& run) {
+    check_network(run);
+    nn::Sequential net = models::mnist_net(run.norm, run.groups);
+    net.to(run.device);
+    return NetTrainer::why_not(net).empty();
+  });
 }
 
 }  // namespace
@@ -131,7 +145,9 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   app.get_option("--l1")->description("Strength of the L1 penalty, where there is one");
   app.remove_option(app.get_option("--l1-mode"));
   app.add_option("--out", o.out, "Directory of the results; default: runs/<dataset>-<epochs>ep");
+  app.get_option("--engine")->default_str("sm for several runs on a CUDA device that can, else layers");
   if (!parse(app, argc, argv)) return std::nullopt;
+  if (app.count("--engine") == 0 && trains_together(study)) o.engine = Engine::sm;
   complete(o);
   require_positive("--epochs", o.epochs);
   require_positive("--seeds", study.seeds);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
 #include <optional>
 
 #include "console.h"
@@ -29,24 +31,57 @@ std::string accuracy_text(std::int64_t correct, std::int64_t images) {
                      100.0 * static_cast<double>(correct) / static_cast<double>(images));
 }
 
-/// The steps of the epoch that are not done yet. Their losses are looked at every --log-interval steps; with
-/// a graph and --quiet they are only waited for then, so that a signal finds few in flight.
-void train_epoch(TrainingState& s, TrainingSteps& steps, std::int64_t images, const RunOptions& o) {
+/// One run at work. Several take turns with the default generator, whose state each keeps.
+struct Run {
+  Run(const RunOptions& o, const std::optional<Checkpoint>& checkpoint)
+      : options(o),
+        state(o, checkpoint),
+        directory(o.out, config(o), checkpoint.has_value()),
+        generator(default_generator()) {}
+
+  std::string name() const { return fmt::format("{}, seed {}", options.network(), options.seed); }
+  void save() {
+    const Generator before = std::exchange(default_generator(), generator);
+    save_checkpoint(directory.file(kCheckpointFile), state.checkpoint(options));
+    default_generator() = before;
+  }
+
+  RunOptions options;
+  TrainingState state;
+  RunDirectory directory;
+  Generator generator;
+};
+/// Runs that are trained together: at the same step, of networks of one kind.
+using Runs = std::vector<std::unique_ptr<Run>>;
+
+/// The steps of the epoch that are not done yet. Their losses are looked at every --log-interval steps;
+/// where steps run ahead, with --quiet they are only waited for then, so that a signal finds few in flight.
+void train_epoch(const Runs& runs, TrainingSteps& steps, std::int64_t images) {
+  TrainingState& s = runs.front()->state;
+  const RunOptions& o = runs.front()->options;
   steps.begin_epoch(s.epoch);
   s.steps = o.max_steps > 0 ? std::min(o.max_steps, steps.count()) : steps.count();
   const Stopwatch clock;
   const double seconds_before = s.seconds;
   EpochProgress progress({s.epoch, o.epochs, s.step, s.steps, images, o.batch_size}, o.quiet);
   while (s.step < s.steps) {
-    steps.run(s.step);
-    const std::int64_t step = s.step++;
+    const std::int64_t next_due = (s.step + o.log_interval - 1) / o.log_interval * o.log_interval;
+    s.step = steps.run(s.step, std::min(next_due + 1, s.steps));
+    const std::int64_t step = s.step - 1;
     const std::string where = fmt::format("in epoch {}, after step {} of {}", s.epoch, s.step, s.steps);
-    const bool due = step % o.log_interval == 0, report = due && !(steps.has_graph() && o.quiet);
+    const bool due = step % o.log_interval == 0, report = due && !(steps.runs_ahead() && o.quiet);
     if (due && !report) steps.wait();
-    if (report || s.step == s.steps) require_finite(s.totals.mean_loss(), where, o);
+    for (const auto& run : runs) {
+      if (report || s.step == s.steps) require_finite(run->state.totals.mean_loss(), where, run->options);
+    }
     if (report) progress.loss(step, steps.loss());
     progress.step(s.step);
     s.seconds = seconds_before + clock.seconds();
+    for (const auto& run : runs) {
+      run->state.step = s.step;
+      run->state.steps = s.steps;
+      run->state.seconds = s.seconds;
+    }
     stop_if_signalled(where);
   }
 }
@@ -116,40 +151,101 @@ void write_results(RunDirectory& run, const nn::Module& net, const Evaluation& t
   run.finish();
 }
 
-/// From where the state stands to the end; without training, epoch 0 is evaluated. The checkpoint of an epoch
+/// Evaluates after an epoch, or before the first, and writes the figures of both. The checkpoint of an epoch
 /// is saved before its evaluation, and holds the rows of the epochs before: wherever a run is killed, the one
 /// that continues it makes the rows of this epoch again, so that none is lost or doubled.
-Evaluation train_epochs(TrainingState& s, RunDirectory& run, const Mnist& mnist, const RunOptions& o) {
-  if (o.epochs == 0) s.epoch = 0;
-  TrainingSteps steps(s, mnist.train, o);
+Evaluation end_epoch(Run& run, const data::Dataset& test_images) {
+  TrainingState& s = run.state;
+  const RunOptions& o = run.options;
+  std::vector<Metrics> of_epoch;
+  if (s.epoch > 0) {
+    run.save();
+    of_epoch.push_back(train_metrics(s));
+  }
+  Evaluation test = test_epoch(s.net, test_images, o, s.epoch);
+  of_epoch.push_back({.epoch = s.epoch,
+                      .split = "test",
+                      .loss = test.loss,
+                      .accuracy = test.accuracy(),
+                      .lr = s.sgd.lr(),
+                      .seconds = test.seconds,
+                      .images_per_s = static_cast<double>(test.images()) / test.seconds});
+  for (Metrics& row : of_epoch) {
+    describe_parameters(s.net, row);
+    s.rows.push_back(row);
+  }
+  run.directory.write("metrics.csv", metrics_csv(s.rows));
+  run.directory.write("metrics.jsonl", metrics_jsonl(s.rows));
+  return test;
+}
+
+/// From where the runs stand to the end; without training, epoch 0 is evaluated. Returns the last
+/// evaluations.
+std::vector<Evaluation> train_epochs(const Runs& runs, const Mnist& mnist) {
+  const RunOptions& o = runs.front()->options;
+  const TrainingState& first = runs.front()->state;
+  std::vector<Trainee> trainees;
+  for (const auto& run : runs) {
+    if (o.epochs == 0) run->state.epoch = 0;
+    // One that is alone draws from the default generator itself.
+    trainees.push_back({&run->state, run->options, runs.size() > 1 ? &run->generator : &default_generator()});
+  }
+  TrainingSteps steps(trainees, mnist.train);
   while (true) {
-    std::vector<Metrics> of_epoch;
-    if (s.epoch > 0) {
+    if (first.epoch > 0) {
       std::optional<Profile> profile;
       if (o.profile) profile.emplace();
-      train_epoch(s, steps, mnist.train.size(), o);
-      if (profile) print_profile(*profile, s);
-      profile.reset();
-      save_checkpoint(run.file(kCheckpointFile), s.checkpoint(o));
-      of_epoch.push_back(train_metrics(s));
+      train_epoch(runs, steps, mnist.train.size());
+      if (profile) print_profile(*profile, first);
     }
-    Evaluation test = test_epoch(s.net, mnist.test, o, s.epoch);
-    of_epoch.push_back({.epoch = s.epoch,
-                        .split = "test",
-                        .loss = test.loss,
-                        .accuracy = test.accuracy(),
-                        .lr = s.sgd.lr(),
-                        .seconds = test.seconds,
-                        .images_per_s = static_cast<double>(test.images()) / test.seconds});
-    for (Metrics& row : of_epoch) {
-      describe_parameters(s.net, row);
-      s.rows.push_back(row);
+    std::vector<Evaluation> tests;
+    for (const auto& run : runs) {
+      if (runs.size() > 1) print_line(run->name() + ":");
+      if (runs.size() == 1) run->generator = default_generator();
+      tests.push_back(end_epoch(*run, mnist.test));
     }
-    run.write("metrics.csv", metrics_csv(s.rows));
-    run.write("metrics.jsonl", metrics_jsonl(s.rows));
-    if (s.epoch == o.epochs) return test;
-    s.schedule.step();
-    s.begin_next_epoch();
+    if (first.epoch == o.epochs) return tests;
+    for (const auto& run : runs) {
+      run->state.schedule.step();
+      run->state.begin_next_epoch();
+    }
+  }
+}
+
+std::unique_ptr<Run> begin_run(const RunOptions& o, const Mnist& mnist) {
+  const std::optional<Checkpoint> checkpoint = checkpoint_for(o);
+  auto run = std::make_unique<Run>(o, checkpoint);
+  std::int64_t parameters = 0;
+  for (const Tensor& p : run->state.net.parameters()) parameters += p.numel();
+  print_line(fmt::format(
+      "Network {}: {} parameters; device {}, {} CPU threads; {} training and {} test images", o.network(),
+      parameters, o.device.str(), num_threads(), mnist.train.size(), mnist.test.size()));
+  if (checkpoint) print_line(fmt::format("Continuing {} {}", o.out.string(), checkpoint->where()));
+  return run;
+}
+
+/// Runs that are at the same step, to the end.
+std::vector<Evaluation> finish_runs(const Runs& runs, const Mnist& mnist, const Mnist& on_device) {
+  try {
+    std::vector<Evaluation> tests = train_epochs(runs, on_device);
+    for (std::size_t i = 0; i < runs.size(); ++i)
+      write_results(runs[i]->directory, runs[i]->state.net, tests[i], mnist.test, runs[i]->options);
+    return tests;
+  } catch (const NonFiniteError&) {
+    for (const auto& run : runs) {  // one that only leads here again
+      if (runs.size() == 1 || !std::isfinite(run->state.totals.mean_loss()))
+        run->directory.remove_checkpoint();
+    }
+    throw;
+  } catch (const Interrupted& e) {  // between two steps, or in an evaluation, which is repeated
+    const RunOptions& o = runs.front()->options;
+    if (o.epochs == 0) throw;
+    if (runs.size() == 1) runs.front()->generator = default_generator();
+    for (const auto& run : runs) run->save();
+    throw Interrupted(e.signal, e.where,
+                      fmt::format("saved in {}: continue with the same command{}",
+                                  runs.size() > 1 ? o.out.parent_path().string() : o.out.string(),
+                                  o.resume ? "" : " and --resume"));
   }
 }
 
@@ -163,32 +259,20 @@ Mnist load_data(const RunOptions& o) {
 }
 
 Evaluation train_run(const RunOptions& o, const Mnist& mnist) {
-  const std::optional<Checkpoint> checkpoint = checkpoint_for(o);
-  TrainingState state(o, checkpoint);
-  RunDirectory run(o.out, config(o), checkpoint.has_value());
+  Runs runs;
+  runs.push_back(begin_run(o, mnist));
+  return finish_runs(runs, mnist, {mnist.train.to(o.device), mnist.test.to(o.device)}).front();
+}
 
-  std::int64_t parameters = 0;
-  for (const Tensor& p : state.net.parameters()) parameters += p.numel();
-  print_line(fmt::format(
-      "Network {}: {} parameters; device {}, {} CPU threads; {} training and {} test images", o.network(),
-      parameters, o.device.str(), num_threads(), mnist.train.size(), mnist.test.size()));
-  if (checkpoint) print_line(fmt::format("Continuing {} {}", o.out.string(), checkpoint->where()));
-
-  try {
-    const Mnist on_device{mnist.train.to(o.device), mnist.test.to(o.device)};
-    Evaluation test = train_epochs(state, run, on_device, o);
-    write_results(run, state.net, test, mnist.test, o);
-    return test;
-  } catch (const NonFiniteError&) {
-    run.remove_checkpoint();  // it only leads here again
-    throw;
-  } catch (const Interrupted& e) {  // between two steps, or in an evaluation, which is repeated
-    if (o.epochs == 0) throw;
-    save_checkpoint(run.file(kCheckpointFile), state.checkpoint(o));
-    throw Interrupted(e.signal, e.where,
-                      fmt::format("saved in {}: continue with the same command{}", o.out.string(),
-                                  o.resume ? "" : " and --resume"));
+void train_together(const std::vector<RunOptions>& options, const Mnist& mnist) {
+  const Device device = options.front().device;
+  const Mnist on_device{mnist.train.to(device), mnist.test.to(device)};
+  std::map<std::pair<int, std::int64_t>, Runs> at_step;  // by epoch and step
+  for (const RunOptions& o : options) {
+    std::unique_ptr<Run> run = begin_run(o, mnist);
+    at_step[{run->state.epoch, run->state.step}].push_back(std::move(run));
   }
+  for (const auto& [step, runs] : at_step) finish_runs(runs, mnist, on_device);
 }
 
 }  // namespace evenkeel::app

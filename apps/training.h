@@ -19,4 +19,8 @@ Mnist load_data(const RunOptions& options);
 /// UsageError if options.weights do not fit the network; and whatever checkpoint_for throws.
 Evaluation train_run(const RunOptions& options, const Mnist& mnist);
 
+/// Likewise several runs at a time, inside one kernel: of networks with the same norm, groups, batch size and
+/// epochs. If the loss of one is not finite, none goes on.
+void train_together(const std::vector<RunOptions>& options, const Mnist& mnist);
+
 }  // namespace evenkeel::app

@@ -21,6 +21,8 @@ class RunningTotals {
   void count(std::int64_t images) { images_ += images; }
   /// Back to 0, in the same memory.
   void reset();
+  /// f64 [2], the device's: the sum of losses, and how many were right.
+  Tensor sums() const { return totals_; }
   std::int64_t images() const { return images_; }
   // These wait for the device.
   double mean_loss() const { return totals_.slice(0, 0, 1).item() / static_cast<double>(images_); }

@@ -1,7 +1,10 @@
 #include "training_steps.h"
 
+#include <algorithm>
+
 #include "core/random.h"
 #include "nn/functional.h"
+#include "program.h"
 
 namespace evenkeel::app {
 namespace {
@@ -10,21 +13,55 @@ Tensor counts(std::int64_t images, std::uint64_t draws, Device device) {
   return from_vector(std::vector{images, static_cast<std::int64_t>(draws)}, {2}, device);
 }
 
+std::unique_ptr<data::Batches> batches_of(const Trainee& t, const data::Dataset& train) {
+  const RunOptions& o = t.options;
+  return std::make_unique<data::Batches>(train.batches({.size = o.batch_size,
+                                                        .seed = o.seed,
+                                                        .epoch = static_cast<std::uint64_t>(t.state->epoch),
+                                                        .rotate = o.rotate,
+                                                        .device = o.device,
+                                                        .format = fastest_format(o.device)}));
+}
+
+std::vector<std::unique_ptr<data::Batches>> batches_of_all(const std::vector<Trainee>& trainees,
+                                                           const data::Dataset& train) {
+  std::vector<std::unique_ptr<data::Batches>> all;
+  for (const Trainee& t : trainees) all.push_back(batches_of(t, train));
+  return all;
+}
+
+/// The blocks of each of `runs` runs: the whole device among them all, or one.
+int team_of(const RunOptions& o, std::size_t runs) {
+  const int share = std::max(1, NetTrainer::most_networks(o.device) / static_cast<int>(runs));
+  if (o.engine == Engine::sm && runs == 1) return 1;
+  return static_cast<int>(std::min<std::int64_t>(share, o.batch_size));
+}
+
 }  // namespace
 
 TrainingSteps::TrainingSteps(TrainingState& state, const data::Dataset& train, const RunOptions& o)
-    : state_(state),
-      options_(o),
+    : TrainingSteps({{&state, o, &default_generator()}}, train) {}
+
+TrainingSteps::TrainingSteps(const std::vector<Trainee>& trainees, const data::Dataset& train)
+    : trainees_(trainees),
+      state_(*trainees.front().state),
+      options_(trainees.front().options),
       images_(train.size()),
-      batches_(train.batches({.size = o.batch_size,
-                              .seed = o.seed,
-                              .epoch = static_cast<std::uint64_t>(state.epoch),
-                              .rotate = o.rotate,
-                              .device = o.device,
-                              .format = fastest_format(o.device)})) {}
+      all_batches_(batches_of_all(trainees, train)),
+      batches_(*all_batches_.front()) {
+  if (options_.engine == Engine::layers) return;
+  std::vector<NetTask> tasks;
+  for (std::size_t i = 0; i < trainees.size(); ++i) {
+    TrainingState& s = *trainees[i].state;
+    if (const std::string why = NetTrainer::why_not(s.net); !why.empty())
+      fail<UsageError>("--engine {}: {}; use --engine layers", name_of(options_.engine), why);
+    tasks.push_back({&s.net, &s.sgd, all_batches_[i].get(), s.totals.sums(), trainees[i].generator});
+  }
+  one_kernel_ = std::make_unique<NetTrainer>(std::move(tasks), team_of(options_, trainees.size()));
+}
 
 void TrainingSteps::begin_epoch(int epoch) {
-  batches_.begin_epoch(static_cast<std::uint64_t>(epoch));
+  for (const auto& batches : all_batches_) batches->begin_epoch(static_cast<std::uint64_t>(epoch));
   counters_agree_ = false;
 }
 
@@ -38,7 +75,18 @@ Tensor TrainingSteps::train_on(const data::Batch& batch) {
   return loss.detach();
 }
 
-void TrainingSteps::run(std::int64_t i) {
+std::int64_t TrainingSteps::run(std::int64_t i, std::int64_t end) {
+  if (one_kernel_) {
+    one_kernel_->run(i, end - i);
+    const std::int64_t images = std::min(end * options_.batch_size, images_) - i * options_.batch_size;
+    for (const Trainee& t : trainees_) t.state->totals.count(images);
+    return end;
+  }
+  run_one(i);
+  return i + 1;
+}
+
+void TrainingSteps::run_one(std::int64_t i) {
   const bool is_whole = (i + 1) * options_.batch_size <= images_;
   if (has_graph() && ran_ && is_whole) return run_graph(i);
   loss_ = train_on(batches_.get(i));

@@ -64,13 +64,16 @@ class Batches {
   Batch get_from(const Tensor& first) const;
   /// Goes on to another epoch, in the same memory.
   void begin_epoch(std::uint64_t epoch);
+  const BatchOptions& options() const { return options_; }
+  const ImageSource& source() const { return source_; }
+  const Tensor& order() const { return order_; }  ///< i64 [count]: the images in the order of the epoch
   Iterator begin() const { return {this, 0}; }
   Iterator end() const { return {this, count()}; }
 
  private:
   BatchOptions options_;
   ImageSource source_;
-  Tensor order_;  // i64 [count]: the images in the order of the epoch
+  Tensor order_;
 };
 
 /// Images that are u8 [count, H, W], labels i64 [count], and the constants that normalise pixels.

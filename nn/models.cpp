@@ -1,5 +1,6 @@
 #include "nn/models.h"
 
+#include "kernels/mnist_net.h"
 #include "nn/layers.h"
 
 namespace evenkeel::models {
@@ -27,6 +28,15 @@ void add_norm(Sequential& net, Norm norm, std::int64_t groups, std::int64_t chan
   }
 }
 
+/// The last block with a norm.
+constexpr int kLastNormalised = [] {
+  int last = 0;
+  for (int i = 0; i < kMnistBlocks; ++i) {
+    if (kMnistNet[i].activated) last = i;
+  }
+  return last;
+}();
+
 }  // namespace
 
 const std::vector<std::string_view>& norm_names() {
@@ -45,32 +55,19 @@ std::string_view name_of(Norm norm) { return norm_names()[static_cast<std::size_
 
 nn::Sequential mnist_net(Norm norm, std::int64_t groups, NormPlace place) {
   Sequential net;
-  const auto conv = [&](std::int64_t in, std::int64_t out, std::int64_t kernel) {
-    net.push_back(Conv2d(in, out, kernel, {.bias = false}));
-  };
-  // A 3x3 convolution, then norm and ReLU in either order.
-  const auto block = [&](std::int64_t in, std::int64_t out, std::int64_t size, bool norm_first,
-                         bool last = false) {
-    const Norm of_block = last && place == NormPlace::not_last ? Norm::none : norm;
-    conv(in, out, 3);
-    if (norm_first) add_norm(net, of_block, groups, out, size);
-    net.push_back(ReLU());
-    if (!norm_first) add_norm(net, of_block, groups, out, size);
-  };
-  const bool norm_first = norm == Norm::bn || place == NormPlace::before_relu;
-  block(1, 4, 26, norm_first);
-  block(4, 8, 24, norm_first);
-  conv(8, 16, 1);
-  net.push_back(MaxPool2d(2));
-  block(16, 16, 10, norm_first);
-  net.push_back(Dropout(0.1));
-  conv(16, 16, 1);
-  block(16, 16, 8, true);
-  net.push_back(Dropout(0.1));
-  block(16, 16, 6, norm_first);
-  block(16, 10, 4, norm_first, true);
-  net.push_back(AvgPool2d(4));
-  conv(10, 10, 1);
+  for (int i = 0; i < kMnistBlocks; ++i) {
+    const MnistBlock& b = kMnistNet[i];
+    net.push_back(Conv2d(b.C, b.K, b.R, {.bias = false}));
+    const bool is_last = i == kLastNormalised;
+    const Norm of_block = is_last && place == NormPlace::not_last ? Norm::none : norm;
+    const bool norm_first = b.is_norm_first(norm == Norm::bn) || place == NormPlace::before_relu;
+    if (b.activated && norm_first) add_norm(net, of_block, groups, b.K, b.output());
+    if (b.activated) net.push_back(ReLU());
+    if (b.activated && !norm_first) add_norm(net, of_block, groups, b.K, b.output());
+    if (b.pool == ChainPool::max) net.push_back(MaxPool2d(b.window));
+    if (b.pool == ChainPool::average) net.push_back(AvgPool2d(b.window));
+    if (b.dropout) net.push_back(Dropout(kMnistDropout));
+  }
   net.push_back(Flatten());
   net.push_back(LogSoftmax());
   return net;

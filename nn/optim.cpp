@@ -55,6 +55,15 @@ void SGD::set_lr(double lr) {
   if (lr_now_.defined()) lr_now_.fill_(lr);
 }
 
+Tensor SGD::momentum_buffer(const Tensor& parameter) {
+  const auto found = std::find_if(parameters_.begin(), parameters_.end(),
+                                  [&](const Tensor& p) { return p.variable() == parameter.variable(); });
+  EK_CHECK(found != parameters_.end(), "SGD: a tensor {} is none of its parameters", parameter.shape().str());
+  Tensor& v = velocity_[static_cast<std::size_t>(found - parameters_.begin())];
+  if (options_.momentum > 0 && !v.defined()) v = zeros_like(parameter);
+  return v;
+}
+
 void SGD::step() {
   if (parameters_.empty()) return;
   const Tensor& first = parameters_.front();

@@ -33,6 +33,10 @@ class SGD {
   void set_lr(double lr);
   const SgdOptions& options() const { return options_; }
 
+  /// That of a parameter, made now if there is none yet; undefined without momentum. Throws Error if it is
+  /// none of the parameters.
+  Tensor momentum_buffer(const Tensor& parameter);
+
   /// "lr", and "I.momentum_buffer" for each parameter I that has been stepped with momentum. The buffers
   /// share memory with the optimizer.
   NamedTensors state_dict() const;

@@ -30,6 +30,14 @@ if [ ! -e "$data/train-images-idx3-ubyte" ] && [ ! -e "$data/train-images-idx3-u
   echo "skipped: no MNIST in $data" && exit 77
 fi
 
+# An engine for the wrong device, or none.
+for options in "--engine grid --device cpu" "--engine sm --device cpu" "--engine fast --device cuda"; do
+  message=$("$train" $options --epochs 1 --out "$work/none" 2>&1 >/dev/null)
+  [ $? -eq 2 ] && [ "$(wc -l <<<"$message")" -eq 1 ] || fail "$options: $message"
+  case "$message" in *"layers"*) ;; *) fail "$options: no advice in \"$message\"" ;; esac
+done
+[ ! -e "$work/none" ] || fail "a refused engine leaves a directory"
+
 # The same few steps on both devices: the same run but for rounding.
 last() { tail -1 "$work/$1/metrics.jsonl" | sed -n "s/.*\"$2\":\([-0-9.e]*\).*/\1/p"; }
 for device in cpu cuda; do
@@ -57,6 +65,17 @@ same graph
 for log in plain graph; do grep "^Train Epoch" "$work/$log.log" >"$work/$log.losses"; done
 [ "$(wc -l <"$work/plain.losses")" -eq 5 ] || fail "$(wc -l <"$work/plain.losses") lines of losses, not 5"
 cmp "$work/plain.losses" "$work/graph.losses" || fail "other losses than op by op"
+
+# Inside one kernel: the same run but for rounding.
+loss_of() { sed -n 's/^Train Epoch.*Loss: *\([0-9.]*\).*/\1/p' "$1"; }
+for engine in grid sm; do
+  "$train" $steps --engine $engine --out "$work/$engine" >"$work/$engine.log" 2>&1 ||
+    fail "$engine: $(tail -1 "$work/$engine.log")"
+  paste <(loss_of "$work/plain.log") <(loss_of "$work/$engine.log") |
+    awk '{ d = $1 - $2; if (!($1 > 0 && d <= 1e-3 && -d <= 1e-3)) bad = 1 } END { exit bad || NR != 5 }' ||
+    fail "$engine: losses $(loss_of "$work/$engine.log" | xargs), not $(loss_of "$work/plain.log" | xargs)"
+done
+cmp "$work/grid/model.safetensors" "$work/sm/model.safetensors" || fail "grid and sm leave other weights"
 
 "$train" $steps --out "$work/stopped" >"$work/stopped.log" 2>&1 &
 pid=$!

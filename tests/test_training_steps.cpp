@@ -1,10 +1,16 @@
 // Training by a CUDA graph against training op by op: the same bits. Skipped without a device.
 #include "training_steps.h"
 
+#include <cmath>
+
 #include "compare.h"
 #include "core/cuda.h"
 #include "core/random.h"
+#include "files.h"
 #include "nn/conv_chain.h"
+#include "nn/safetensors.h"
+#include "resume.h"
+#include "training.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -18,7 +24,7 @@ data::Dataset random_images() {
           0.1307, 0.3081};
 }
 
-app::RunOptions options_of(models::Norm norm, bool graph) {
+app::RunOptions options_of(models::Norm norm, bool graph, app::Engine engine = app::Engine::layers) {
   app::RunOptions o;
   o.norm = norm;
   o.batch_size = 4;
@@ -27,6 +33,7 @@ app::RunOptions options_of(models::Norm norm, bool graph) {
   o.step_size = 1;
   o.device = Device::cuda();
   o.graph = graph;
+  o.engine = engine;
   return o;
 }
 
@@ -52,13 +59,13 @@ NamedTensors copies_of(const app::TrainingState& s) {
 void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset& images, int epochs,
            std::int64_t last_steps, std::vector<double>& losses) {
   app::TrainingSteps steps(s, images.to(o.device), o);
-  CHECK(steps.has_graph() == o.graph);
+  CHECK(steps.has_graph() == (o.graph && o.engine == app::Engine::layers));
   REQUIRE(steps.count() == 6);
   while (true) {
     steps.begin_epoch(s.epoch);
     const std::int64_t end = s.epoch == epochs ? last_steps : steps.count();
     for (; s.step < end; ++s.step) {
-      steps.run(s.step);
+      steps.run(s.step, s.step + 1);
       losses.push_back(steps.loss());
     }
     if (s.epoch == epochs) return;
@@ -69,8 +76,8 @@ void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset&
   }
 }
 
-Outcome run(models::Norm norm, bool graph, bool interrupted) {
-  const app::RunOptions o = options_of(norm, graph);
+Outcome run(models::Norm norm, bool graph, bool interrupted, app::Engine engine = app::Engine::layers) {
+  const app::RunOptions o = options_of(norm, graph, engine);
   const data::Dataset images = random_images();
   Outcome outcome;
   std::optional<app::Checkpoint> checkpoint;
@@ -115,6 +122,52 @@ TEST_CASE("a run by a graph leaves the bits of one op by op, continued ones too"
   }
 }
 
+TEST_CASE("a run inside one kernel, continued in an epoch, leaves the bits of one that was not interrupted") {
+  if (cuda_devices().count == 0) {
+    WARN("no CUDA device: " << cuda_devices().reason);
+    return;
+  }
+  for (const app::Engine engine : {app::Engine::grid, app::Engine::sm}) {
+    INFO(name_of(engine));
+    const Outcome whole = run(models::Norm::gn, true, false, engine);
+    check_same(run(models::Norm::gn, true, true, engine), whole);
+    const Outcome layers = run(models::Norm::gn, true, false);
+    REQUIRE(whole.losses.size() == layers.losses.size());
+    CHECK(whole.draws == layers.draws);
+    for (std::size_t i = 0; i < 6; ++i) CHECK(std::abs(whole.losses[i] - layers.losses[i]) < 1e-4);
+  }
+}
+
+TEST_CASE("runs that are trained together write what each of them writes alone") {
+  if (cuda_devices().count == 0) {
+    WARN("no CUDA device: " << cuda_devices().reason);
+    return;
+  }
+  const TempDir folder;
+  const app::Mnist mnist{random_images(), random_images()};
+  std::vector<app::RunOptions> together, alone;
+  for (const std::uint64_t seed : {3, 4}) {
+    app::RunOptions o = options_of(models::Norm::bn, true, app::Engine::sm);
+    o.seed = seed;
+    o.epochs = 2;
+    o.quiet = true;
+    o.data = "none";
+    o.out = folder / fmt::format("together-{}", seed);
+    together.push_back(o);
+    o.out = folder / fmt::format("alone-{}", seed);
+    alone.push_back(o);
+  }
+  app::train_together(together, mnist);
+  for (std::size_t i = 0; i < alone.size(); ++i) {
+    app::train_run(alone[i], mnist);
+    const NamedTensors a = load_safetensors(together[i].out / "model.safetensors"),
+                       b = load_safetensors(alone[i].out / "model.safetensors");
+    REQUIRE(a.size() == b.size());
+    for (std::size_t j = 0; j < a.size(); ++j) CHECK(same_bits(a[j].second, b[j].second));
+    CHECK(app::finished_before(together[i]));
+  }
+}
+
 TEST_CASE("a step has at most 30 operations, all of them kernels") {
   if (cuda_devices().count == 0) {
     WARN("no CUDA device: " << cuda_devices().reason);
@@ -126,9 +179,9 @@ TEST_CASE("a step has at most 30 operations, all of them kernels") {
     app::TrainingState s(o, {});
     app::TrainingSteps steps(s, images.to(o.device), o);
     steps.begin_epoch(1);
-    steps.run(0);
+    steps.run(0, 1);
     CHECK(steps.kernel_nodes() == 0);  // op by op
-    steps.run(1);
+    steps.run(1, 2);
     CHECK(steps.nodes() == steps.kernel_nodes());
     return steps.nodes();
   };

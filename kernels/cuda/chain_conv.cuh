@@ -14,31 +14,36 @@ struct ImageTile {
   int planes, height, width, border;
 
   static constexpr int kSlack = 4;
-  EK_HOST_DEVICE int pitch() const { return width + 2 * border; }
-  EK_HOST_DEVICE int plane() const { return (height + 2 * border) * pitch(); }
-  EK_HOST_DEVICE int elements() const { return planes * plane() + kSlack * pitch(); }
-  EK_HOST_DEVICE int first() const { return border * pitch() + border; }
+  EK_HOST_DEVICE constexpr int pitch() const { return width + 2 * border; }
+  EK_HOST_DEVICE constexpr int plane() const { return (height + 2 * border) * pitch(); }
+  EK_HOST_DEVICE constexpr int elements() const { return planes * plane() + kSlack * pitch(); }
+  EK_HOST_DEVICE constexpr int first() const { return border * pitch() + border; }
 };
 
 /// x [C, H, W] -> z [K, P, Q], filters [K, C, R, R].
 struct ImageConv {
   int C, H, W, K, R, pad;
 
-  EK_HOST_DEVICE int P() const { return H + 2 * pad - R + 1; }
-  EK_HOST_DEVICE int Q() const { return W + 2 * pad - R + 1; }
-  EK_HOST_DEVICE int x_elements() const { return C * H * W; }
-  EK_HOST_DEVICE int z_elements() const { return K * P() * Q(); }
-  EK_HOST_DEVICE int weights() const { return K * C * R * R; }
-  EK_HOST_DEVICE static int in_quads(int n) { return (n + kQuad - 1) / kQuad * kQuad; }
+  EK_HOST_DEVICE constexpr int P() const { return H + 2 * pad - R + 1; }
+  EK_HOST_DEVICE constexpr int Q() const { return W + 2 * pad - R + 1; }
+  EK_HOST_DEVICE constexpr int x_elements() const { return C * H * W; }
+  EK_HOST_DEVICE constexpr int z_elements() const { return K * P() * Q(); }
+  EK_HOST_DEVICE constexpr int weights() const { return K * C * R * R; }
+  EK_HOST_DEVICE static constexpr int in_quads(int n) { return (n + kQuad - 1) / kQuad * kQuad; }
   /// x, and dz with the border that the input gradient needs, in whole quads of planes.
-  EK_HOST_DEVICE ImageTile x_tile() const { return {C, H, W, pad}; }
-  EK_HOST_DEVICE ImageTile dz_tile() const { return {in_quads(K), P(), Q(), R - 1 - pad}; }
+  EK_HOST_DEVICE constexpr ImageTile x_tile() const { return {C, H, W, pad}; }
+  EK_HOST_DEVICE constexpr ImageTile dz_tile() const { return {in_quads(K), P(), Q(), R - 1 - pad}; }
   /// The filters as the convolution and as the input gradient read them: [C][R R][K], [K][R R][C].
-  EK_HOST_DEVICE int filter_tile() const { return C * R * R * in_quads(K); }
-  EK_HOST_DEVICE int turned_filter_tile() const { return K * R * R * in_quads(C); }
+  EK_HOST_DEVICE constexpr int filter_tile() const { return C * R * R * in_quads(K); }
+  EK_HOST_DEVICE constexpr int turned_filter_tile() const { return K * R * R * in_quads(C); }
 };
 
+/// Of a block that computes chains; other kernels on these functions have blocks of other sizes.
 inline constexpr int kChainThreads = 256;
+inline constexpr int kMostImageWarps = 16;  // of a block on an image
+
+__device__ __forceinline__ int block_thread() { return static_cast<int>(threadIdx.x); }
+__device__ __forceinline__ int block_threads() { return static_cast<int>(blockDim.x); }
 
 /// tile [c][tap][filter] = weight(filter, c, tap), or with TURNED weight(c, filter, R R - 1 - tap); zeros
 /// past the last of `filters`. Call: all threads. Bytes: the weights once, from the L2 cache.
@@ -46,7 +51,7 @@ template <int R, bool TURNED, typename T>
 __device__ __forceinline__ void load_filters(T* tile, const T* weight, int channels, int filters) {
   constexpr int kTaps = R * R;
   const int width = ImageConv::in_quads(filters), count = channels * kTaps * width;
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += kChainThreads) {
+  for (int i = block_thread(); i < count; i += block_threads()) {
     const int f = i % width, tap = i / width % kTaps, c = i / width / kTaps;
     const int at = TURNED ? (c * filters + f) * kTaps + kTaps - 1 - tap : (f * channels + c) * kTaps + tap;
     tile[i] = f < filters ? weight[at] : T(0);
@@ -60,7 +65,7 @@ __device__ __forceinline__ void convolve(const T* x, int pitch, int plane, const
                                          int P, int Q, const Emit& emit) {
   const int strips = (P + ROWS - 1) / ROWS, width = ImageConv::in_quads(K);
   const int units = width / kQuad * strips * Q;
-  for (int unit = static_cast<int>(threadIdx.x); unit < units; unit += kChainThreads) {
+  for (int unit = block_thread(); unit < units; unit += block_threads()) {
     const int q = unit % Q, p = unit / Q % strips * ROWS, k = unit / Q / strips * kQuad;
     const T* const my_x = x + p * pitch + q;
     T sums[ROWS][kQuad] = {};
@@ -77,27 +82,35 @@ __device__ __forceinline__ void convolve(const T* x, int pitch, int plane, const
   }
 }
 
-/// out[k][c][r][s] = sum over p,q of dz[k][p][q] x[c][p+r][q+s]. A thread has the R R taps of a channel and
-/// four filters; `lanes` of a warp, and slices of warps where there are few filters, share the pixels and are
-/// added in a fixed order. Call: all threads, after a barrier.
+/// The warps' sums of image_weight_gradient(): one array of a block, whatever is emitted.
 template <int R, typename T>
-__device__ __forceinline__ void image_weight_gradient(T* out, const T* x, const T* dz, const ImageConv& s) {
-  constexpr int kTaps = R * R, kWarps = kChainThreads / kWarp;
-  SIMT_SHARED(T, slice_sums, [kWarps][kQuad][kTaps]);
+__device__ __forceinline__ auto& slices_of_sums() {
+  SIMT_SHARED(T, sums, [kMostImageWarps][kQuad][R * R]);
+  return sums;
+}
+
+/// emit(i, sum over p,q of dz[k][p][q] x[c][p+r][q+s]) for weight i = [k][c][r][s]. A thread has the R R taps
+/// of a channel and four filters; `lanes` of a warp, and slices of warps where there are few filters, share
+/// the pixels and are added in a fixed order. Call: all threads, after a barrier.
+template <int R, typename T, typename Emit>
+__device__ __forceinline__ void image_weight_gradient(const T* x, const T* dz, const ImageConv& s,
+                                                      const Emit& emit) {
+  constexpr int kTaps = R * R;
+  auto& slice_sums = slices_of_sums<R, T>();
   const ImageTile of_x = s.x_tile(), of_dz = s.dz_tile();
   const int P = s.P(), Q = s.Q(), pairs = ImageConv::in_quads(s.K) / kQuad * s.C;
   int lanes = kWarp;
-  while (lanes > 1 && lanes * pairs > kChainThreads) lanes /= 2;
-  const int slices = max(1, kChainThreads / (lanes * pairs)), team = static_cast<int>(threadIdx.x) / lanes;
+  while (lanes > 1 && lanes * pairs > block_threads()) lanes /= 2;
+  const int teams = block_threads() / lanes, slices = lanes == kWarp ? max(1, teams / pairs) : 1;
+  const int team = block_thread() / lanes, lane = block_thread() % lanes;
   const int units = (P + kWeightRows<R> - 1) / kWeightRows<R> * Q;
-  for (int first = 0; first < pairs; first += kChainThreads / lanes) {
+  for (int first = 0; first < pairs; first += teams) {
     const int slice = slices > 1 ? team / pairs : 0, pair = first + (slices > 1 ? team % pairs : team);
     const int c = pair % s.C, k = pair / s.C * kQuad;
     const bool there = pair < pairs && slice < slices;
     T sums[kQuad][kTaps] = {};
-    const int begin = slice * lanes + static_cast<int>(threadIdx.x) % lanes;
     EK_NO_UNROLL
-    for (int unit = begin; there && unit < units; unit += slices * lanes) {
+    for (int unit = slice * lanes + lane; there && unit < units; unit += slices * lanes) {
       const int q = unit % Q, p = unit / Q * kWeightRows<R>;
       add_pixels<R>(sums, x + c * of_x.plane() + p * of_x.pitch() + q, of_x.pitch(),
                     dz + k * of_dz.plane() + of_dz.first() + p * of_dz.pitch() + q, of_dz.pitch(),
@@ -109,7 +122,7 @@ __device__ __forceinline__ void image_weight_gradient(T* out, const T* x, const 
       for (int i = 0; i < kQuad * kTaps; ++i)
         sums[i / kTaps][i % kTaps] += __shfl_xor_sync(kWholeWarp, sums[i / kTaps][i % kTaps], distance);
     }
-    const bool leads = there && static_cast<int>(threadIdx.x) % lanes == 0;
+    const bool leads = there && lane == 0;
     if (slices > 1) {
       EK_UNROLL
       for (int i = 0; leads && i < kQuad * kTaps; ++i)
@@ -126,9 +139,29 @@ __device__ __forceinline__ void image_weight_gradient(T* out, const T* x, const 
     for (int j = 0; j < kQuad; ++j) {
       EK_UNROLL
       for (int tap = 0; tap < kTaps; ++tap) {
-        if (k + j < s.K) out[((k + j) * s.C + c) * kTaps + tap] = sums[j][tap];
+        if (k + j < s.K) emit(((k + j) * s.C + c) * kTaps + tap, sums[j][tap]);
       }
     }
+  }
+}
+
+/// How tile elements are taken apart.
+struct TileShape : ImageTile {
+  Divisor by_pitch, by_height;
+
+  EK_HOST_DEVICE explicit TileShape(const ImageTile& t)
+      : ImageTile(t), by_pitch(t.pitch()), by_height(t.height + 2 * t.border) {}
+};
+
+/// tile = value(element) inside, zeros in the border and in planes past `planes`.
+/// Call: all threads; a barrier must follow.
+template <typename T, typename Value>
+__device__ __forceinline__ void fill(T* tile, const TileShape& to, int planes, const Value& value) {
+  for (int i = block_thread(); i < to.planes * to.plane(); i += block_threads()) {
+    int c = i;
+    const int w = to.by_pitch.take_remainder(c) - to.border, h = to.by_height.take_remainder(c) - to.border;
+    const bool inside = c < planes && w >= 0 && w < to.width && h >= 0 && h < to.height;
+    tile[i] = inside ? value((c * to.height + h) * to.width + w) : T(0);
   }
 }
 

@@ -19,16 +19,17 @@ struct Tail : ChainTail<T> {
   Divisor by_pixels, by_W, by_pooled_W, by_pooled_H, by_window, by_set, by_group;
 
   Tail() = default;
-  explicit Tail(const ChainTail<T>& t)
+  EK_HOST_DEVICE explicit Tail(const ChainTail<T>& t)
       : ChainTail<T>(t),
-        by_pixels(max(t.H * t.W, 1)),
-        by_W(max(t.W, 1)),
-        by_pooled_W(max(t.pooled_width(), 1)),
-        by_pooled_H(max(t.pooled_height(), 1)),
+        by_pixels(at_least_1(t.H * t.W)),
+        by_W(at_least_1(t.W)),
+        by_pooled_W(at_least_1(t.pooled_width())),
+        by_pooled_H(at_least_1(t.pooled_height())),
         by_window(t.window),
-        by_set(max(t.set_size, 1)),
+        by_set(at_least_1(t.set_size)),
         by_group(t.norm == ChainNorm::group ? t.C / t.sets : 1) {}
 
+  EK_HOST_DEVICE static int at_least_1(int n) { return n > 0 ? n : 1; }
   __device__ __forceinline__ int pixels() const { return this->H * this->W; }
   __device__ __forceinline__ int elements() const { return this->C * pixels(); }
   __device__ __forceinline__ int pooled_elements() const {
@@ -74,6 +75,8 @@ struct TailImage {
   const T* z;
   const ChainStatistics<T>* statistics;
 
+  __device__ __forceinline__ TailImage(const Tail<T>& t, const T* z_of_image, const ChainStatistics<T>* of_z)
+      : tail(t), z(z_of_image), statistics(of_z) {}
   /// Image n; statistics from memory, or for batch norm those that a block has merged.
   __device__ __forceinline__ TailImage(const Tail<T>& t, std::int64_t n, const ChainStatistics<T>* merged)
       : tail(t),
@@ -143,7 +146,7 @@ __device__ __forceinline__ void drop(const Tail<T>& tail, std::int64_t n, int co
   const int shift = static_cast<int>(first % 4);
   const float p = static_cast<float>(tail.p);
   const T scale = tail.kept_scale();
-  for (int block = static_cast<int>(threadIdx.x); 4 * block < count + shift; block += kChainThreads) {
+  for (int block = block_thread(); 4 * block < count + shift; block += block_threads()) {
     const auto bits = philox(tail.key, static_cast<std::uint64_t>(first / 4 + block));
     EK_UNROLL
     for (int j = 0; j < 4; ++j) {
@@ -155,28 +158,42 @@ __device__ __forceinline__ void drop(const Tail<T>& tail, std::int64_t n, int co
   }
 }
 
+/// The tail's result for image n of a batch into a tile. Call: all threads; a barrier must follow. Bytes: z
+/// once.
+template <typename T>
+__device__ __forceinline__ void fill_from_tail(T* tile, const TileShape& to, const TailImage<T>& image,
+                                               std::int64_t n) {
+  const Tail<T>& tail = image.tail;
+  fill(tile, to, to.planes, [&](int i) { return image.pooled(i); });
+  if (tail.p == 0) return;
+  __syncthreads();
+  drop(tail, n, tail.pooled_elements(), [&](int i) -> T& {
+    int c = i;
+    const int w = tail.by_pooled_W.take_remainder(c), h = tail.by_pooled_H.take_remainder(c);
+    return tile[c * to.plane() + to.first() + h * to.pitch() + w];
+  });
+}
+
 /// f(team, m) for m < sets, by teams that suit sets of `size` elements: threads, warps, or the block one
 /// after the other. Call: all threads. Order of sums: depends on sizes alone.
 template <typename F>
 __device__ __forceinline__ void for_each_set(int sets, int size, const F& f) {
-  constexpr int kWarps = kChainThreads / kWarp;
-  const int thread = static_cast<int>(threadIdx.x);
-  if (size <= kWarp || sets >= kChainThreads / 2) {
-    for (int m = thread; m < sets; m += kChainThreads) f(ThreadTeam{}, m);
-  } else if (sets >= kWarps) {
-    for (int m = thread / kWarp; m < sets; m += kWarps) f(LaneTeam{kWarp}, m);
+  const int thread = block_thread(), warps = block_threads() / kWarp;
+  if (size <= kWarp || sets >= block_threads() / 2) {
+    for (int m = thread; m < sets; m += block_threads()) f(ThreadTeam{}, m);
+  } else if (sets >= warps) {
+    for (int m = thread / kWarp; m < sets; m += warps) f(LaneTeam{kWarp}, m);
   } else {
     for (int m = 0; m < sets; ++m) f(BlockTeam{}, m);
   }
 }
 
-/// The statistics of z [C, H W] in shared memory that its tail will want, of image n: moments for batch norm.
+/// out = the statistics [sets] of an image's z [C, H W] that its tail will want: moments for batch norm.
 /// Call: all threads, after a barrier. Bytes: 3 sizeof(T) a set.
 template <typename T>
-__device__ __forceinline__ void leave_statistics(const Tail<T>& tail, const T* z, std::int64_t n) {
+__device__ __forceinline__ void leave_statistics(const Tail<T>& tail, const T* z, ChainStatistics<T>* out) {
   const bool batch = tail.norm == ChainNorm::batch;
   if (tail.norm == ChainNorm::none || (batch && !tail.training)) return;
-  ChainStatistics<T>* const out = (batch ? tail.moments : tail.statistics) + n * tail.sets;
   const bool across = tail.norm == ChainNorm::pixels;
   const int size = tail.set_size, step = across ? tail.pixels() : 1;
   const Count<T> count(size);
@@ -211,21 +228,22 @@ __device__ __forceinline__ SplitMean<T> merge_moments(const Tail<T>& t, int c, T
   return SplitMean<T>::of(of[0].high, of[0].low + mean);
 }
 
-/// Batch norm's statistics [C] into shared memory, by every block for itself; block 0 leaves them for
-/// backward and moves the running ones. Call: all threads; a barrier must follow. Bytes: 3 N C sizeof(T),
-/// from the L2 cache.
+/// Batch norm's statistics [C] into shared memory, by every block for itself; the first leaves them in
+/// t.statistics, unless that is null, and moves the running ones. Call: all threads; a barrier must follow.
+/// Bytes: 3 N C sizeof(T), from the L2 cache.
 template <typename T>
-__device__ __forceinline__ void merge_statistics(const Tail<T>& t, ChainStatistics<T>* merged) {
-  const int thread = static_cast<int>(threadIdx.x);
+__device__ __forceinline__ void merge_statistics(const Tail<T>& t, ChainStatistics<T>* merged,
+                                                 bool is_first) {
+  const int thread = block_thread();
   const T eps = static_cast<T>(t.eps), momentum = static_cast<T>(t.momentum);
-  for (int c = thread / kWarp; c < t.C; c += kChainThreads / kWarp) {
+  for (int c = thread / kWarp; c < t.C; c += block_threads() / kWarp) {
     ChainStatistics<T> of;
     if (t.training) {
       const Count<T> count(t.N * t.set_size);
       T m2 = 0;
       const SplitMean<T> mean = merge_moments(t, c, m2);
       of = {mean.high, mean.low, Moments<T>{mean, m2}.rstd(count, eps)};
-      if (blockIdx.x == 0 && thread % kWarp == 0 && t.running_mean != nullptr) {
+      if (is_first && thread % kWarp == 0 && t.running_mean != nullptr) {
         t.running_mean[c] -= momentum * mean.centre(t.running_mean[c]);
         t.running_var[c] += momentum * (m2 / (count.n - 1) - t.running_var[c]);
       }
@@ -234,9 +252,9 @@ __device__ __forceinline__ void merge_statistics(const Tail<T>& t, ChainStatisti
     }
     if (thread % kWarp != 0) continue;
     merged[c] = of;
-    if (blockIdx.x == 0) t.statistics[c] = of;
+    if (is_first && t.statistics != nullptr) t.statistics[c] = of;
   }
-  if (blockIdx.x == 0 && thread == 0 && t.training && t.batches_tracked != nullptr) ++*t.batches_tracked;
+  if (is_first && thread == 0 && t.training && t.batches_tracked != nullptr) ++*t.batches_tracked;
 }
 
 }  // namespace evenkeel::cuda

@@ -82,7 +82,7 @@ struct TailBackward {
   __device__ __forceinline__ void group_sums(T* sums, const T* of_channel) const {
     const Tail<T>& t = image.tail;
     const int channels = t.C / t.sets;
-    for (int m = static_cast<int>(threadIdx.x); m < t.sets; m += kChainThreads) {
+    for (int m = block_thread(); m < t.sets; m += block_threads()) {
       T with_xhat = 0, alone = 0;
       for (int c = m * channels; c < (m + 1) * channels; ++c) {
         with_xhat += t.gamma_at(c) * of_channel[c];
@@ -107,60 +107,62 @@ struct TailBackward {
 };
 
 /// Without norm, in windows that are largest-pooled: the gradient of a window goes to its largest element.
-template <typename T>
-__device__ __forceinline__ void max_pool_hand_back(const TailImage<T>& image, const T* dx, T* dz) {
+template <typename T, typename Sink>
+__device__ __forceinline__ void max_pool_hand_back(const TailImage<T>& image, const T* dx, const Sink& sink) {
   const Tail<T>& t = image.tail;
-  for (int i = static_cast<int>(threadIdx.x); i < t.pooled_elements(); i += kChainThreads) {
+  for (int i = block_thread(); i < t.pooled_elements(); i += block_threads()) {
     T largest = 0;
     const int index = image.largest_in_window(i, largest);
     const T d = (t.relu || t.relu_first) && !(largest > T(0)) ? T(0) : dx[i];
-    image.for_each_in_window(i, [&](const ImageElement& at) { dz[at.e] = at.e == index ? d : T(0); });
+    image.for_each_in_window(i, [&](const ImageElement& at) { sink.dz(at, at.e == index ? d : T(0)); });
   }
   const int rows = t.pooled_height() * t.window, columns = t.pooled_width() * t.window;
   if (rows == t.H && columns == t.W) return;
-  for (int e = static_cast<int>(threadIdx.x); e < t.elements(); e += kChainThreads) {
-    int row = t.element(e).s;
+  for (int e = block_thread(); e < t.elements(); e += block_threads()) {
+    const ImageElement at = t.element(e);
+    int row = at.s;
     const int column = t.by_W.take_remainder(row);
-    if (row >= rows || column >= columns) dz[e] = T(0);  // in no window
+    if (row >= rows || column >= columns) sink.dz(at, T(0));  // in no window
   }
 }
 
-/// Hands dx, the gradient of a tail's result but for dropout, back to z of image n: writes tail.dz or
-/// tail.dnorm and channel_sums. Call: all threads, after a barrier. Bytes: 2 or 3 C H W sizeof(T).
-template <typename T>
-__device__ __forceinline__ void hand_back(const TailImage<T>& image, std::int64_t n, const T* dx,
-                                          const TailSums<T>& sums) {
+/// Hands dx, the gradient of a tail's result but for dropout, back to z of one image, and calls
+///   sink.dz(element, gradient of z)                   but for batch norm, whose needs all images,
+///   sink.dnorm(element, gradient of the norm's output, xhat()),
+///   sink.channel_sums(sums over pixels [2, C])        of dnorm xhat and of dnorm, if
+///   sink.wants_channel_sums().
+/// Call: all threads, after a barrier. Bytes: z once or twice.
+template <typename T, typename Sink>
+__device__ __forceinline__ void hand_back(const TailImage<T>& image, const T* dx, const TailSums<T>& sums,
+                                          const Sink& sink) {
   const Tail<T>& t = image.tail;
-  if (t.pool == ChainPool::max) return max_pool_hand_back(image, dx, t.dz + n * t.elements());
+  if (t.pool == ChainPool::max) return max_pool_hand_back(image, dx, sink);
   const TailBackward<T> backward{image, dx};
   const bool batch = t.norm == ChainNorm::batch, group = t.norm == ChainNorm::group;
-  if (group || t.channel_sums != nullptr) {
+  if (group || sink.wants_channel_sums()) {
     backward.channel_sums(sums.channel);
     __syncthreads();
   }
-  if (t.channel_sums != nullptr) {
-    for (int i = static_cast<int>(threadIdx.x); i < 2 * t.C; i += kChainThreads)
-      t.channel_sums[n * 2 * t.C + i] = sums.channel[i];
-  }
+  if (sink.wants_channel_sums()) sink.channel_sums(sums.channel);
   if (group) backward.group_sums(sums.set, sums.channel);
   if (t.norm == ChainNorm::rows || t.norm == ChainNorm::pixels) backward.set_sums(sums.set);
   __syncthreads();
-  for (int e = static_cast<int>(threadIdx.x); e < t.elements(); e += kChainThreads) {
+  for (int e = block_thread(); e < t.elements(); e += block_threads()) {
     const ImageElement at = t.element(e);
     const T d = backward.dnorm(at);
-    if (t.dnorm != nullptr) t.dnorm[n * t.elements() + e] = d;
-    if (!batch) t.dz[n * t.elements() + e] = backward.dz(at, d, sums.set);
+    sink.dnorm(at, d, [&] { return backward.xhat(at, t.set_of(at)); });
+    if (!batch) sink.dz(at, backward.dz(at, d, sums.set));
   }
 }
 
 /// Batch norm's sums over all images, [2, C] in shared memory, by every block for itself. Call: all threads;
 /// a barrier must follow. Bytes: 2 N C sizeof(T), from the L2 cache.
 template <typename T>
-__device__ __forceinline__ void merge_channel_sums(const Tail<T>& t, T* merged) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  for (int i = static_cast<int>(threadIdx.x) / kWarp; i < 2 * t.C; i += kChainThreads / kWarp) {
+__device__ __forceinline__ void merge_channel_sums(const Tail<T>& t, const T* channel_sums, T* merged) {
+  const int lane = block_thread() % kWarp;
+  for (int i = block_thread() / kWarp; i < 2 * t.C; i += block_threads() / kWarp) {
     T sum = 0;
-    for (std::int64_t n = lane; n < t.N; n += kWarp) sum += t.channel_sums[n * 2 * t.C + i];
+    for (std::int64_t n = lane; n < t.N; n += kWarp) sum += channel_sums[n * 2 * t.C + i];
     sum = lane_sum(sum);
     if (lane == 0) merged[i] = sum;
   }

@@ -14,7 +14,7 @@ struct ChainStep {
   Tail<T> before, after;
   bool has_before;
   const T *input, *weight;
-  Divisor x_pitch, x_height, dz_pitch, dz_height;  // of the tiles with their borders
+  TileShape x_shape, dz_shape;
 
   template <typename Args>
   explicit ChainStep(const Args& a)
@@ -23,48 +23,21 @@ struct ChainStep {
         after(a.after),
         has_before(a.input == nullptr),
         input(a.input),
-        weight(a.weight) {
-    const ImageTile x = conv.x_tile(), dz = conv.dz_tile();
-    x_pitch = Divisor(x.pitch());
-    x_height = Divisor(x.height + 2 * x.border);
-    if (a.R == 0) return;
-    dz_pitch = Divisor(dz.pitch());
-    dz_height = Divisor(dz.height + 2 * dz.border);
-  }
+        weight(a.weight),
+        x_shape(conv.x_tile()),
+        dz_shape(a.R > 0 ? conv.dz_tile() : conv.x_tile()) {}
 };
-
-/// tile = value(element) inside, zeros in the border and in planes past `planes`.
-/// Call: all threads; a barrier must follow.
-template <typename T, typename Value>
-__device__ __forceinline__ void fill(T* tile, const ImageTile& to, int planes, const Divisor& by_pitch,
-                                     const Divisor& by_height, const Value& value) {
-  for (int i = static_cast<int>(threadIdx.x); i < to.planes * to.plane(); i += kChainThreads) {
-    int c = i;
-    const int w = by_pitch.take_remainder(c) - to.border, h = by_height.take_remainder(c) - to.border;
-    const bool inside = c < planes && w >= 0 && w < to.width && h >= 0 && h < to.height;
-    tile[i] = inside ? value((c * to.height + h) * to.width + w) : T(0);
-  }
-}
 
 /// x of image n into its tile, from the input or the convolution before. `merged`: batch norm's statistics,
 /// where they are not in memory yet. Call: all threads; a barrier must follow. Bytes: z once.
 template <typename T>
 __device__ __forceinline__ void fill_x(T* tile, const ChainStep<T>& a, std::int64_t n,
                                        const ChainStatistics<T>* merged) {
-  const ImageTile to = a.conv.x_tile();
   if (!a.has_before) {
     const T* const x = a.input + n * a.conv.x_elements();
-    return fill(tile, to, to.planes, a.x_pitch, a.x_height, [&](int i) { return x[i]; });
+    return fill(tile, a.x_shape, a.conv.C, [&](int i) { return x[i]; });
   }
-  const TailImage<T> image(a.before, n, merged);
-  fill(tile, to, to.planes, a.x_pitch, a.x_height, [&](int i) { return image.pooled(i); });
-  if (a.before.p == 0) return;
-  __syncthreads();
-  drop(a.before, n, a.conv.x_elements(), [&](int i) -> T& {
-    int c = i;
-    const int w = a.before.by_pooled_W.take_remainder(c), h = a.before.by_pooled_H.take_remainder(c);
-    return tile[c * to.plane() + to.first() + h * to.pitch() + w];
-  });
+  fill_from_tail(tile, a.x_shape, TailImage<T>(a.before, n, merged), n);
 }
 
 /// Shared memory of the forward kernel, in elements: filters, x, z, merged statistics.
@@ -91,13 +64,13 @@ __global__ void __launch_bounds__(kChainThreads, 2)
   ChainStatistics<T>* merged = nullptr;
   if (a.has_before && a.before.norm == ChainNorm::batch) {
     merged = reinterpret_cast<ChainStatistics<T>*>(shared + at.merged);
-    merge_statistics(a.before, merged);
+    merge_statistics(a.before, merged, blockIdx.x == 0);
     __syncthreads();
   }
   fill_x(x, a, n, merged);
   if constexpr (R == 0) {
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < s.x_elements(); i += kChainThreads)
+    for (int i = block_thread(); i < s.x_elements(); i += block_threads())
       z_out[n * s.x_elements() + i] = x[i];
   } else {
     T* const z = shared + at.z;
@@ -111,7 +84,9 @@ __global__ void __launch_bounds__(kChainThreads, 2)
                         image[(k * P + p) * Q + q] = value;
                       });
     __syncthreads();
-    leave_statistics(a.after, z, n);
+    const Tail<T>& after = a.after;
+    leave_statistics(after, z,
+                     (after.norm == ChainNorm::batch ? after.moments : after.statistics) + n * after.sets);
   }
 }
 
@@ -134,11 +109,10 @@ struct BackwardMemory {
 template <typename T>
 __device__ __forceinline__ void fill_dz(T* tile, T* merged, const ChainStep<T>& a, std::int64_t n,
                                         const T* dy) {
-  const ImageTile to = a.conv.dz_tile();
-  const auto fill_from = [&](const auto& value) { fill(tile, to, a.conv.K, a.dz_pitch, a.dz_height, value); };
+  const auto fill_from = [&](const auto& value) { fill(tile, a.dz_shape, a.conv.K, value); };
   const std::int64_t begin = n * a.conv.z_elements();
   if (dy == nullptr && a.after.norm == ChainNorm::batch) {
-    merge_channel_sums(a.after, merged);
+    merge_channel_sums(a.after, a.after.channel_sums, merged);
     __syncthreads();
     const TailImage<T> image(a.after, n, nullptr);
     const T* const dnorm = a.after.dnorm + begin;
@@ -147,6 +121,23 @@ __device__ __forceinline__ void fill_dz(T* tile, T* merged, const ChainStep<T>& 
   const T* const dz = (dy != nullptr ? dy : a.after.dz) + begin;
   fill_from([&](int i) { return dz[i]; });
 }
+
+/// Where the gradients of a tail go, in memory, of image n.
+template <typename T>
+struct MemorySink {
+  const Tail<T>& t;
+  std::int64_t n;
+
+  __device__ __forceinline__ bool wants_channel_sums() const { return t.channel_sums != nullptr; }
+  __device__ __forceinline__ void channel_sums(const T* sums) const {
+    for (int i = block_thread(); i < 2 * t.C; i += block_threads()) t.channel_sums[n * 2 * t.C + i] = sums[i];
+  }
+  template <typename Xhat>
+  __device__ __forceinline__ void dnorm(const ImageElement& at, T d, const Xhat&) const {
+    if (t.dnorm != nullptr) t.dnorm[n * t.elements() + at.e] = d;
+  }
+  __device__ __forceinline__ void dz(const ImageElement& at, T d) const { t.dz[n * t.elements() + at.e] = d; }
+};
 
 /// An image a block: the gradient of the filters, and of x through the tail before. R 0: dy is that of x.
 /// 4 N K P Q C R R FLOP; bytes: dz and x's z once each, the gradient of x's z once, a partial gradient an
@@ -163,8 +154,7 @@ __global__ void __launch_bounds__(kChainThreads, 2)
   T* const dx = x;  // once x has been used
   const bool wants_dx = a.has_before || dx_out != nullptr;
   if constexpr (R == 0) {
-    for (int i = static_cast<int>(threadIdx.x); i < s.x_elements(); i += kChainThreads)
-      dx[i] = dy[n * s.x_elements() + i];
+    for (int i = block_thread(); i < s.x_elements(); i += block_threads()) dx[i] = dy[n * s.x_elements() + i];
   } else {
     T* const dz = shared + at.dz;
     fill_dz(dz, shared + at.merged, a, n, dy);
@@ -172,7 +162,8 @@ __global__ void __launch_bounds__(kChainThreads, 2)
     if (wants_dx) load_filters<R, true>(shared, a.weight, s.K, s.C);
     __syncthreads();
     if (weight_partials != nullptr) {
-      image_weight_gradient<R>(weight_partials + n * s.weights(), x, dz, s);
+      T* const partials = weight_partials + n * s.weights();
+      image_weight_gradient<R>(x, dz, s, [&](int i, T value) { partials[i] = value; });
       __syncthreads();
     }
     if (!wants_dx) return;
@@ -182,7 +173,7 @@ __global__ void __launch_bounds__(kChainThreads, 2)
   }
   __syncthreads();
   if (!a.has_before) {
-    for (int i = static_cast<int>(threadIdx.x); i < s.x_elements(); i += kChainThreads)
+    for (int i = block_thread(); i < s.x_elements(); i += block_threads())
       dx_out[n * s.x_elements() + i] = dx[i];
     return;
   }
@@ -191,7 +182,8 @@ __global__ void __launch_bounds__(kChainThreads, 2)
     __syncthreads();
   }
   T* const sums = shared + at.sums;
-  hand_back(TailImage<T>(a.before, n, nullptr), n, dx, TailSums<T>{sums, sums + 2 * a.before.C});
+  hand_back(TailImage<T>(a.before, n, nullptr), dx, TailSums<T>{sums, sums + 2 * a.before.C},
+            MemorySink<T>{a.before, n});
 }
 
 // --- the gradients of the parameters -----------------------------------------------------------------------

@@ -10,7 +10,8 @@ namespace evenkeel::cuda {
 class Divisor {
  public:
   Divisor() = default;
-  explicit Divisor(int by) : by_(by), inverse_((0x7fffffffu / static_cast<unsigned>(by)) + 1) {}
+  EK_HOST_DEVICE explicit Divisor(int by)
+      : by_(by), inverse_((0x7fffffffu / static_cast<unsigned>(by)) + 1) {}
 
   __device__ __forceinline__ int quotient(int n) const {
     return static_cast<int>(static_cast<std::uint64_t>(static_cast<unsigned>(n)) * inverse_ >> 31);

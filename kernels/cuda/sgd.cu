@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/sgd.cuh"
 #include "kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
@@ -16,38 +17,10 @@ struct SgdBatch {
   SgdTensor<T> tensors[kTensors];
   int first_block[kTensors + 1];
   int count;
-  T momentum, weight_decay, l1;
-  double lr, proximal_l1;  // one of l1 and proximal_l1 is 0
-  const double* lr_now;    // or null
-  bool nesterov;
+  double lr, momentum, weight_decay, l1;
+  const double* lr_now;  // or null
+  bool nesterov, proximal;
 };
-
-/// What follows from the learning rate of this moment.
-template <typename T>
-struct Rate {
-  T lr, threshold;
-  __device__ explicit Rate(const SgdBatch<T>& a) {
-    const double now = a.lr_now != nullptr ? *a.lr_now : a.lr;
-    lr = static_cast<T>(now);
-    threshold = static_cast<T>(now * a.proximal_l1);
-  }
-};
-
-/// One step for one element, as kernels/sgd.h says.
-template <typename T>
-__device__ void step_element(const SgdBatch<T>& a, Rate<T> rate, T* p_out, T* v_out, T g) {
-  const T p = *p_out, sign = p > T(0) ? T(1) : p < T(0) ? T(-1) : T(0);
-  const T d = g + a.weight_decay * p + a.l1 * sign;
-  T direction = d;
-  if (v_out != nullptr) {
-    const T v = a.momentum * *v_out + d;
-    *v_out = v;
-    direction = a.nesterov ? d + a.momentum * v : v;
-  }
-  const T next = p - rate.lr * direction, threshold = rate.threshold;
-  // The order of the comparisons lets NaN through.
-  *p_out = next > threshold ? next - threshold : next < -threshold ? next + threshold : next * T(0);
-}
 
 /// All parameters in one launch: a block takes 256 elements of one tensor, found by bisection.
 /// Bytes: 5 sizeof(T) an element with momentum (p, v, g read, p, v written), 3 without.
@@ -60,7 +33,9 @@ __global__ void __launch_bounds__(kThreads) sgd_kernel(const __grid_constant__ S
   }
   const SgdTensor<T>& t = a.tensors[low];
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x - a.first_block[low]) * kThreads + threadIdx.x;
-  if (i < t.n) step_element(a, Rate<T>(a), t.p + i, t.v != nullptr ? t.v + i : nullptr, t.g[i]);
+  const SgdRule<T> rule(a.lr_now != nullptr ? *a.lr_now : a.lr, a.momentum, a.weight_decay, a.l1, a.nesterov,
+                        a.proximal);
+  if (i < t.n) step_element(rule, t.p + i, t.v != nullptr ? t.v + i : nullptr, t.g[i]);
 }
 
 }  // namespace
@@ -78,13 +53,13 @@ void sgd_step(const SgdArgs<T>& a, Stream stream) {
       check_config("sgd_step", {blocks, kThreads});
     }
     batch.first_block[batch.count] = static_cast<int>(blocks);
-    batch.momentum = static_cast<T>(a.momentum);
-    batch.weight_decay = static_cast<T>(a.weight_decay);
-    batch.l1 = a.proximal ? T(0) : static_cast<T>(a.l1);
     batch.lr = a.lr;
-    batch.proximal_l1 = a.proximal ? a.l1 : 0;
+    batch.momentum = a.momentum;
+    batch.weight_decay = a.weight_decay;
+    batch.l1 = a.l1;
     batch.lr_now = a.lr_now;
     batch.nesterov = a.nesterov;
+    batch.proximal = a.proximal;
     launch("sgd_step", sgd_kernel<T>, {blocks, kThreads, 0, stream}, batch);
   }
 }

@@ -1,8 +1,6 @@
 #include "kernels/softmax.h"
 
-#include <cmath>
-
-#include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/softmax.cuh"
 #include "kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
@@ -16,21 +14,14 @@ __device__ __forceinline__ std::int64_t row_of_warp() {
   return static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
 }
 
-/// y [M, D] = x - max - log(sum exp(x - max)): a warp a row. The sum is in f64, as a row may be long.
-/// Bytes: 2 M D sizeof(T); the second and third reading of a row come from the cache.
+/// y [M, D]: a warp a row. Bytes: 2 M D sizeof(T); the second and third reading of a row come from the cache.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) log_softmax_forward_kernel(LogSoftmaxForwardArgs<T> a) {
   const std::int64_t m = row_of_warp();
   if (m >= a.M) return;
   const T* x = a.x + m * a.D;
-  T largest = x[0];
-  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) largest = max(largest, x[d]);
-  largest = lane_max(largest);
-  double total = 0;
-  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32)
-    total += static_cast<double>(std::exp(x[d] - largest));
-  const T log_total = static_cast<T>(log(lane_sum(total)));
-  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) a.y[m * a.D + d] = x[d] - largest - log_total;
+  const RowLogSoftmax<T> row(x, a.D);
+  for (std::int64_t d = threadIdx.x % 32; d < a.D; d += 32) a.y[m * a.D + d] = row.at(x[d]);
 }
 
 /// dx [M, D] = dy - exp(y) sum(dy): a warp a row. Bytes: 3 M D sizeof(T); dy is read again from the cache.
@@ -81,12 +72,7 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) classification_totals_kernel(ClassificationTotalsArgs<T> a) {
   double correct = 0;
   for (std::int64_t m = threadIdx.x; m < a.M; m += kThreads) {
-    const T* const x = a.x + m * a.D;
-    std::int64_t largest = 0;
-    for (std::int64_t d = 1; d < a.D; ++d) {
-      if (!(x[d] <= x[largest]) && x[largest] == x[largest]) largest = d;
-    }
-    correct += largest == a.target[m] ? 1 : 0;
+    correct += largest_of_row(a.x + m * a.D, a.D) == a.target[m] ? 1 : 0;
   }
   block_sum(correct);
   if (threadIdx.x != 0) return;

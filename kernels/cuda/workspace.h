@@ -1,4 +1,4 @@
-// Scratch memory of kernels, without CUDA's headers.
+// Scratch and shared memory of kernels, without CUDA's headers.
 #pragma once
 
 #include <cstdint>
@@ -14,5 +14,9 @@ void* workspace(Stream stream, std::int64_t bytes);
 
 /// Gives back all of a stream's, which is not used any more.
 void release_workspace(Stream stream);
+
+/// The bytes of shared memory, static and dynamic, that a block of the current device can have; 0 if there is
+/// none.
+std::int64_t most_shared_memory();
 
 }  // namespace evenkeel::cuda

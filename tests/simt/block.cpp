@@ -1,20 +1,21 @@
-// One block: its threads as fibers, the barrier, and the order in which threads take their turns.
+// A block that runs: its threads as fibers, its barriers, and the order in which threads take their turns.
 #include "simt/block.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <string>
 #include <utility>
 
 namespace simt {
 
 BuiltIns current;
+Block* running_block = nullptr;
 Thread* running = nullptr;
 Epochs epochs;
 Launch launched{};
+void (*launched_kernel)(const void*) = nullptr;
 const void* arguments_begin = nullptr;
 const void* arguments_end = nullptr;
 
@@ -22,24 +23,25 @@ namespace {
 
 constexpr std::uint64_t kMostRounds = 200000;  // a block that has not ended by then spins
 
-std::vector<Thread> threads;
+// Of the block that runs.
 std::vector<Thread*> ready;   // whose turn comes in this round
 std::size_t turn = 0;         // of them the next
 unsigned warps_to_check = 0;  // a bit each
-std::size_t at_barrier = 0, exited = 0;
-void (*entry)(const void*) = nullptr;
+std::size_t at_barrier = 0, at_team_barrier = 0;
+
 std::string failure;  // set by a thread that broke a rule
 
-/// SIMT_SKIP_BARRIER=reduce.cuh:46 takes one __syncthreads out of the kernels, to see whether the tests
-/// notice. Without std::string, whose functions may be the kernels' own, which report what they write.
-bool is_skipped(Site site) {
-  static const char* const skipped = std::getenv("SIMT_SKIP_BARRIER");
-  if (skipped == nullptr) return false;
-  const char *colon = std::strrchr(skipped, ':'), *slash = std::strrchr(site.file, '/');
+/// SIMT_SKIP_BARRIER=reduce.cuh:46 takes one __syncthreads or sync_team out of the kernels, to see whether
+/// the tests notice.
+const char* const skipped = std::getenv("SIMT_SKIP_BARRIER");
+
+/// Without std::string, whose functions may be the kernels' own, which report what they write.
+bool is_named(Site site, const char* name) {
+  const char *colon = std::strrchr(name, ':'), *slash = std::strrchr(site.file, '/');
   if (colon == nullptr) return false;
   const char* file = slash != nullptr ? slash + 1 : site.file;
-  const auto length = static_cast<std::size_t>(colon - skipped);
-  return std::strlen(file) == length && std::strncmp(file, skipped, length) == 0 &&
+  const auto length = static_cast<std::size_t>(colon - name);
+  return std::strlen(file) == length && std::strncmp(file, name, length) == 0 &&
          std::strtoul(colon + 1, nullptr, 10) == site.line;
 }
 
@@ -54,6 +56,8 @@ void end_turn(State state) {
   t.state = state;
   if (state == State::at_barrier) {
     ++at_barrier;
+  } else if (state == State::at_team_barrier) {
+    ++at_team_barrier;
   } else {
     warps_to_check |= 1u << t.warp();
   }
@@ -63,14 +67,6 @@ void end_turn(State state) {
   }
   take_turn(*ready[turn++]);
   t.fiber->switch_to(*running->fiber);
-}
-
-void fiber_body() {
-  for (;;) {
-    entry(arguments_begin);
-    ++exited;
-    end_turn(State::exited);
-  }
 }
 
 void wait(State state, Site site) {
@@ -89,40 +85,18 @@ void start_clock(Thread& t) {
   t.clock[t.lane()] = 1;
 }
 
-bool same_place(Site a, Site b) {
-  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
-}
+/// Threads that wait for the same at one place.
+struct Group {
+  const Thread* first;
+  unsigned threads;
+};
 
-/// All threads wait at one barrier: the next phase begins.
-void pass_barrier() {
-  for (Thread& t : threads) {
-    if (!same_place(t.site, threads[0].site))
-      fail("threads " + std::to_string(threads[0].id) + " and " + std::to_string(t.id) +
-           " wait at different __syncthreads: " + str(threads[0].site) + " and " + str(t.site));
-    make_ready(t);
-    start_clock(t);
-  }
-  at_barrier = 0;
-  ++epochs.now;
-}
-
-/// Nobody can go on: says who waits where, and for what.
-[[noreturn]] void report_stuck() {
-  if (at_barrier + exited == threads.size()) {
-    const auto waiting = std::find_if(threads.begin(), threads.end(),
-                                      [](const Thread& t) { return t.state == State::at_barrier; });
-    fail("__syncthreads at " + str(waiting->site) + " is never reached by " + std::to_string(exited) +
-         " threads that have exited");
-  }
-  struct Group {
-    const Thread* first;
-    unsigned threads;
-  };
+std::vector<Group> waiting_groups(const Block& block) {
   std::vector<Group> groups;
-  for (const Thread& t : threads) {
+  for (const Thread& t : block.threads) {
     if (t.state == State::exited) continue;
     const auto group = std::find_if(groups.begin(), groups.end(), [&](const Group& g) {
-      return g.first->state == t.state && same_place(g.first->site, t.site);
+      return g.first->state == t.state && is_same_place(g.first->site, t.site);
     });
     if (group == groups.end()) {
       groups.push_back({&t, 1});
@@ -130,17 +104,59 @@ void pass_barrier() {
       ++group->threads;
     }
   }
-  std::string who = std::to_string(exited) + " threads have exited";
+  return groups;
+}
+
+/// Nobody can go on: says who waits where, and for what.
+[[noreturn]] void report_stuck(const Block& block) {
+  const std::vector<Group> groups = waiting_groups(block);
+  const Thread& t = *groups[0].first;
+  if (groups.size() == 1 && t.state != State::in_collective)
+    fail(std::string(t.state == State::at_barrier ? "__syncthreads" : "sync_team") + " at " + str(t.site) +
+         " is never reached by " + std::to_string(block.exited) + " threads that have exited");
+  std::string who = std::to_string(block.exited) + " threads have exited";
   for (const Group& g : groups) {
+    const State state = g.first->state;
     who += "; thread " + std::to_string(g.first->id) +
            (g.threads > 1 ? " and " + std::to_string(g.threads - 1) + " more wait at " : " waits at ") +
-           str(g.first->site) + (g.first->state == State::at_barrier ? " for the block" : " for the warp");
+           str(g.first->site) +
+           (state == State::at_barrier        ? " for the block"
+            : state == State::at_team_barrier ? " for the team"
+                                              : " for the warp");
   }
   fail("deadlock: " + who);
 }
 
+[[noreturn]] void report_different(const Thread& a, const Thread& b, const char* barrier) {
+  fail("threads " + std::to_string(a.id) + " and " + std::to_string(b.id) + " wait at different " + barrier +
+       ": " + str(a.site) + " and " + str(b.site));
+}
+
+/// All threads wait at one __syncthreads: the next phase of the block begins.
+void pass_barrier(Block& block) {
+  const Thread& first = block.threads[0];
+  for (Thread& t : block.threads) {
+    if (!is_same_place(t.site, first.site)) report_different(first, t, "__syncthreads");
+    make_ready(t);
+    start_clock(t);
+  }
+  at_barrier = 0;
+  ++epochs.now;
+}
+
+/// Nobody is ready: true if all threads wait for the team.
+bool waits_for_team(const Block& block) {
+  if (at_barrier == block.threads.size()) return false;
+  if (at_team_barrier < block.threads.size()) report_stuck(block);
+  const Thread& first = block.threads[0];
+  for (const Thread& t : block.threads) {
+    if (!is_same_place(t.site, first.site)) report_different(first, t, "sync_team");
+  }
+  return true;
+}
+
 /// Gives every thread that is ready one turn; returns the warps, a bit each, in which one did not end up
-/// waiting for the block.
+/// waiting at a barrier.
 unsigned run_round() {
   if (ready.empty()) return 0;
   warps_to_check = 0;
@@ -155,49 +171,43 @@ unsigned run_round() {
 
 }  // namespace
 
-void make_threads(Index block, void (*kernel)(const void*)) {
-  static std::vector<std::unique_ptr<Fiber>> pool;
-  const std::size_t count = std::size_t{block.x} * block.y * block.z;
-  entry = kernel;
-  while (pool.size() < count) pool.push_back(std::make_unique<Fiber>(fiber_body));
-  threads.resize(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    threads[i].fiber = pool[i].get();
-    threads[i].id = static_cast<unsigned>(i);
-    threads[i].index = unflatten(i, block);
+void run_thread() {
+  for (;;) {
+    launched_kernel(arguments_begin);
+    ++running_block->exited;
+    end_turn(State::exited);
   }
 }
 
-void discard_threads() {
-  running = nullptr;
-  for (Thread& t : threads) {
-    if (t.state != State::exited) t.fiber->reset();
-    t.state = State::exited;
-  }
+void begin_block(Block& block, std::size_t number) {
+  block.number = number;
+  block.index = unflatten(number, launched.grid);
+  block.exited = block.rounds = 0;
+  begin_shared_memory(block.shared, launched.dynamic_shared);
 }
 
-void run_block(Index index, Order& order) {
+void run_block(Block& block, Order& order) {
+  running_block = &block;
+  current.block_index = block.index;
   epochs.first_of_block = ++epochs.now;
-  current.block_index = index;
-  begin_shared_memory(launched.dynamic_shared);
-  at_barrier = exited = 0;
+  at_barrier = at_team_barrier = 0;
   ready.clear();
-  for (Thread& t : threads) {
+  for (Thread& t : block.threads) {
     make_ready(t);
     start_clock(t);
   }
-  for (std::uint64_t round = 0; exited < threads.size(); ++round) {
-    if (round > kMostRounds) fail("a block does not end: a thread waits for memory to change?");
+  while (!block.has_exited()) {
+    if (++block.rounds > kMostRounds) fail("a block does not end: a thread waits for memory to change?");
     order.arrange(ready);
     for (unsigned warps = run_round(); warps != 0; warps &= warps - 1) {
       const unsigned first = static_cast<unsigned>(std::countr_zero(warps)) * kWarp;
-      const auto lanes = std::min(kWarp, static_cast<unsigned>(threads.size()) - first);
-      for (unsigned done = complete_collectives(&threads[first], lanes); done != 0; done &= done - 1)
-        make_ready(threads[first + static_cast<unsigned>(std::countr_zero(done))]);
+      const auto lanes = std::min(kWarp, static_cast<unsigned>(block.threads.size()) - first);
+      for (unsigned done = complete_collectives(&block.threads[first], lanes); done != 0; done &= done - 1)
+        make_ready(block.threads[first + static_cast<unsigned>(std::countr_zero(done))]);
     }
-    if (!ready.empty() || exited == threads.size()) continue;
-    if (at_barrier < threads.size()) report_stuck();
-    pass_barrier();
+    if (!ready.empty() || block.has_exited()) continue;
+    if (waits_for_team(block)) return;
+    pass_barrier(block);
   }
 }
 
@@ -215,8 +225,18 @@ std::string str(Site site) {
 }
 
 void sync_threads(Site site) {
-  if (is_skipped(site)) return;
+  if (skipped != nullptr && is_named(site, skipped)) return;
   wait(State::at_barrier, site);
+}
+
+void sync_team(unsigned* arrivals, int team, Site site) {
+  if (team != static_cast<int>(launched.team))
+    fail("sync_team at " + str(site) + " of " + std::to_string(team) + " blocks, in a launch with teams of " +
+         std::to_string(launched.team));
+  if (team == 1) return sync_threads(site);
+  if (skipped != nullptr && is_named(site, skipped)) return;
+  if (running->id == 0) running_block->arrivals = arrivals;
+  wait(State::at_team_barrier, site);
 }
 
 std::uint64_t warp_collective(WarpOp op, unsigned mask, std::uint64_t value, int operand, int width,

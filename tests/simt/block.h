@@ -1,9 +1,11 @@
-// The state of the block that runs now: what the scheduler, the warp collectives and the race detector share.
+// The state of the blocks that are alive, which is a team's: what the scheduler, the warp collectives and the
+// race detector share.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,9 +17,11 @@ namespace simt {
 
 constexpr unsigned kWarp = 32;
 constexpr unsigned kMaxThreads = 1024;
+constexpr unsigned kMaxTeam = 64;
+constexpr std::size_t kMaxFibers = 16384;  // each takes two of the 65530 mappings that Linux gives a process
 constexpr std::size_t kStaticShared = 48 * 1024, kShared = 227 * 1024;
 
-enum class State { ready, at_barrier, in_collective, exited };
+enum class State { ready, at_barrier, at_team_barrier, in_collective, exited };
 
 /// How often each lane of a warp had synchronised when this lane last heard of it.
 using WarpClock = std::array<std::uint32_t, kWarp>;
@@ -40,14 +44,41 @@ struct Thread {
   unsigned lane() const { return id % kWarp; }
 };
 
-/// Numbers that never repeat: an access made in an earlier epoch of its own block came before a barrier.
-struct Epochs {
-  std::uint32_t now = 0, first_of_block = 0, first_of_launch = 0;
+/// A block's shared memory.
+struct SharedMemory {
+  /// One SIMT_SHARED array.
+  struct Slot {
+    const void* declaration;
+    void* address;
+  };
+  char* arena = nullptr;
+  std::vector<Slot> slots;
+  std::size_t static_bytes = 0, used = 0;
 };
 
+struct Block {
+  std::size_t number = 0;  // within the grid
+  Index index{};
+  std::vector<Thread> threads;
+  std::size_t exited = 0;        // of them
+  std::uint64_t rounds = 0;      // so far
+  unsigned* arrivals = nullptr;  // what its first thread gave sync_team
+  SharedMemory shared;
+
+  bool has_exited() const { return exited == threads.size(); }
+};
+
+/// Numbers that never repeat: an access made in an earlier epoch of its own block came before a barrier. A
+/// phase of a team ends at a sync_team; in each one every block of the team runs once, from `first_of_block`.
+struct Epochs {
+  std::uint32_t now = 0, first_of_block = 0, first_of_phase = 0, first_of_team = 0, first_of_launch = 0;
+};
+
+extern Block* running_block;
 extern Thread* running;  // null while the host runs
 extern Epochs epochs;
 extern Launch launched;
+extern void (*launched_kernel)(const void*);
 extern const void* arguments_begin;
 extern const void* arguments_end;
 
@@ -76,22 +107,41 @@ class Order {
   std::uint64_t state_;
 };
 
-/// The block's shared memory, and whether an address lies in it.
-char* shared_arena();
+/// Where the shared memory of the team's i-th block is.
+char* shared_arena(std::size_t i);
+/// Of any block, or of one.
 bool is_shared_address(const void* address);
+bool is_shared_of(const SharedMemory& memory, const void* address);
+/// The number of the address within the shared memory of all blocks, for the race detector's shadow.
+std::size_t shared_offset(const void* address);
 /// Forgets the arrays of the block before; fills the dynamic part with NaN bytes.
-void begin_shared_memory(std::size_t dynamic_bytes);
+void begin_shared_memory(SharedMemory& memory, std::size_t dynamic_bytes);
 
 /// Ends the kernel: from a thread, which does not return, or from the host. Of what the caller's stack owns
 /// on the heap only `what` is given back, so a thread passes nothing that leaves other strings behind.
 [[noreturn]] void fail(std::string what);
 std::string str(Site site);
 
+inline bool is_same_place(Site a, Site b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
+
 Index unflatten(std::size_t i, Index shape);
-void make_threads(Index block, void (*kernel)(const void*));
-/// Runs all threads of a block to their ends.
-void run_block(Index index, Order& order);
-/// Threads that were suspended in a failed block will not go on.
+
+/// What the fiber of every thread runs: the kernel, again and again.
+void run_thread();
+/// Block `number` of the grid, of which nothing has run yet.
+void begin_block(Block& block, std::size_t number);
+/// Runs a block until all its threads have exited, or all wait at one sync_team.
+void run_block(Block& block, Order& order);
+
+/// The blocks of `launched`'s teams, with a fiber for every thread.
+void make_team();
+/// Before the first team of a grid.
+void begin_teams();
+/// Runs all blocks of a team, of which `first` is the first, to their ends.
+void run_team(std::size_t first, Order& order);
+/// Threads that were suspended in a failed team will not go on.
 void discard_threads();
 
 /// Lets every collective of a warp go on for which all lanes have arrived: their lanes, a bit each.

@@ -62,11 +62,27 @@ std::string failure_of(const Run& run) {
   return "no failure";
 }
 
+/// That run() launches the kernel "test", which fails with a message that has this part.
+#define CHECK_FAILS(run, part)                             \
+  do {                                                     \
+    const std::string message = failure_of([&] { run; });  \
+    CAPTURE(message);                                      \
+    CHECK(message.find(part) != std::string::npos);        \
+    CHECK(message.find("kernel test: ") == 0);             \
+    CHECK(message.find("kernel", 1) == std::string::npos); \
+  } while (false)
+
 /// Launches one-dimensionally.
 template <typename... Parameters, typename... Arguments>
 void launch_1d(unsigned blocks, unsigned threads, void (*kernel)(Parameters...),
                const Arguments&... arguments) {
   launch({"test", {blocks, 1, 1}, {threads, 1, 1}, 0}, kernel, arguments...);
+}
+/// Likewise, with teams of blocks.
+template <typename... Parameters, typename... Arguments>
+void launch_teams(unsigned teams, unsigned team, unsigned threads, void (*kernel)(Parameters...),
+                  const Arguments&... arguments) {
+  launch({"test", {teams * team, 1, 1}, {threads, 1, 1}, 0, nullptr, team}, kernel, arguments...);
 }
 
 }  // namespace simt::test

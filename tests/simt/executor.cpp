@@ -31,23 +31,27 @@ void check_limits(const Launch& launch) {
     fail("a grid of " + str(grid) + " blocks; (2^31-1, 65535, 65535) are the most");
   if (launch.dynamic_shared > kShared)
     fail(std::to_string(launch.dynamic_shared) + " bytes of shared memory; 232448 are the most");
+  if (launch.team < 1 || product(grid) % launch.team != 0)
+    fail("a grid of " + std::to_string(product(grid)) + " blocks in teams of " + std::to_string(launch.team));
+  if (launch.team > kMaxTeam || (launch.team > 1 && launch.team * product(block) > kMaxFibers))
+    fail("a team of " + std::to_string(launch.team) + " blocks of " + std::to_string(product(block)) +
+         " threads; the executor has 64 blocks and 16384 threads at once");
 }
 
-/// All blocks of one launch. `seed`: 1 ascending, 2 descending, else random threads, warps and blocks.
+/// All blocks of one launch. `seed`: 1 ascending, 2 descending, else random threads, warps, blocks and teams.
 void run_grid(unsigned seed) {
   epochs.first_of_launch = epochs.now + 1;
   Order order(seed);
-  const std::size_t blocks = product(launched.grid);
+  const std::size_t teams = product(launched.grid) / launched.team;
   std::vector<std::size_t> sequence;
   if (seed > 2) {
-    sequence.resize(blocks);
+    sequence.resize(teams);
     std::iota(sequence.begin(), sequence.end(), 0);
     order.arrange(sequence);
   }
-  for (std::size_t i = 0; i < blocks; ++i) {
-    run_block(unflatten(seed == 1 ? i : seed == 2 ? blocks - 1 - i : sequence[i], launched.grid), order);
-    if (std::string race = take_race_report(); !race.empty()) fail(std::move(race));
-  }
+  begin_teams();
+  for (std::size_t i = 0; i < teams; ++i)
+    run_team(launched.team * (seed == 1 ? i : seed == 2 ? teams - 1 - i : sequence[i]), order);
 }
 
 /// Runs the grid in every order, each from the same memory, and compares what they leave.
@@ -80,12 +84,13 @@ void set_orders(int count) { order_count = std::max(1, count); }
 void run(const Launch& launch, void (*kernel)(const void*), const void* arguments,
          std::size_t argument_bytes) {
   launched = launch;
+  launched_kernel = kernel;
   check_limits(launch);
   arguments_begin = arguments;
   arguments_end = static_cast<const char*>(arguments) + argument_bytes;
   current.block_dim = launch.block;
   current.grid_dim = launch.grid;
-  make_threads(launch.block, kernel);
+  make_team();
   const DeviceAccess access;
   try {
     run_orders();

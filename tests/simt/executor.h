@@ -4,9 +4,10 @@
 //
 // Blocks run one after another, lanes of a warp are never in lock step, and the order of threads, warps and
 // blocks is chosen per run: 1 ascending, 2 descending, 3 and up random. launch() runs every kernel once per
-// order, each time from the same memory, and compares the memory it leaves bit by bit.
+// order, each time from the same memory, and compares the memory it leaves bit by bit. The blocks of a team
+// take turns: each runs until all its threads wait at sync_team.
 //
-// Not covered: the memory model between blocks, real concurrency, inline PTX, speed.
+// Not covered: the memory model between blocks, real concurrency, inline PTX (that of sync_team, too), speed.
 #pragma once
 
 #include <cstddef>
@@ -50,6 +51,8 @@ struct BuiltIns {
 extern BuiltIns current;
 
 void sync_threads(Site site);
+/// kernels/cuda/team.cuh
+void sync_team(unsigned* arrivals, int team, Site site);
 std::uint64_t warp_collective(WarpOp op, unsigned mask, std::uint64_t value, int operand, int width,
                               Site site);
 void* dynamic_shared();
@@ -77,6 +80,7 @@ struct Launch {
   Index grid, block;
   std::size_t dynamic_shared;
   CUstream_st* stream = nullptr;
+  unsigned team = 1;  // neighbouring blocks that may wait for each other
 };
 
 /// True if kernels launched on the stream do not run now: it is being captured, or they are refused.

@@ -2,8 +2,8 @@
 // tsan_hooks.cpp instead of its runtime: every load and store of an unmodified kernel comes here. Two
 // accesses to the same bytes, one of them a write, must be ordered:
 //   same thread; or same block with a __syncthreads between; or same warp with a __syncwarp between, known
-//   from clocks; or different launches. Different blocks of a launch are never ordered. Atomics do not race
-//   with atomics. Shuffles and votes order nothing.
+//   from clocks; or same team with a sync_team between; or different launches. Other blocks of a launch are
+//   never ordered. Atomics do not race with atomics. Shuffles and votes order nothing.
 // An access to memory of the host is reported too, and one past the end of a block of device memory.
 #include <algorithm>
 #include <array>
@@ -34,12 +34,16 @@ constexpr std::size_t kGranule = 4;  // bytes that share a cell, until one of th
 /// Who read a cell since its block's last barrier: lanes of one warp, or more.
 enum class Readers : std::uint8_t { none, one_warp, many };
 
+/// Accesses of the launch that newer ones by other blocks have replaced: the first and the last epoch.
+struct Replaced {
+  std::uint32_t first = 0, last = 0;
+};
+
 /// The history of four bytes, or of one: the last write, and the reads since.
 struct Cell {
   std::uint32_t write_epoch = 0, read_epoch = 0;
   std::uint32_t write_clock = 0, read_clock = 0;
-  // The first epoch of the launch in which blocks before the last one read it, or wrote it atomically.
-  std::uint32_t other_blocks_read = 0, other_blocks_wrote = 0;
+  Replaced reads, writes;
   std::uint32_t lanes = 0;  // of one_warp, a bit each
   std::uint16_t writer = 0, reader = 0;
   Readers readers = Readers::none;
@@ -48,7 +52,7 @@ struct Cell {
   bool split = false;       // its bytes have cells of their own
 };
 
-/// The cells of the device's memory, or of the block's shared memory.
+/// The cells of the device's memory, or of the shared memory of all blocks.
 struct Shadow {
   std::vector<Cell> granules;
   std::unordered_map<std::size_t, std::array<Cell, kGranule> > bytes;
@@ -67,16 +71,35 @@ Shadow device_shadow, shared_shadow;
 std::string report;
 bool busy = false;  // the detector's own library calls may be instrumented copies of a kernel file's
 
+/// Of an access in this launch, to the device's memory: whether it came from another team, or from another
+/// block since the last sync_team.
+bool is_of_unordered_block(std::uint32_t epoch) {
+  return epoch < epochs.first_of_team || (epoch >= epochs.first_of_phase && epoch < epochs.first_of_block);
+}
+
+/// Of what lies between the first and the last, nothing can be unordered if these are not: it is of this
+/// team, before the last sync_team.
+bool is_ordered(const Access& now, const Replaced& replaced) {
+  return replaced.last < now.since ||
+         !(is_of_unordered_block(replaced.first) || is_of_unordered_block(replaced.last));
+}
+
+/// Before an access of another block, at `epoch` of this launch, is replaced.
+void note_replaced(const Access& now, Replaced& replaced, std::uint32_t epoch) {
+  if (replaced.first < now.since) replaced.first = epoch;
+  replaced.last = epoch;
+}
+
 /// Whether an access of thread `who` at `epoch` came before what the running thread does now.
 bool is_ordered(const Access& now, std::uint32_t epoch, unsigned who, std::uint32_t clock) {
   if (epoch < now.since) return true;
-  if (epoch < epochs.first_of_block) return false;  // another block of this launch
+  if (is_of_unordered_block(epoch)) return false;
   if (epoch < epochs.now || who == running->id) return true;
   return who / kWarp == running->warp() && running->clock[who % kWarp] >= clock;
 }
 
 std::string describe(const char* p) {
-  return is_shared_address(p) ? "shared memory + " + std::to_string(p - shared_arena())
+  return is_shared_address(p) ? "shared memory + " + std::to_string(p - running_block->shared.arena)
                               : describe_device_address(p);
 }
 
@@ -93,7 +116,9 @@ void report_first(const Access& access, std::string what) {
 void report_race(const Access& access, const char* kind, unsigned who, std::uint32_t epoch) {
   report_first(access, std::string("race: ") + kind + " " + describe(access.address) + " by thread " +
                            std::to_string(running->id) + " and, unordered, thread " + std::to_string(who) +
-                           (epoch < epochs.first_of_block ? " of another block" : ""));
+                           (epoch >= epochs.first_of_block                      ? ""
+                            : epoch < epochs.first_of_team && launched.team > 1 ? " of another team"
+                                                                                : " of another block"));
 }
 
 /// Whether the running thread, of the same warp, has synchronised with all lanes that read the cell.
@@ -105,9 +130,9 @@ bool is_ordered_after_lanes(const Cell& cell) {
 }
 
 bool is_ordered_after_reads(const Access& access, const Cell& cell) {
-  if (cell.other_blocks_read == epochs.first_of_launch) return false;
+  if (!is_ordered(access, cell.reads)) return false;
   if (cell.readers == Readers::none || cell.read_epoch < access.since) return true;
-  if (cell.read_epoch < epochs.first_of_block) return false;
+  if (is_of_unordered_block(cell.read_epoch)) return false;
   if (cell.read_epoch < epochs.now) return true;
   return cell.readers == Readers::one_warp && cell.reader / kWarp == running->warp() &&
          is_ordered_after_lanes(cell);
@@ -116,7 +141,7 @@ bool is_ordered_after_reads(const Access& access, const Cell& cell) {
 /// Whether it is ordered after all writes, which atomics need not be after atomics.
 bool is_ordered_after_writes(const Access& access, const Cell& cell) {
   if (cell.write_epoch < access.since || (access.atomic && cell.atomic)) return true;
-  if (cell.other_blocks_wrote == epochs.first_of_launch) return false;
+  if (!is_ordered(access, cell.writes)) return false;
   if (cell.many_warps && cell.write_epoch == epochs.now) return false;
   return is_ordered(access, cell.write_epoch, cell.writer, cell.write_clock);
 }
@@ -124,7 +149,7 @@ bool is_ordered_after_writes(const Access& access, const Cell& cell) {
 void note_write(const Access& access, Cell& cell) {
   const bool same_launch = cell.write_epoch >= access.since, same_phase = cell.write_epoch == epochs.now;
   if (same_launch && cell.write_epoch < epochs.first_of_block)
-    cell.other_blocks_wrote = epochs.first_of_launch;
+    note_replaced(access, cell.writes, cell.write_epoch);
   cell.many_warps = same_phase && access.atomic && cell.atomic &&
                     (cell.many_warps || cell.writer / kWarp != running->warp());
   cell.write_epoch = epochs.now;
@@ -153,7 +178,7 @@ void note_read(const Access& access, Cell& cell) {
   if (cell.readers == Readers::none || cell.read_epoch != epochs.now) {
     if (cell.readers != Readers::none && cell.read_epoch >= access.since &&
         cell.read_epoch < epochs.first_of_block)
-      cell.other_blocks_read = epochs.first_of_launch;
+      note_replaced(access, cell.reads, cell.read_epoch);
     cell.readers = Readers::one_warp;
     cell.read_epoch = epochs.now;
     cell.read_clock = running->clock[running->lane()];
@@ -241,8 +266,10 @@ void race_check(const void* address, std::size_t bytes, bool write, const void* 
   busy = true;
   Access access{static_cast<const char*>(address), bytes, write, atomic, code, epochs.first_of_launch};
   if (is_shared_address(address)) {
+    if (!is_shared_of(running_block->shared, address))
+      report_first(access, "access of another block's shared memory");
     access.since = epochs.first_of_block;
-    visit_granules(access, shared_shadow, static_cast<std::size_t>(access.address - shared_arena()));
+    visit_granules(access, shared_shadow, shared_offset(address));
   } else if (is_device_address(address)) {
     if (!in_device_block(address, bytes))
       report_first(access, "access of " + std::to_string(bytes) + " bytes past the end of a block, at " +

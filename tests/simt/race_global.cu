@@ -148,15 +148,6 @@ void run_get_past_the_end() {
 
 }  // namespace
 
-#define RACE_CASE(name, run, expected)                                             \
-  RaceCase {                                                                       \
-    name, [](bool with_race) { with_race ? run<true>() : run<false>(); }, expected \
-  }
-#define RACE_CASE_OF(name, run, T, expected)                                             \
-  RaceCase {                                                                             \
-    name, [](bool with_race) { with_race ? run<T, true>() : run<T, false>(); }, expected \
-  }
-
 std::vector<RaceCase> global_memory_cases() {
   return {RACE_CASE_OF("copy floats", run_copy, float, "race: two writes to device block of 4004 bytes"),
           RACE_CASE_OF("copy bytes", run_copy, unsigned char, "of another block"),

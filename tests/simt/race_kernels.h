@@ -10,5 +10,15 @@ struct RaceCase {
   const char* expected;         ///< part of the report; null if there is no version with a race
 };
 
+#define RACE_CASE(name, run, expected)                                             \
+  RaceCase {                                                                       \
+    name, [](bool with_race) { with_race ? run<true>() : run<false>(); }, expected \
+  }
+#define RACE_CASE_OF(name, run, T, expected)                                             \
+  RaceCase {                                                                             \
+    name, [](bool with_race) { with_race ? run<T, true>() : run<T, false>(); }, expected \
+  }
+
 std::vector<RaceCase> shared_memory_cases();
 std::vector<RaceCase> global_memory_cases();
+std::vector<RaceCase> team_cases();

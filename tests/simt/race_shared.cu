@@ -161,15 +161,6 @@ void run_count_shared() {
 
 }  // namespace
 
-#define RACE_CASE(name, run, expected)                                             \
-  RaceCase {                                                                       \
-    name, [](bool with_race) { with_race ? run<true>() : run<false>(); }, expected \
-  }
-#define RACE_CASE_OF(name, run, T, expected)                                             \
-  RaceCase {                                                                             \
-    name, [](bool with_race) { with_race ? run<T, true>() : run<T, false>(); }, expected \
-  }
-
 std::vector<RaceCase> shared_memory_cases() {
   return {RACE_CASE_OF("reverse floats", run_reverse, float, "shared memory + "),
           RACE_CASE_OF("reverse bytes", run_reverse, unsigned char, "shared memory + "),

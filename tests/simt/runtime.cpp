@@ -15,6 +15,8 @@ using simt::result;
 
 namespace {
 
+constexpr int kMultiprocessors = 4;  // few, so that a team with a block on each is not slow
+
 cudaError_t last_error = cudaSuccess;
 
 /// Page-locked memory: address and bytes.
@@ -110,14 +112,25 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   std::snprintf(properties->name, sizeof properties->name, "emulated CUDA device");
   properties->totalGlobalMem = std::size_t{4} << 30;
   properties->major = 9;
-  properties->multiProcessorCount = 132;
+  properties->multiProcessorCount = kMultiprocessors;
+  properties->cooperativeLaunch = 1;
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int device) {
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   if (device < 0 || device >= device_count()) return result(cudaErrorInvalidDevice);
-  *value = 232448;  // of shared memory a block, as an H200
-  return cudaSuccess;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = kMultiprocessors;
+      return cudaSuccess;
+    case cudaDevAttrCooperativeLaunch:
+      *value = 1;
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = 232448;  // as an H200
+      return cudaSuccess;
+  }
+  return result(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {

@@ -1,8 +1,6 @@
-// A block's shared memory: one arena, with gaps between the arrays that AddressSanitizer watches.
+// The shared memory of blocks: an arena each, with gaps between the arrays that AddressSanitizer watches.
 #include <cstring>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "simt/asan.h"
 #include "simt/block.h"
@@ -11,51 +9,51 @@ namespace simt {
 namespace {
 
 constexpr std::size_t kGap = 64;  // poisoned, between shared arrays
-alignas(256) char arena[kShared + 256 * kGap];
-
-/// One SIMT_SHARED array of the current block.
-struct Slot {
-  const void* declaration;
-  void* address;
-};
-
-std::vector<Slot> slots;
-std::size_t static_bytes = 0, arena_used = 0;
+constexpr std::size_t kArena = kShared + 256 * kGap;
+alignas(256) char arenas[kMaxTeam][kArena];  // pages come when touched
 
 }  // namespace
 
-char* shared_arena() { return arena; }
+char* shared_arena(std::size_t i) { return arenas[i]; }
 bool is_shared_address(const void* address) {
-  return address >= arena && static_cast<const char*>(address) < arena + sizeof arena;
+  const char *p = static_cast<const char*>(address), *first = arenas[0];
+  return p >= first && p < first + sizeof arenas;
+}
+bool is_shared_of(const SharedMemory& memory, const void* address) {
+  return address >= memory.arena && static_cast<const char*>(address) < memory.arena + kArena;
+}
+std::size_t shared_offset(const void* address) {
+  return static_cast<std::size_t>(static_cast<const char*>(address) - arenas[0]);
 }
 
-void begin_shared_memory(std::size_t dynamic_bytes) {
-  slots.clear();
-  static_bytes = 0;
-  SIMT_UNPOISON(arena, sizeof arena);
-  std::memset(arena, 0xFF, dynamic_bytes);
-  SIMT_POISON(arena + dynamic_bytes, sizeof arena - dynamic_bytes);
-  arena_used = dynamic_bytes + kGap;
+void begin_shared_memory(SharedMemory& memory, std::size_t dynamic_bytes) {
+  memory.slots.clear();
+  memory.static_bytes = 0;
+  SIMT_UNPOISON(memory.arena, kArena);
+  std::memset(memory.arena, 0xFF, dynamic_bytes);
+  SIMT_POISON(memory.arena + dynamic_bytes, kArena - dynamic_bytes);
+  memory.used = dynamic_bytes + kGap;
 }
 
-void* dynamic_shared() { return arena; }
+void* dynamic_shared() { return running_block->shared.arena; }
 
 void* shared_slot(const void* declaration, std::size_t bytes, std::size_t alignment) {
-  for (const Slot& slot : slots) {
+  SharedMemory& memory = running_block->shared;
+  for (const SharedMemory::Slot& slot : memory.slots) {
     if (slot.declaration == declaration) return slot.address;
   }
-  static_bytes += bytes;
-  if (static_bytes > kStaticShared)
-    fail(std::to_string(static_bytes) + " bytes of static shared memory; 49152 are the most");
-  if (static_bytes + launched.dynamic_shared > kShared)
+  memory.static_bytes += bytes;
+  if (memory.static_bytes > kStaticShared)
+    fail(std::to_string(memory.static_bytes) + " bytes of static shared memory; 49152 are the most");
+  if (memory.static_bytes + launched.dynamic_shared > kShared)
     fail("static and dynamic shared memory together are over 232448 bytes");
-  arena_used = (arena_used + alignment - 1) / alignment * alignment;
-  if (arena_used + bytes + kGap > sizeof arena) fail("more shared arrays than the executor has gaps for");
-  char* address = arena + arena_used;
-  arena_used += bytes + kGap;
+  memory.used = (memory.used + alignment - 1) / alignment * alignment;
+  if (memory.used + bytes + kGap > kArena) fail("more shared arrays than the executor has gaps for");
+  char* address = memory.arena + memory.used;
+  memory.used += bytes + kGap;
   SIMT_UNPOISON(address, bytes);
   std::memset(address, 0xFF, bytes);
-  slots.push_back({declaration, address});
+  memory.slots.push_back({declaration, address});
   return address;
 }
 

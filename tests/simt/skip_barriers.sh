@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes each __syncthreads out of the shipped kernels in turn; the op's test must fail every time.
+# Takes each __syncthreads and sync_team out of the shipped kernels in turn; the op's test must fail every time.
 #   skip_barriers.sh FOLDER-OF-THE-TESTS      (of a build with the race detector)
 set -uo pipefail
 tests=$1
@@ -15,6 +15,7 @@ test_of() {
     norm.cuh) echo layer_norm ;;
     reduce.cuh) echo batch_norm ;;
     reduce.cu) echo ops ;;
+    train_net*) echo train_net ;;
     *) echo "${1%.cu}" ;;
   esac
 }
@@ -31,6 +32,6 @@ while IFS=: read -r file line _; do
   else
     echo "$file:$line: $(tr -s ' \n' ' ' <<<"$output" | grep -o 'kernel [a-z0-9_]*: [a-z :]*' | head -1)"
   fi
-done < <(grep -n '__syncthreads()' "$kernels"/*.cu "$kernels"/*.cuh)
+done < <(grep -nE '^[^/]*(__syncthreads\(\)|sync_team\()' "$kernels"/*.cu "$kernels"/*.cuh | grep -v '/team.cuh:')
 echo "$count barriers, $unnoticed unnoticed"
 [ "$count" -gt 0 ] && [ "$unnoticed" -eq 0 ]

@@ -11,15 +11,6 @@ using namespace simt::test;
 
 namespace {
 
-#define CHECK_FAILS(run, part)                             \
-  do {                                                     \
-    const std::string message = failure_of([&] { run; });  \
-    CAPTURE(message);                                      \
-    CHECK(message.find(part) != std::string::npos);        \
-    CHECK(message.find("kernel test: ") == 0);             \
-    CHECK(message.find("kernel", 1) == std::string::npos); \
-  } while (false)
-
 void launch_3d(simt::Index grid, simt::Index block, std::size_t shared, void (*kernel)(int*), int* p) {
   simt::launch({"test", grid, block, shared}, kernel, p);
 }

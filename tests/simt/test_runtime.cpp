@@ -129,5 +129,10 @@ TEST_CASE("machines without a device") {
   CHECK(cudaSetDevice(1) == cudaErrorInvalidDevice);
   CHECK(cudaGetDeviceProperties(&properties, 0) == cudaSuccess);
   CHECK(properties.major == 9);
+  int cooperative = 0, multiprocessors = 0;
+  CHECK(cudaDeviceGetAttribute(&cooperative, cudaDevAttrCooperativeLaunch, 0) == cudaSuccess);
+  CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0) == cudaSuccess);
+  CHECK(cooperative == properties.cooperativeLaunch);
+  CHECK(multiprocessors == properties.multiProcessorCount);
   cudaGetLastError();
 }

@@ -8,13 +8,6 @@ using namespace simt::test;
 
 namespace {
 
-#define CHECK_FAILS(kernel, part)                                             \
-  do {                                                                        \
-    const std::string message = failure_of([] { launch_1d(1, 32, kernel); }); \
-    CAPTURE(message);                                                         \
-    CHECK(message.find(part) != std::string::npos);                           \
-  } while (false)
-
 constexpr unsigned kAll = ~0u;
 
 template <typename T>
@@ -131,16 +124,17 @@ TEST_CASE("masks of some lanes") {
 }
 
 TEST_CASE("collectives that are refused") {
-  CHECK_FAILS(own_lane_missing, "thread 7 at test_warp.cpp:");
-  CHECK_FAILS(own_lane_missing, "is not in the mask it names");
-  CHECK_FAILS(different_masks, "different masks at test_warp.cpp:");
-  CHECK_FAILS(different_operations, "meet in different collectives: test_warp.cpp:");
-  CHECK_FAILS(different_sites, "meet in different collectives: test_warp.cpp:");
-  CHECK_FAILS(read_outside_the_mask, "reads lane 20, which is not in the mask");
-  CHECK_FAILS(name_an_exited_lane, "names lane 5, which has exited");
-  CHECK_FAILS(width_of_twelve, "shuffles with width 12");
-  CHECK_FAILS(width_of_zero, "shuffles with width 0");
-  CHECK_FAILS(never_met, "deadlock: 0 threads have exited; thread 0 and 15 more wait at test_warp.cpp:");
+  CHECK_FAILS(launch_1d(1, 32, own_lane_missing), "thread 7 at test_warp.cpp:");
+  CHECK_FAILS(launch_1d(1, 32, own_lane_missing), "is not in the mask it names");
+  CHECK_FAILS(launch_1d(1, 32, different_masks), "different masks at test_warp.cpp:");
+  CHECK_FAILS(launch_1d(1, 32, different_operations), "meet in different collectives: test_warp.cpp:");
+  CHECK_FAILS(launch_1d(1, 32, different_sites), "meet in different collectives: test_warp.cpp:");
+  CHECK_FAILS(launch_1d(1, 32, read_outside_the_mask), "reads lane 20, which is not in the mask");
+  CHECK_FAILS(launch_1d(1, 32, name_an_exited_lane), "names lane 5, which has exited");
+  CHECK_FAILS(launch_1d(1, 32, width_of_twelve), "shuffles with width 12");
+  CHECK_FAILS(launch_1d(1, 32, width_of_zero), "shuffles with width 0");
+  CHECK_FAILS(launch_1d(1, 32, never_met),
+              "deadlock: 0 threads have exited; thread 0 and 15 more wait at test_warp.cpp:");
   const std::string partial = failure_of([] { launch_1d(1, 48, different_sites); });
   CHECK(partial.find("lanes of one warp meet in different") != std::string::npos);
   const std::string absent = failure_of([] { launch_1d(1, 16, different_operations); });

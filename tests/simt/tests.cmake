@@ -1,4 +1,4 @@
-# The executor's own tests, which need nothing of the library.
+# The executor's own tests, which need nothing of the library but kernels/cuda/team.cuh.
 set(simt ${CMAKE_CURRENT_LIST_DIR})
 file(GLOB kernels CONFIGURE_DEPENDS ${simt}/*.cu)
 set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${EK_EMULATED_FLAGS}")
@@ -8,6 +8,7 @@ function(ek_add_simt_test name)
   list(TRANSFORM ARGN PREPEND ${simt}/)
   add_executable(test_simt_${name} ${ARGN})
   target_link_libraries(test_simt_${name} PRIVATE ek_simt ek_catch ek_warnings)
+  target_include_directories(test_simt_${name} PRIVATE ${PROJECT_SOURCE_DIR})
   add_test(NAME simt_${name} COMMAND test_simt_${name})
   ek_label(simt simt_${name})
   set_tests_properties(simt_${name} PROPERTIES ENVIRONMENT SIMT_ORDERS=3)
@@ -17,7 +18,8 @@ ek_add_simt_test(executor test_executor.cpp)
 ek_add_simt_test(warp test_warp.cpp)
 ek_add_simt_test(runtime test_runtime.cpp)
 ek_add_simt_test(graph test_graph.cpp)
-ek_add_simt_test(race test_race.cpp race_global.cu race_shared.cu)
+ek_add_simt_test(race test_race.cpp race_global.cu race_shared.cu race_team.cu)
+ek_add_simt_test(team test_team.cpp)
 if(EVENKEEL_SANITIZE MATCHES address)
   ek_add_simt_test(overruns test_overruns.cpp)
   # Stack frames that live on the heap, which every fiber keeps its own of.

@@ -1,7 +1,6 @@
 // Warp collectives: they complete when exactly the lanes of their mask have arrived at one call.
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <string>
 
 #include "simt/block.h"
@@ -9,10 +8,7 @@
 namespace simt {
 namespace {
 
-bool is_same_call(const Thread& a, const Thread& b) {
-  return a.op == b.op && a.site.line == b.site.line &&
-         (a.site.file == b.site.file || std::strcmp(a.site.file, b.site.file) == 0);
-}
+bool is_same_call(const Thread& a, const Thread& b) { return a.op == b.op && is_same_place(a.site, b.site); }
 
 bool has_lane(unsigned mask, unsigned lane) { return (mask >> lane & 1) != 0; }
 

@@ -1,0 +1,387 @@
+// The layers of the study's network on one image, with constant shapes, for a block that has the image in
+// shared memory: device functions on top of those of the chains.
+#pragma once
+
+#include "kernels/cuda/chain_tail_backward.cuh"
+#include "kernels/cuda/rotate.cuh"
+#include "kernels/cuda/softmax.cuh"
+#include "kernels/cuda/team.cuh"
+#include "kernels/train_net.h"
+
+namespace evenkeel::cuda {
+
+/// Of a block: 16 warps of 128 registers, or where a norm needs more than those 12 of 168.
+template <ChainNorm NORM>
+inline constexpr int kNetThreads = NORM == ChainNorm::batch || NORM == ChainNorm::pixels ? 384 : 512;
+
+/// Sums and maxima over the blocks of the network.
+namespace net {
+
+EK_HOST_DEVICE constexpr ImageConv conv_of(int block) {
+  const MnistBlock& b = kMnistNet[block];
+  return {b.C, b.size, b.size, b.K, b.R, 0};
+}
+EK_HOST_DEVICE constexpr int larger(int a, int b) { return a > b ? a : b; }
+
+/// The most sets that a norm has in an image, of which a block keeps statistics.
+EK_HOST_DEVICE constexpr int most_sets(int block, ChainNorm norm) {
+  const MnistBlock& b = kMnistNet[block];
+  if (!b.activated || norm == ChainNorm::none) return 0;
+  return norm == ChainNorm::rows     ? b.K * b.output()
+         : norm == ChainNorm::pixels ? b.output() * b.output()
+                                     : b.K;
+}
+
+/// Of blocks 0 ... block - 1: elements of z, channels that are normalised, sets.
+EK_HOST_DEVICE constexpr int z_before(int block) {
+  int sum = 0;
+  for (int i = 0; i < block; ++i) sum += conv_of(i).z_elements();
+  return sum;
+}
+EK_HOST_DEVICE constexpr int channels_before(int block) {
+  int sum = 0;
+  for (int i = 0; i < block; ++i) sum += kMnistNet[i].activated ? kMnistNet[i].K : 0;
+  return sum;
+}
+EK_HOST_DEVICE constexpr int sets_before(int block, ChainNorm norm) {
+  int sum = 0;
+  for (int i = 0; i < block; ++i) sum += most_sets(i, norm);
+  return sum;
+}
+EK_HOST_DEVICE constexpr int dropouts_before(int block) {
+  int sum = 0;
+  for (int i = 0; i < block; ++i) sum += kMnistNet[i].dropout ? 1 : 0;
+  return sum;
+}
+inline constexpr int kZ = z_before(kMnistBlocks), kChannels = channels_before(kMnistBlocks),
+                     kDropouts = dropouts_before(kMnistBlocks);
+
+/// The last block of a run that starts at `block` and needs no statistics of other images on the way.
+EK_HOST_DEVICE constexpr int last_of_run(int block) {
+  while (block + 1 < kMnistBlocks && !kMnistNet[block].activated) ++block;
+  return block;
+}
+
+EK_HOST_DEVICE constexpr int most_channels() {
+  int most = 0;
+  for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, kMnistNet[i].K);
+  return most;
+}
+
+/// Shared memory, in elements: filters, dz, x and later dx, sums of backward, for batch norm those over all
+/// images, statistics and, if HELD, z.
+template <ChainNorm NORM, bool HELD>
+struct Memory {
+  static constexpr int filters = 0;
+  static constexpr int dz = [] {
+    int most = 0;
+    for (int i = 0; i < kMnistBlocks; ++i)
+      most = larger(most, larger(conv_of(i).filter_tile(), conv_of(i).turned_filter_tile()));
+    return most;
+  }();
+  static constexpr int x = dz + [] {
+    int most = 0;
+    for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, conv_of(i).dz_tile().elements());
+    return most;
+  }();
+  static constexpr int sums = x + [] {
+    int most = 0;
+    for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, conv_of(i).x_tile().elements());
+    return most;
+  }();
+  static constexpr int merged = sums + [] {
+    int most = 0;
+    for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, 2 * (kMnistNet[i].K + most_sets(i, NORM)));
+    return most;
+  }();
+  static constexpr int statistics = merged + (NORM == ChainNorm::batch ? 2 * most_channels() : 0);
+  static constexpr int z = statistics + 3 * sets_before(kMnistBlocks, NORM);
+  static constexpr int total = z + (HELD ? kZ : 0);
+};
+
+/// Global memory of a network's team, in elements: the gradients of each image, [batch, parameters], or of
+/// one block's images their sum; of each image its loss and whether it was right; for batch norm moments [N,
+/// C, 3] and sums [N, 2, C] of every normalised layer; where blocks do not hold z, z and the gradients of the
+/// norms' outputs.
+struct Scratch {
+  std::int64_t gradients, loss, right, moments, channel_sums, z, dnorm, total;
+
+  Scratch() = default;
+  EK_HOST_DEVICE Scratch(int parameters, int team, std::int64_t batch, bool is_batch_norm, bool held) {
+    gradients = 0;
+    loss = (team == 1 ? 1 : batch) * parameters;
+    right = loss + batch;
+    moments = right + batch;
+    channel_sums = moments + (is_batch_norm ? batch * 3 * kChannels : 0);
+    z = channel_sums + (is_batch_norm ? batch * 2 * kChannels : 0);
+    dnorm = z + (held ? 0 : batch * kZ);
+    total = dnorm + (held ? 0 : batch * kZ);
+  }
+};
+
+/// The batch of a step: its first image in the order of the epoch, how many it has, its first random key.
+struct Batch {
+  std::int64_t first;
+  std::uint64_t draws;
+  int images;
+};
+
+}  // namespace net
+
+/// A block of a team at work on a step of its network. Its images of the batch are rank, rank + size, ...
+template <ChainNorm NORM, bool HELD, typename T>
+struct NetWorker {
+  using Memory = net::Memory<NORM, HELD>;
+  static constexpr int kThreads = kNetThreads<NORM>;
+  static constexpr bool kBatchNorm = NORM == ChainNorm::batch;
+
+  const NetTraining<T>& of;
+  T* shared;
+  const T* brightness;  // [256], normalised
+  T* scratch;
+  const net::Scratch& at;  // this and `now` in shared memory, as `of`: registers are few
+  const net::Batch& now;
+  int rank, size;  // of the team
+
+  template <int L>
+  static constexpr bool kNormalises = kMnistNet[L].activated&& NORM != ChainNorm::none;
+
+  template <int L>
+  __device__ __forceinline__ T* z_of(int n) const {
+    T* const all = HELD ? shared + Memory::z : scratch + at.z + static_cast<std::int64_t>(n) * net::kZ;
+    return all + net::z_before(L);
+  }
+  template <int L>
+  __device__ __forceinline__ ChainStatistics<T>* statistics() const {
+    return reinterpret_cast<ChainStatistics<T>*>(shared + Memory::statistics + 3 * net::sets_before(L, NORM));
+  }
+  /// Batch norm's, of image n and channel 0; those of other images are K further.
+  template <int L>
+  __device__ __forceinline__ ChainStatistics<T>* moments(int n) const {
+    T* const layer = scratch + at.moments + of.batch * 3 * net::channels_before(L);
+    return reinterpret_cast<ChainStatistics<T>*>(layer) + n * kMnistNet[L].K;
+  }
+  template <int L>
+  __device__ __forceinline__ T* channel_sums(int n) const {
+    return scratch + at.channel_sums + (of.batch * net::channels_before(L) + n * kMnistNet[L].K) * 2;
+  }
+  /// What follows convolution L.
+  template <int L>
+  __device__ __forceinline__ Tail<T> tail() const {
+    constexpr MnistBlock b = kMnistNet[L];
+    constexpr int pixels = b.output() * b.output();
+    const NetBlock<T>& mine = of.blocks[L];
+    ChainTail<T> t;
+    t.N = now.images;
+    t.C = b.K;
+    t.H = t.W = b.output();
+    if constexpr (b.activated) {
+      t.relu = b.is_norm_first(kBatchNorm);
+      t.relu_first = !t.relu;
+    }
+    if constexpr (kNormalises<L>) {
+      t.norm = NORM;
+      t.sets = b.K;
+      if (NORM == ChainNorm::group && of.groups > 0) t.sets = of.groups;
+      if (NORM == ChainNorm::rows) t.sets = of.whole_rows ? 1 : b.K * b.output();
+      if (NORM == ChainNorm::pixels) t.sets = pixels;
+      t.set_size = b.K * pixels / t.sets;
+      t.eps = 1e-5;
+      t.gamma = mine.gamma.value;
+      t.beta = mine.beta.value;
+      if (kBatchNorm) {
+        t.momentum = 0.1;
+        t.moments = moments<L>(0);
+        t.running_mean = mine.running_mean;
+        t.running_var = mine.running_var;
+        t.batches_tracked = mine.batches_tracked;
+      }
+    }
+    t.pool = b.pool;
+    t.window = b.window;
+    if constexpr (b.dropout) {
+      t.p = kMnistDropout;
+      t.key = {of.seed, RandomPurpose::dropout, now.draws + net::dropouts_before(L)};
+    }
+    return Tail<T>(t);
+  }
+
+  // --- forward --------------------------------------------------------------------------------------------
+
+  /// The tile of image n: turned and normalised. Bytes: 784.
+  __device__ __forceinline__ void fill_image(int n) const {
+    constexpr int W = kMnistNet[0].size;
+    SIMT_SHARED(Rotation, rotation, [1]);
+    const std::int64_t index = of.order[now.first + n];
+    if (threadIdx.x == 0) rotation[0] = Rotation::by(of.angles != nullptr ? of.angles[index] : 0.0f);
+    __syncthreads();
+    const std::uint8_t* const image = of.images + index * W * W;
+    for (int i = block_thread(); i < W * W; i += block_threads())
+      shared[Memory::x + i] = brightness[turned_pixel(image, W, W, rotation[0], i / W, i % W)];
+  }
+
+  /// x of convolution L into its tile. Call: all threads; a barrier must follow.
+  template <int L>
+  __device__ __forceinline__ void fill_x(int n) const {
+    if constexpr (L == 0) {
+      fill_image(n);
+    } else {
+      const Tail<T> before = tail<L - 1>();
+      fill_from_tail(shared + Memory::x, TileShape(net::conv_of(L).x_tile()),
+                     TailImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), n);
+    }
+  }
+
+  /// z of convolution L for image n, and its statistics, or moments. Ends with a barrier.
+  template <int L>
+  __device__ __forceinline__ void forward_block(int n) const {
+    constexpr ImageConv s = net::conv_of(L);
+    constexpr int P = s.P(), Q = s.Q(), kQuads = ImageConv::in_quads(s.K) / kQuad;
+    constexpr int kRows = kQuads * ((P + 3) / 4) * Q >= kThreads / 2 ? 4 : 1;
+    fill_x<L>(n);
+    load_filters<s.R, false>(shared + Memory::filters, of.blocks[L].weight.value, s.C, s.K);
+    __syncthreads();
+    T* const z = z_of<L>(n);
+    convolve<s.R, kRows>(shared + Memory::x, s.x_tile().pitch(), s.x_tile().plane(), shared + Memory::filters,
+                         s.C, s.K, P, Q,
+                         [&](int k, int p, int q, T value) { z[(k * P + p) * Q + q] = value; });
+    __syncthreads();
+    if constexpr (kNormalises<L>) {
+      leave_statistics(tail<L>(), z, kBatchNorm ? moments<L>(n) : statistics<L>());
+      __syncthreads();
+    }
+  }
+
+  /// Loss of image n from the last z; its gradient into the dz tile. Ends with a barrier.
+  __device__ __forceinline__ void leave_loss(int n) const {
+    constexpr int L = kMnistBlocks - 1;
+    clear_dz<L>();  // its first elements by the threads that fill them below
+    if (block_thread() < kWarp) {
+      const T* const z = z_of<L>(n);
+      const RowLogSoftmax<T> row(z, kMnistClasses);
+      const auto label = static_cast<int>(of.labels[of.order[now.first + n]]);
+      const int lane = block_thread();
+      if (lane < kMnistClasses) {
+        const T y = row.at(z[lane]), total = -static_cast<T>(1.0 / now.images);
+        shared[Memory::dz + lane] = (lane == label ? total : T(0)) - std::exp(y) * total;
+        if (lane == label) scratch[at.loss + n] = -y;
+      }
+      if (lane == 0) scratch[at.right + n] = largest_of_row(z, kMnistClasses) == label ? T(1) : T(0);
+    }
+    __syncthreads();
+  }
+
+  // --- backward -------------------------------------------------------------------------------------------
+
+  template <int L>
+  __device__ __forceinline__ void clear_dz() const {
+    for (int i = block_thread(); i < net::conv_of(L).dz_tile().elements(); i += block_threads())
+      shared[Memory::dz + i] = T(0);
+  }
+  /// An element of dz of convolution L in its tile.
+  template <int L>
+  __device__ __forceinline__ T& dz_at(const ImageElement& e) const {
+    constexpr ImageTile tile = net::conv_of(L).dz_tile();
+    const int h = e.s / tile.width, w = e.s - h * tile.width;
+    return shared[Memory::dz + e.c * tile.plane() + tile.first() + h * tile.pitch() + w];
+  }
+  /// Where the gradient of batch norm's output waits for the other images.
+  template <int L>
+  __device__ __forceinline__ T& dnorm_at(const ImageElement& e, int n) const {
+    if constexpr (HELD) return dz_at<L>(e);
+    return scratch[at.dnorm + static_cast<std::int64_t>(n) * net::kZ + net::z_before(L) + e.e];
+  }
+
+  /// An element of a parameter's gradient from image n. A block alone adds up its images in order, which
+  /// gives the bits of a sum over images that several blocks leave: they do not depend on the number of
+  /// blocks.
+  __device__ __forceinline__ void add_gradient(int n, int i, T value) const {
+    if (size > 1) {
+      scratch[at.gradients + static_cast<std::int64_t>(n) * of.parameters + i] = value;
+    } else {
+      T& sum = scratch[at.gradients + i];
+      sum = n == 0 ? value : sum + value;
+    }
+  }
+
+  /// Where hand_back() through the tail of convolution L leaves the gradients of image n.
+  template <int L>
+  struct Sink {
+    const NetWorker& worker;
+    int n;
+
+    __device__ __forceinline__ bool wants_channel_sums() const {
+      return kNormalises<L> && (kBatchNorm || (NORM != ChainNorm::rows && block().gamma.value != nullptr));
+    }
+    __device__ __forceinline__ void channel_sums(const T* sums) const {
+      constexpr int K = kMnistNet[L].K;
+      for (int i = block_thread(); i < 2 * K; i += block_threads()) {
+        if (kBatchNorm) worker.template channel_sums<L>(n)[i] = sums[i];
+        worker.add_gradient(n, i < K ? block().gamma.begin + i : block().beta.begin + i - K, sums[i]);
+      }
+    }
+    template <typename Xhat>
+    __device__ __forceinline__ void dnorm(const ImageElement& e, T d, const Xhat& xhat) const {
+      if constexpr (kBatchNorm && kNormalises<L>) worker.template dnorm_at<L>(e, n) = d;
+      if constexpr (NORM == ChainNorm::rows && kNormalises<L>) {
+        if (block().gamma.value == nullptr) return;
+        worker.add_gradient(n, block().gamma.begin + e.e, d * xhat());
+        worker.add_gradient(n, block().beta.begin + e.e, d);
+      }
+    }
+    __device__ __forceinline__ void dz(const ImageElement& e, T d) const { worker.template dz_at<L>(e) = d; }
+
+   private:
+    __device__ __forceinline__ const NetBlock<T>& block() const { return worker.of.blocks[L]; }
+  };
+
+  /// From dz of convolution L in its tile, of image n: the gradient of its filters, and, through the tail
+  /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a barrier.
+  template <int L>
+  __device__ __forceinline__ void backward_block(int n) const {
+    constexpr ImageConv s = net::conv_of(L);
+    T *const x = shared + Memory::x, *const dx = x, *const dz = shared + Memory::dz;
+    fill_x<L>(n);
+    if constexpr (L > 0)
+      load_filters<s.R, true>(shared + Memory::filters, of.blocks[L].weight.value, s.K, s.C);
+    __syncthreads();
+    image_weight_gradient<s.R>(
+        x, dz, s, [&](int i, T value) { add_gradient(n, of.blocks[L].weight.begin + i, value); });
+    __syncthreads();
+    if constexpr (L > 0) {
+      constexpr int kQuads = ImageConv::in_quads(s.C) / kQuad;
+      constexpr int kRows = kQuads * ((s.H + 3) / 4) * s.W >= kThreads / 2 ? 4 : 1;
+      const ImageTile tile = s.dz_tile();
+      convolve<s.R, kRows>(dz, tile.pitch(), tile.plane(), shared + Memory::filters, s.K, s.C, s.H, s.W,
+                           [&](int c, int h, int w, T value) { dx[(c * s.H + h) * s.W + w] = value; });
+      __syncthreads();
+      const Tail<T> before = tail<L - 1>();
+      if (before.p > 0) drop(before, n, s.x_elements(), [&](int i) -> T& { return dx[i]; });
+      clear_dz<L - 1>();
+      __syncthreads();
+      T* const sums = shared + Memory::sums;
+      hand_back(TailImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), dx,
+                TailSums<T>{sums, sums + 2 * before.C}, Sink<L - 1>{*this, n});
+      __syncthreads();
+    }
+  }
+
+  /// Batch norm's dz of convolution L for image n into its tile, from the sums over all images in
+  /// shared memory. Ends with a barrier.
+  template <int L>
+  __device__ __forceinline__ void finish_batch_norm(int n) const {
+    const Tail<T> t = tail<L>();
+    const TailImage<T> image(t, z_of<L>(n), statistics<L>());
+    if constexpr (!HELD) {
+      clear_dz<L>();
+      __syncthreads();
+    }
+    for (int e = block_thread(); e < t.elements(); e += block_threads()) {
+      const ImageElement element = t.element(e);
+      dz_at<L>(element) = batch_norm_dz(image, element, dnorm_at<L>(element, n), shared + Memory::merged);
+    }
+    __syncthreads();
+  }
+};
+
+}  // namespace evenkeel::cuda

@@ -1,0 +1,38 @@
+// The study's network, for 1x28x28 images and 10 classes: nn/models.cpp makes its layers of this table, and
+// kernels/cuda/train_net.cu, with constant shapes, a kernel that trains it.
+#pragma once
+
+#include "kernels/conv_chain.h"
+
+namespace evenkeel {
+
+/// A convolution without padding or bias, and what follows it: ReLU and norm, pooling, dropout.
+struct MnistBlock {
+  int C, size, K, R;        // of x [C, size, size]; K filters R x R
+  bool activated = false;   // ReLU and norm follow
+  bool norm_first = false;  // norm before ReLU, whichever norm it is; batch norm always comes first
+  ChainPool pool = ChainPool::none;
+  int window = 1;  // of the pooling
+  bool dropout = false;
+
+  EK_HOST_DEVICE constexpr int output() const { return size - R + 1; }
+  EK_HOST_DEVICE constexpr bool is_norm_first(bool is_batch_norm) const {
+    return norm_first || is_batch_norm;
+  }
+};
+
+inline constexpr int kMnistBlocks = 9, kMnistClasses = 10;
+inline constexpr double kMnistDropout = 0.1;
+inline constexpr MnistBlock kMnistNet[kMnistBlocks] = {
+    {1, 28, 4, 3, true},
+    {4, 26, 8, 3, true},
+    {8, 24, 16, 1, false, false, ChainPool::max, 2},
+    {16, 12, 16, 3, true, false, ChainPool::none, 1, true},
+    {16, 10, 16, 1},
+    {16, 10, 16, 3, true, true, ChainPool::none, 1, true},
+    {16, 8, 16, 3, true},
+    {16, 6, 10, 3, true, false, ChainPool::average, 4},
+    {10, 1, kMnistClasses, 1},
+};
+
+}  // namespace evenkeel

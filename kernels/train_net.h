@@ -1,0 +1,76 @@
+// Training of the study's network (kernels/mnist_net.h) in one kernel: a team of blocks has a network of its
+// own and runs many steps of it, each block on images of its own. CUDA only.
+#pragma once
+
+#include "kernels/conv_chain.h"
+#include "kernels/mnist_net.h"
+
+namespace evenkeel {
+
+/// A parameter in the device's memory; value null: there is none. Zero all of it first: kernels hold it in
+/// shared memory, which knows no initial values.
+template <typename T>
+struct NetParameter {
+  T* value;
+  T* velocity;  // the momentum buffer, or null
+  int begin;    // of its gradient among those of the network
+  int count;
+};
+
+/// The parameters and buffers of a block of the network.
+template <typename T>
+struct NetBlock {
+  NetParameter<T> weight, gamma, beta;
+  T* running_mean;  // batch norm
+  T* running_var;
+  std::int64_t* batches_tracked;
+};
+
+/// A network, its data and its rule. Batch b has the images order[b batch] ... of an epoch of `images`
+/// images, fewer in the last one; the loss is the mean over a batch.
+template <typename T>
+struct NetTraining {
+  NetBlock<T> blocks[kMnistBlocks];
+  int parameters;  // elements of all of them
+
+  ChainNorm norm;
+  int groups;       // of group norm; 0: one a channel
+  bool whole_rows;  // rows: a set is all of an image's [C, H, W], else a row [W]
+
+  const std::uint8_t* images;  // [count, 28, 28]
+  const std::int64_t* labels;  // [count]
+  const std::int64_t* order;   // [images]
+  const float* angles;         // [count], radians, or null: as in kernels/rotate.h
+  double mean, std;
+  std::int64_t epoch_images, batch;
+
+  std::uint64_t seed;  // of dropout, whose keys are draws, draws + 1, ... in the order of use
+  std::uint64_t draws;
+
+  double lr, momentum, weight_decay, l1;  // as in kernels/sgd.h
+  bool nesterov, proximal;
+
+  double* totals;  // [2], of the epoch: the sum of losses, and how many were right
+  T* loss;         // the mean loss of the last batch
+};
+
+/// Steps first_step ... first_step + steps - 1 of the epoch, of `count` networks that share norm, groups and
+/// whole_rows, each by `team` blocks; scratch: train_net_scratch() bytes.
+template <typename T>
+struct TrainNetArgs {
+  const NetTraining<T>* networks;  // an array on the host
+  void* scratch;
+  int count, team;
+  std::int64_t first_step, steps;
+};
+EK_DECLARE_CUDA_KERNEL(train_net, TrainNetArgs)
+
+namespace cuda {
+template <typename T>
+std::int64_t train_net_scratch(const TrainNetArgs<T>& args);
+/// The bytes of shared memory that a block needs, static ones included.
+template <typename T>
+std::int64_t train_net_shared(ChainNorm norm);
+}  // namespace cuda
+
+}  // namespace evenkeel

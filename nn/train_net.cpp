@@ -1,0 +1,170 @@
+#include "nn/train_net.h"
+
+#include <algorithm>
+
+#include "core/cuda.h"
+#include "kernels/cuda/workspace.h"
+#include "kernels/train_net.h"
+#include "nn/conv_chain.h"
+
+namespace evenkeel {
+namespace {
+
+/// The blocks of a network; a layer that joins no chain ends them.
+std::vector<ConvBlock> blocks_of(nn::Sequential& net) {
+  ConvChain chain;
+  for (std::size_t i = 0; i < net.size() && net[i].join(chain); ++i) {
+  }
+  return chain.blocks();
+}
+
+/// The kind of norm, that of the first block.
+ChainNorm norm_of(const std::vector<ConvBlock>& blocks) { return blocks.front().norm; }
+
+/// True if a block of the network is one of the study's, with the norm `norm`.
+bool is_block(const ConvBlock& b, const MnistBlock& m, ChainNorm norm) {
+  const bool convolves = b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.padding == 0;
+  const bool norm_first = m.is_norm_first(norm == ChainNorm::batch);
+  const bool has_norm = m.activated && norm != ChainNorm::none;
+  const bool relu_first = m.activated && (!norm_first || !has_norm), relu = m.activated && !relu_first;
+  const bool activates = b.relu_first == relu_first && b.relu == relu;
+  const bool normalises = b.norm == (has_norm ? norm : ChainNorm::none) && b.eps == 1e-5 &&
+                          (norm != ChainNorm::batch || (b.momentum == 0.1 && b.training));
+  return convolves && activates && normalises && b.pool == m.pool && b.window == m.window &&
+         b.p == (m.dropout ? kMnistDropout : 0);
+}
+
+bool is_mnist_net(const std::vector<ConvBlock>& blocks) {
+  return blocks.size() == kMnistBlocks &&
+         std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet),
+                    [&](const ConvBlock& b, const MnistBlock& m) { return is_block(b, m, norm_of(blocks)); });
+}
+
+/// The parameters and buffers of a network, as the kernel takes them.
+class Description {
+ public:
+  explicit Description(const NetTask& task) : task_(task) {
+    const std::vector<ConvBlock> blocks = blocks_of(*task.net);
+    training.norm = norm_of(blocks);
+    for (std::size_t i = 0; i < blocks.size(); ++i) add(blocks[i], training.blocks[i]);
+    training.parameters = end_;
+    const ConvBlock& first = blocks.front();
+    training.groups = static_cast<int>(first.groups == first.weight.size(0) ? 0 : first.groups);
+    training.whole_rows = first.normalized_shape.rank() == 3;
+  }
+
+  NetTraining<float> training{};
+
+ private:
+  static float* memory(Tensor t) { return t.defined() ? t.mutable_data<float>() : nullptr; }
+
+  NetParameter<float> parameter(const Tensor& value) {
+    if (!value.defined()) return {};
+    const auto count = static_cast<int>(value.numel());
+    const int begin = std::exchange(end_, end_ + count);
+    return {memory(value.detach()), memory(task_.sgd->momentum_buffer(value)), begin, count};
+  }
+  void add(const ConvBlock& from, NetBlock<float>& to) {
+    to.weight = parameter(from.weight);
+    to.gamma = parameter(from.gamma);
+    to.beta = parameter(from.beta);
+    to.running_mean = memory(from.running_mean);
+    to.running_var = memory(from.running_var);
+    Tensor tracked = from.batches_tracked;
+    to.batches_tracked = tracked.defined() ? tracked.mutable_data<std::int64_t>() : nullptr;
+  }
+
+  const NetTask& task_;
+  int end_ = 0;
+};
+
+/// All that the kernel is told of a network, but for scratch memory.
+NetTraining<float> training_of(const NetTask& task, const Tensor& loss) {
+  NetTraining<float> t = Description(task).training;
+  const data::Batches& batches = *task.batches;
+  const ImageSource& source = batches.source();
+  t.images = source.images.data<std::uint8_t>();
+  t.labels = source.labels.data<std::int64_t>();
+  t.order = batches.order().data<std::int64_t>();
+  t.angles = source.angles.defined() ? source.angles.data<float>() : nullptr;
+  t.mean = source.mean;
+  t.std = source.std;
+  t.epoch_images = batches.order().size(0);
+  t.batch = batches.options().size;
+  t.seed = task.generator->seed();
+  t.draws = task.generator->count();
+  const optim::SgdOptions& sgd = task.sgd->options();
+  t.lr = sgd.lr;
+  t.momentum = sgd.momentum;
+  t.weight_decay = sgd.weight_decay;
+  t.l1 = sgd.l1;
+  t.nesterov = sgd.nesterov;
+  t.proximal = sgd.l1_mode == optim::L1Mode::proximal;
+  Tensor totals = task.totals, last = loss;
+  t.totals = totals.mutable_data<double>();
+  t.loss = last.mutable_data<float>();
+  return t;
+}
+
+constexpr std::uint64_t kDrawsOfStep = [] {
+  std::uint64_t draws = 0;
+  for (const MnistBlock& b : kMnistNet) draws += b.dropout ? 1 : 0;
+  return draws;
+}();
+
+}  // namespace
+
+std::string NetTrainer::why_not(nn::Sequential& net) {
+  const std::vector<ConvBlock> blocks = blocks_of(net);
+  if (!is_mnist_net(blocks)) return "only the study's network, as its recipe has it, can be trained so";
+  const Device device = blocks.front().weight.device();
+  if (!device.is_cuda()) return "it needs a CUDA device";
+  if constexpr (kCudaEnabled) {
+    current_stream(device.index);  // makes the device the current one
+    const std::int64_t needed = cuda::train_net_shared<float>(norm_of(blocks)),
+                       most = cuda::most_shared_memory();
+    if (needed > most) {
+      return fmt::format("a block needs {} KB of shared memory, {} has {} KB", needed / 1024, device.str(),
+                         most / 1024);
+    }
+  }
+  return "";
+}
+
+int NetTrainer::most_networks([[maybe_unused]] Device device) {
+  if constexpr (kCudaEnabled) return cuda_device_properties(device.index).multiprocessors;
+  return 1;
+}
+
+NetTrainer::NetTrainer(std::vector<NetTask> tasks, int team)
+    : tasks_(std::move(tasks)), team_(team), device_(tasks_.front().totals.device()) {
+  EK_CHECK(team >= 1, "NetTrainer: {} blocks a network were asked for, at least 1 is needed", team);
+  const ConvBlock first = blocks_of(*tasks_.front().net).at(0);
+  for (const NetTask& task : tasks_) {
+    const std::string why = why_not(*task.net);
+    EK_CHECK(why.empty(), "NetTrainer: {}", why);
+    const ConvBlock other = blocks_of(*task.net).at(0);
+    EK_CHECK(other.norm == first.norm && other.groups == first.groups &&
+                 other.normalized_shape == first.normalized_shape &&
+                 task.batches->options().size == tasks_.front().batches->options().size,
+             "NetTrainer: networks of one trainer have one norm and one batch size");
+  }
+  losses_ = zeros({static_cast<std::int64_t>(tasks_.size())}, {DType::f32, device_});
+}
+
+void NetTrainer::run(std::int64_t first, std::int64_t steps) {
+  std::vector<NetTraining<float>> networks;
+  for (std::size_t i = 0; i < tasks_.size(); ++i) networks.push_back(training_of(tasks_[i], loss(i)));
+  TrainNetArgs<float> args{networks.data(), nullptr, static_cast<int>(networks.size()), team_, first, steps};
+  if constexpr (kCudaEnabled) {
+    if (!scratch_.defined()) scratch_ = empty({cuda::train_net_scratch(args)}, {DType::u8, device_});
+    args.scratch = scratch_.mutable_data<std::uint8_t>();
+  }
+  EK_DISPATCH_CUDA(device_, train_net, args);
+  for (const NetTask& task : tasks_) {
+    Generator& g = *task.generator;
+    g.set_count(g.count() + kDrawsOfStep * static_cast<std::uint64_t>(steps));
+  }
+}
+
+}  // namespace evenkeel

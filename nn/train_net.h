@@ -1,0 +1,53 @@
+// Training of the study's networks inside one kernel, many steps a launch: kernels/train_net.h,
+// docs/one-kernel.md. CUDA only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "nn/data.h"
+#include "nn/module.h"
+#include "nn/optim.h"
+
+namespace evenkeel {
+
+/// A network of models::mnist_net() on a CUDA device, and what it is trained with. All of it must outlive the
+/// NetTrainer, which changes parameters, buffers, momentum buffers and totals in place.
+struct NetTask {
+  nn::Sequential* net;
+  optim::SGD* sgd;
+  const data::Batches* batches;  ///< shuffled, and on the device
+  Tensor totals;                 ///< f64 [2]: to which losses and right answers are added
+  Generator* generator;          ///< of the dropout keys
+};
+
+/// Trains one network or several at a time. Networks of one NetTrainer have one kind of norm and one batch
+/// size.
+class NetTrainer {
+ public:
+  /// `team`: blocks a network, which work on its images together. At least 1; all of them must be resident
+  /// at once, one on a multiprocessor. Throws Error, with the reason, if why_not() has one.
+  NetTrainer(std::vector<NetTask> tasks, int team);
+  /// "" or why a network cannot be trained in this way: it is another network, or the device has too little
+  /// shared memory.
+  static std::string why_not(nn::Sequential& net);
+
+  /// Enqueues steps first ... first + steps - 1 of an epoch, of all networks.
+  void run(std::int64_t first, std::int64_t steps);
+  /// The mean loss of network i's last batch, f32 [1].
+  Tensor loss(std::size_t i) const {
+    return losses_.slice(0, static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1);
+  }
+  /// The multiprocessors of a device: the most blocks that teams can have together, and the most networks
+  /// that make sense at a time.
+  static int most_networks(Device device);
+
+ private:
+  std::vector<NetTask> tasks_;
+  int team_;
+  Device device_;
+  Tensor losses_, scratch_;
+};
+
+}  // namespace evenkeel

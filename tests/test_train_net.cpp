@@ -1,0 +1,250 @@
+// Training inside one kernel against training layer by layer on the CPU. Skipped without a device.
+#include "nn/train_net.h"
+
+#include <cmath>
+
+#include "compare.h"
+#include "nn/functional.h"
+#include "nn/layers.h"
+#include "nn/models.h"
+
+using namespace evenkeel;
+using namespace evenkeel::test;
+
+namespace {
+
+struct Case {
+  models::Norm norm;
+  std::int64_t images = 37, batch = 4;  // ten batches, the last of one image
+  int team = 4;
+  std::uint64_t seed = 3;
+  optim::SgdOptions sgd = {.lr = 0.01, .momentum = 0.9, .l1 = 1e-5};
+  std::int64_t groups = 2;
+};
+
+data::Dataset random_images(std::int64_t count) {
+  Random random(7);
+  return {random.uniform({count, 28, 28}, {}, 0, 256).to(DType::u8), random.labels(count, 10, Device::cpu()),
+          0.1307, 0.3081};
+}
+
+/// A network and all that trains it, on a device.
+struct Training {
+  Training(const Case& c, Device device)
+      : generator(c.seed),
+        net(network(c, device, generator)),
+        sgd(net.parameters(), c.sgd),
+        batches(random_images(c.images).to(device).batches(
+            {.size = c.batch, .seed = c.seed, .rotate = 7, .device = device})),
+        totals(zeros({2}, {DType::f64, device})) {}
+
+  static nn::Sequential network(const Case& c, Device device, Generator& generator) {
+    manual_seed(c.seed);
+    nn::Sequential net = models::mnist_net(c.norm, c.groups);
+    net.to(device);
+    generator = default_generator();
+    return net;
+  }
+
+  NetTask task() { return {&net, &sgd, &batches, totals, &generator}; }
+  /// Parameters, buffers, momentum buffers and totals, copied to the CPU.
+  NamedTensors state() const {
+    NamedTensors all = net.state_dict();
+    for (const auto& [name, tensor] : sgd.state_dict()) all.emplace_back("sgd." + name, tensor);
+    all.emplace_back("totals", totals);
+    for (auto& [name, tensor] : all) tensor = tensor.to(Device::cpu()).clone();
+    return all;
+  }
+
+  Generator generator;
+  nn::Sequential net;
+  optim::SGD sgd;
+  data::Batches batches;
+  Tensor totals;
+};
+
+NamedTensors layer_by_layer(const Case& c, std::int64_t steps) {
+  Training t(c, Device::cpu());
+  for (std::int64_t step = 0; step < steps; ++step) {
+    const data::Batch batch = t.batches.get(step);
+    t.sgd.zero_grad();
+    const Tensor log_probs = t.net(batch.images), loss = nll_loss(log_probs, batch.labels);
+    loss.backward();
+    t.sgd.step();
+    add_classification_totals(t.totals, log_probs, batch.labels, loss);
+  }
+  return t.state();
+}
+
+/// In launches that end after the steps given.
+NamedTensors in_one_kernel(const Case& c, const std::vector<std::int64_t>& ends) {
+  Training t(c, Device::cuda());
+  NetTrainer trainer({t.task()}, c.team);
+  std::int64_t step = 0;
+  for (const std::int64_t end : ends) {
+    trainer.run(step, end - step);
+    step = end;
+  }
+  CHECK(t.generator.count() - 2 * static_cast<std::uint64_t>(step) ==
+        Training(c, Device::cuda()).generator.count());
+  return t.state();
+}
+
+void check_same(const NamedTensors& a, const NamedTensors& b) {
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    INFO(a[i].first);
+    CHECK(a[i].first == b[i].first);
+    CHECK(same_bits(a[i].second, b[i].second));
+  }
+}
+
+/// Element by element. Where a network cannot learn, gradients are what rounding leaves of 0, and which of
+/// its outputs is the largest is up to rounding.
+void check_close(const NamedTensors& actual, const NamedTensors& expected, const Case& c) {
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const auto& [name, tensor] = expected[i];
+    INFO(name);
+    CHECK(actual[i].first == name);
+    if (!models::can_learn(c.norm) && name == "totals") continue;
+    const bool of_rounding =
+        !models::can_learn(c.norm) && (name.starts_with("sgd.") || name.ends_with("bias"));
+    CHECK(close(actual[i].second, to_array(tensor), 1e-4, of_rounding ? 1e-2 : 0));
+  }
+}
+
+/// By Euclid's norm.
+struct Distance {
+  double difference = 0, norm = 0;  // squared
+
+  void add(const Tensor& actual, const Tensor& expected) {
+    const std::vector<double> a = actual.to_vector<double>(), b = expected.to_vector<double>();
+    REQUIRE(a.size() == b.size());
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      difference += (a[j] - b[j]) * (a[j] - b[j]);
+      norm += b[j] * b[j];
+    }
+  }
+  bool is_small() const { return std::sqrt(difference) <= 1e-4 * std::sqrt(norm); }
+};
+
+/// Tensor by tensor. Where the four channels of a pixel are nearly the same, layer norm over C enlarges
+/// rounding up to 1 / sqrt(eps) times, in single elements.
+void check_close_in_norm(const NamedTensors& actual, const NamedTensors& expected) {
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    INFO(expected[i].first);
+    Distance distance;
+    distance.add(actual[i].second, expected[i].second);
+    CHECK(distance.is_small());
+  }
+}
+
+/// All parameters and buffers of a network together: in many steps rounding decides about a ReLU or the
+/// largest of a window here and there, whose elements then are others.
+void check_near(const NamedTensors& actual, const NamedTensors& expected) {
+  Distance distance;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (expected[i].first.starts_with("sgd.") || expected[i].first == "totals") continue;
+    distance.add(actual[i].second, expected[i].second);
+  }
+  CHECK(distance.is_small());
+}
+
+bool has_device() {
+  if (cuda_devices().count == 0) WARN("no CUDA device: " << cuda_devices().reason);
+  return cuda_devices().count > 0;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "ten steps leave the weights of the layers on the CPU, and the same bits for any number of blocks") {
+  if (!has_device()) return;
+  for (const std::string_view name : models::norm_names()) {
+    INFO(name);
+    Case c{models::parse_norm(name)};
+    if (!models::can_learn(c.norm)) c.sgd.l1 = 0;  // whose sign would be that of rounding
+    const bool enlarges_rounding = c.norm == models::Norm::ln_c;
+    const std::int64_t few = enlarges_rounding ? 1 : 2;
+    const NamedTensors after_few = layer_by_layer(c, few), after_10 = layer_by_layer(c, 10);
+    // A block an image; fewer blocks than images, which batch norm then keeps in memory; one block.
+    for (const int team : {4, 2, 1}) {
+      INFO(team << " blocks");
+      c.team = team;
+      const NamedTensors actual = in_one_kernel(c, {few});
+      if (enlarges_rounding)
+        check_close_in_norm(actual, after_few);
+      else
+        check_close(actual, after_few, c);
+    }
+    const NamedTensors actual = in_one_kernel(c, {10});
+    check_near(actual, after_10);
+    c.team = 4;
+    check_same(in_one_kernel(c, {10}), actual);
+  }
+}
+
+TEST_CASE("batches of 64 and 32 images") {
+  if (!has_device()) return;
+  for (const models::Norm norm :
+       {models::Norm::bn, models::Norm::gn, models::Norm::ln, models::Norm::ln_row}) {
+    INFO(models::name_of(norm));
+    Case c{.norm = norm, .images = 96, .batch = 64};
+    if (!models::can_learn(norm)) c.sgd.l1 = 0;
+    check_close(in_one_kernel(c, {2}), layer_by_layer(c, 2), c);
+  }
+}
+
+TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
+  if (!has_device()) return;
+  Case c{.norm = models::Norm::gn, .images = 10};
+  for (const optim::SgdOptions& sgd :
+       {optim::SgdOptions{.lr = 0.01},
+        optim::SgdOptions{.lr = 0.01, .momentum = 0.5, .weight_decay = 1e-3, .nesterov = true},
+        optim::SgdOptions{.lr = 0.01, .momentum = 0.9, .l1 = 1e-2, .l1_mode = optim::L1Mode::proximal}}) {
+    c.sgd = sgd;
+    check_close(in_one_kernel(c, {1, 3}), layer_by_layer(c, 3), c);
+  }
+  c.groups = 1;
+  check_close(in_one_kernel(c, {3}), layer_by_layer(c, 3), c);
+  for (const models::Norm norm : {models::Norm::bn, models::Norm::ln}) {
+    c.norm = norm;
+    check_same(in_one_kernel(c, {1, 3}), in_one_kernel(c, {3}));
+  }
+}
+
+TEST_CASE("networks that are trained together are those trained alone") {
+  if (!has_device()) return;
+  for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
+    for (const int team : {1, 2}) {
+      INFO(models::name_of(norm) << " by " << team << " blocks");
+      Case one{.norm = norm, .images = 6, .team = team}, other = one;
+      other.seed = 4;
+      other.sgd.lr = 0.1;
+      Training a(one, Device::cuda()), b(other, Device::cuda());
+      NetTrainer trainer({a.task(), b.task()}, team);
+      trainer.run(0, 2);
+      check_same(a.state(), in_one_kernel(one, {2}));
+      check_same(b.state(), in_one_kernel(other, {2}));
+      CHECK(trainer.loss(0).item() != trainer.loss(1).item());
+    }
+  }
+}
+
+TEST_CASE("what cannot be trained in one kernel is refused") {
+  if (!has_device()) return;
+  nn::Sequential small{nn::Conv2d(1, 4, 3, {.bias = false}), nn::ReLU()};
+  small.to(Device::cuda());
+  CHECK(mentions(NetTrainer::why_not(small), {"network"}));
+  nn::Sequential elsewhere = models::mnist_net(models::Norm::gn, 2, models::NormPlace::before_relu);
+  elsewhere.to(Device::cuda());
+  CHECK(mentions(NetTrainer::why_not(elsewhere), {"network"}));
+  nn::Sequential on_cpu = models::mnist_net(models::Norm::gn);
+  CHECK(mentions(NetTrainer::why_not(on_cpu), {"CUDA"}));
+  on_cpu.to(Device::cuda());
+  CHECK(NetTrainer::why_not(on_cpu).empty());
+  Training gn({models::Norm::gn}, Device::cuda()), bn({models::Norm::bn}, Device::cuda());
+  CHECK(mentions(error_of([&] { NetTrainer({gn.task(), bn.task()}, 1); }), {"one norm"}));
+  CHECK(mentions(error_of([&] { NetTrainer({gn.task()}, 0); }), {"at least 1"}));
+}
