@@ -252,7 +252,7 @@ struct NetWorker {
     }
   }
 
-  /// Loss of image n from the last z; its gradient into the dz tile. Ends with a barrier.
+  /// Loss of image n from the last z; its gradient into the dz tile. A barrier must follow.
   __device__ __forceinline__ void leave_loss(int n) const {
     constexpr int L = kMnistBlocks - 1;
     clear_dz<L>();  // its first elements by the threads that fill them below
@@ -268,7 +268,6 @@ struct NetWorker {
       }
       if (lane == 0) scratch[at.right + n] = largest_of_row(z, kMnistClasses) == label ? T(1) : T(0);
     }
-    __syncthreads();
   }
 
   // --- backward -------------------------------------------------------------------------------------------
@@ -367,7 +366,7 @@ struct NetWorker {
   }
 
   /// Batch norm's dz of convolution L for image n into its tile, from the sums over all images in
-  /// shared memory. Ends with a barrier.
+  /// shared memory. A barrier must follow.
   template <int L>
   __device__ __forceinline__ void finish_batch_norm(int n) const {
     const Tail<T> t = tail<L>();
@@ -380,7 +379,6 @@ struct NetWorker {
       const ImageElement element = t.element(e);
       dz_at<L>(element) = batch_norm_dz(image, element, dnorm_at<L>(element, n), shared + Memory::merged);
     }
-    __syncthreads();
   }
 };
 
