@@ -63,11 +63,14 @@ def table(rows):
 
 
 def header(machine, date):
-    copy, node = machine.get("copy_bytes_per_s"), machine.get("graph_node_s")
+    copy = machine.get("copy_bytes_per_s")
     facts = [f"{machine['name']} ({machine['device']}), {machine['clock']}, {date}"]
     facts.append(f"copy {copy / 1e9:.0f} GB/s" if copy else f"copy {ABSENT}")
-    if node:
-        facts.append(f"smallest node of a CUDA graph {microseconds(node)} us")
+    for field, what in [("graph_node_s", "smallest node of a CUDA graph"),
+                        ("barrier_s", "barrier of a block on each multiprocessor"),
+                        ("cooperative_groups_barrier_s", "the same of cooperative groups")]:
+        if machine.get(field):
+            facts.append(f"{what} {microseconds(machine[field])} us")
     return "; ".join(facts)
 
 

@@ -7,9 +7,10 @@
 #   --no-sanitizer   without compute-sanitizer, for machines on which it does not run
 #
 # Builds, runs the test suite on the device, runs compute-sanitizer (memcheck, racecheck, synccheck, initcheck) on the
-# kernel tests, trains bn with L1, gn, ln and ln-row, times steps with and without CUDA graphs, and runs bench_norms
-# against cuDNN and, where Python has it, PyTorch, eager and compiled: its page of tables goes beside the JSON. Needs nvcc, CMake, ninja and a compiler; the libraries come
-# from the system or from .deps/ (scripts/pack_deps.sh); MNIST from EVENKEEL_DATA or data/mnist.
+# kernel tests, trains bn with L1, gn, ln and ln-row, times steps with and without CUDA graphs and in one kernel, trains
+# a network on every multiprocessor, and runs bench_norms against cuDNN and, where Python has it, PyTorch, eager and
+# compiled: its page of tables goes beside the JSON. Needs nvcc, CMake, ninja and a compiler; the libraries come from the
+# system or from .deps/ (scripts/pack_deps.sh); MNIST from EVENKEEL_DATA or data/mnist.
 # Exit codes: 0 all green, 1 something failed (the JSON is written and says what), 2 usage, 4 no GPU.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -62,9 +63,10 @@ step tests ctest --test-dir "$build" --label-regex '^(core|op|nn)$' --output-on-
 
 if [ "$sanitize" = true ] && [ "$preset" != emulated ]; then
   for tool in memcheck racecheck synccheck initcheck; do
-    for test in relu dropout softmax pool2d sgd rotate batch_norm group_norm layer_norm layer_norm2d conv2d linear conv_chain; do
+    for test in relu dropout softmax pool2d sgd rotate batch_norm group_norm layer_norm layer_norm2d conv2d linear conv_chain \
+                train_net; do
       filter='*reference*'
-      [[ "$test" != sgd && "$test" != conv_chain ]] || filter='*'
+      case "$test" in sgd | conv_chain | train_net) filter='*' ;; esac
       step "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/test_$test" "$filter" --warn NoTests
     done
   done
@@ -96,6 +98,22 @@ for norm in bn gn ln; do  # the same steps as a graph and op by op; the same bit
   done
   step "same-bits-$norm" cmp "$log/run-$norm-graph/model.safetensors" "$log/run-$norm-no-graph/model.safetensors"
 done
+
+# In one kernel. The bits of a network do not depend on how many blocks train it, nor on how many networks are trained at
+# the same time: one a multiprocessor.
+for norm in bn gn ln ln-row; do
+  train "$norm-grid" --norm "$norm" --engine grid
+done
+train gn-sm --norm gn --engine sm
+step same-bits-one-kernel cmp "$log/run-gn-grid/model.safetensors" "$log/run-gn-sm/model.safetensors"
+rm -rf "$log/study"
+step study-132-seeds "$build/apps/compare_norms" --device cuda --data "$data" --norms gn --penalties off \
+  --seeds 132 --epochs "$epochs" --quiet --out "$log/study"
+for metrics in "$log"/study/gn-seed132-*/metrics.jsonl; do
+  [ ! -f "$metrics" ] || networks+="${networks:+,}
+    {\"network\": \"gn, 132 seeds at once\", \"last\": $(grep '"train"' "$metrics" | tail -1)}"
+done
+
 step profile "$build/apps/train_mnist" --device cuda --data "$data" --norm bn --epochs 1 --profile --out "$log/run-profile"
 
 if [ "$preset" != emulated ]; then

@@ -6,6 +6,7 @@
 
 #include "compare.h"
 #include "core/ops.h"
+#include "kernels/team.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -118,4 +119,19 @@ TEST_CASE("page-locked buffers are copied from and to without a stop") {
   std::vector<float> values(1000);
   std::memcpy(values.data(), to.data(), 4000);
   CHECK(values == (x + x).to_vector<float>());
+}
+
+TEST_CASE("blocks that wait for each other count every barrier") {
+  if (skipped()) return;
+  constexpr int kBlocks = 8, kBarriers = 3;
+  const Tensor arrivals = zeros({1}, {DType::f32, kCuda});  // whose bits are 0
+  auto* const counter = reinterpret_cast<unsigned*>(arrivals.storage().data());
+  for (unsigned launches = 1; launches <= 2; ++launches) {
+    cuda::team_barriers({counter, kBlocks, kBarriers}, current_stream(0));
+    cuda::cooperative_groups_barriers({counter, kBlocks, kBarriers}, current_stream(0));
+    unsigned counted = 0;
+    cuda::copy_to_host(&counted, counter, sizeof counted, 0);
+    synchronize(kCuda);
+    CHECK(counted == launches * kBlocks * kBarriers);
+  }
 }

@@ -86,6 +86,10 @@ std::string figure(std::optional<double> value, const char* unit) {
   return value ? fmt::format("{:.1f} {}", *value / 1e9, unit) : "not measured";
 }
 
+std::string microseconds(std::optional<double> seconds) {
+  return seconds ? fmt::format("{:.2f} us", 1e6 * *seconds) : "not measured";
+}
+
 nlohmann::json number_or_null(std::optional<double> value) {
   return value ? nlohmann::json(*value) : nullptr;
 }
@@ -100,7 +104,9 @@ std::vector<std::string> Machine::lines() const {
   if (device.is_cuda()) {
     return {fmt::format("{}: {}", device.str(), fmt::join(facts, ", ")),
             fmt::format("copy: {} (2 x 128 MiB)", figure(copy, "GB/s")),
-            fmt::format("smallest node of a CUDA graph: {:.2f} us", 1e6 * node.value_or(0))};
+            fmt::format("smallest node of a CUDA graph: {}", microseconds(node)),
+            fmt::format("barrier of a block on each multiprocessor: {}; of cooperative groups: {}",
+                        microseconds(barrier.team), microseconds(barrier.cooperative_groups))};
   }
   return {
       fmt::format("{}: {}", device.str(), fmt::join(facts, ", ")),
@@ -120,7 +126,11 @@ nlohmann::json Machine::json() const {
                         {"copy_cached_bytes_per_s", number_or_null(copy_cached)},
                         {"peak_f32_flops", number_or_null(peak_f32)},
                         {"peak_f64_flops", number_or_null(peak_f64)}};
-  if (node) out["graph_node_s"] = *node;
+  if (device.is_cuda()) {
+    out["graph_node_s"] = number_or_null(node);
+    out["barrier_s"] = number_or_null(barrier.team);
+    out["cooperative_groups_barrier_s"] = number_or_null(barrier.cooperative_groups);
+  }
   return out;
 }
 
@@ -140,6 +150,7 @@ Machine measure_machine(Device device) {
   } else {
     m.clock = clock_of_gpu(device.index);
     m.node = smallest_node(device);
+    m.barrier = barrier_times(device);
   }
   return m;
 }

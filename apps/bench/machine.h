@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/timing.h"
 #include "core/device.h"
 #include "core/dtype.h"
 
@@ -19,6 +20,7 @@ struct Machine {
   std::optional<double> load;                // processes that wanted a processor before this one began
   std::optional<double> copy, copy_cached;   // bytes read and written a second
   std::optional<double> node;                // seconds of the smallest node of a CUDA graph
+  BarrierTimes barrier;                      // of a CUDA device
   std::optional<double> peak_f32, peak_f64;  // operations a second, a fused multiply-add counts as two
 
   std::optional<double> peak(DType dtype) const { return dtype == DType::f64 ? peak_f64 : peak_f32; }

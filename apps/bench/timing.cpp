@@ -5,12 +5,14 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <thread>
 
 #include "console.h"
 #include "core/cuda.h"
 #include "kernels/elementwise.h"
+#include "kernels/team.h"
 #include "program.h"
 
 namespace evenkeel::bench {
@@ -145,6 +147,29 @@ double smallest_node(Device device) {
   double best = nodes.seconds(1024);
   for (int i = 0; i < 10; ++i) best = std::min(best, nodes.seconds(1024));
   return best;
+}
+
+BarrierTimes barrier_times([[maybe_unused]] Device device) {
+  if constexpr (kCudaEnabled) {
+    constexpr int kTries = 11, kBarriers = 2000;               // so many that the launch does not count
+    const Tensor arrivals = zeros({1}, {DType::f32, device});  // whose bits are 0
+    const TeamBarriersArgs args{reinterpret_cast<unsigned*>(arrivals.storage().data()),
+                                cuda_device_properties(device.index).multiprocessors, kBarriers};
+    const Stream stream = current_stream(device.index);
+    const auto seconds = [&](const std::function<bool()>& enqueue) -> std::optional<double> {
+      if (!enqueue()) return std::nullopt;
+      double best = std::numeric_limits<double>::infinity();
+      for (int i = 0; i < kTries; ++i) {
+        const cuda::Event start = cuda::record_event(device.index);
+        enqueue();
+        best = std::min(best, cuda::seconds_between(start, cuda::record_event(device.index)));
+      }
+      return best / kBarriers;
+    };
+    return {seconds([&] { return cuda::team_barriers(args, stream), true; }),
+            seconds([&] { return cuda::cooperative_groups_barriers(args, stream); })};
+  }
+  return {};
 }
 
 std::vector<Timing> time_in_turn(const std::vector<Contender>& contenders, CacheFlush& flush,

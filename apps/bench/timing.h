@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,13 @@ struct Effort {
 
 /// Seconds a node of a CUDA graph takes that has next to nothing to do: what lies between kernels.
 double smallest_node(Device device);
+
+/// Seconds of a barrier of the blocks of a CUDA device, one on each multiprocessor.
+struct BarrierTimes {
+  std::optional<double> team;                // kernels/cuda/team.cuh
+  std::optional<double> cooperative_groups;  // not in EMULATED builds
+};
+BarrierTimes barrier_times(Device device);
 
 /// Samples of the contenders in turn: A B A B ... Each has been called before.
 std::vector<Timing> time_in_turn(const std::vector<Contender>& contenders, CacheFlush& flush,

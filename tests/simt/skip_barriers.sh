@@ -15,6 +15,7 @@ test_of() {
     norm.cuh) echo layer_norm ;;
     reduce.cuh) echo batch_norm ;;
     reduce.cu) echo ops ;;
+    team.cu) echo cuda ;;
     train_net*) echo train_net ;;
     *) echo "${1%.cu}" ;;
   esac
