@@ -30,11 +30,10 @@ std::vector<std::unique_ptr<data::Batches>> batches_of_all(const std::vector<Tra
   return all;
 }
 
-/// The blocks of each of `runs` runs: the whole device among them all, or one.
-int team_of(const RunOptions& o, std::size_t runs) {
-  const int share = std::max(1, NetTrainer::most_networks(o.device) / static_cast<int>(runs));
+/// The most blocks of each of `runs` runs: the whole device among them all, or one.
+int blocks_of(const RunOptions& o, std::size_t runs) {
   if (o.engine == Engine::sm && runs == 1) return 1;
-  return static_cast<int>(std::min<std::int64_t>(share, o.batch_size));
+  return std::max(1, NetTrainer::most_networks(o.device) / static_cast<int>(runs));
 }
 
 }  // namespace
@@ -57,7 +56,7 @@ TrainingSteps::TrainingSteps(const std::vector<Trainee>& trainees, const data::D
       fail<UsageError>("--engine {}: {}; use --engine layers", name_of(options_.engine), why);
     tasks.push_back({&s.net, &s.sgd, all_batches_[i].get(), s.totals.sums(), trainees[i].generator});
   }
-  one_kernel_ = std::make_unique<NetTrainer>(std::move(tasks), team_of(options_, trainees.size()));
+  one_kernel_ = std::make_unique<NetTrainer>(std::move(tasks), blocks_of(options_, trainees.size()));
 }
 
 void TrainingSteps::begin_epoch(int epoch) {

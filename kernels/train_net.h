@@ -55,12 +55,13 @@ struct NetTraining {
 };
 
 /// Steps first_step ... first_step + steps - 1 of the epoch, of `count` networks that share norm, groups and
-/// whole_rows, each by `team` blocks; scratch: train_net_scratch() bytes.
+/// whole_rows, each by `team` blocks; scratch: train_net_scratch() bytes. In clusters of two blocks, which
+/// share an image, a batch has at most team / 2 images.
 template <typename T>
 struct TrainNetArgs {
   const NetTraining<T>* networks;  // an array on the host
   void* scratch;
-  int count, team;
+  int count, team, cluster;
   std::int64_t first_step, steps;
 };
 EK_DECLARE_CUDA_KERNEL(train_net, TrainNetArgs)
@@ -71,6 +72,9 @@ std::int64_t train_net_scratch(const TrainNetArgs<T>& args);
 /// The bytes of shared memory that a block needs, static ones included.
 template <typename T>
 std::int64_t train_net_shared(ChainNorm norm);
+/// How many clusters of such a launch the device can hold at once; 0: it has none.
+template <typename T>
+int train_net_clusters(const TrainNetArgs<T>& args);
 }  // namespace cuda
 
 }  // namespace evenkeel

@@ -136,9 +136,10 @@ int NetTrainer::most_networks([[maybe_unused]] Device device) {
   return 1;
 }
 
-NetTrainer::NetTrainer(std::vector<NetTask> tasks, int team)
-    : tasks_(std::move(tasks)), team_(team), device_(tasks_.front().totals.device()) {
-  EK_CHECK(team >= 1, "NetTrainer: {} blocks a network were asked for, at least 1 is needed", team);
+NetTrainer::NetTrainer(std::vector<NetTask> tasks, int most_blocks)
+    : tasks_(std::move(tasks)), device_(tasks_.front().totals.device()) {
+  EK_CHECK(most_blocks >= 1, "NetTrainer: {} blocks a network were asked for, at least 1 is needed",
+           most_blocks);
   const ConvBlock first = blocks_of(*tasks_.front().net).at(0);
   for (const NetTask& task : tasks_) {
     const std::string why = why_not(*task.net);
@@ -150,12 +151,28 @@ NetTrainer::NetTrainer(std::vector<NetTask> tasks, int team)
              "NetTrainer: networks of one trainer have one norm and one batch size");
   }
   losses_ = zeros({static_cast<std::int64_t>(tasks_.size())}, {DType::f32, device_});
+  choose_team(most_blocks);
+}
+
+void NetTrainer::choose_team(int most_blocks) {
+  const std::int64_t batch = tasks_.front().batches->options().size;
+  team_ = static_cast<int>(std::min<std::int64_t>(most_blocks, batch));
+  if constexpr (kCudaEnabled) {
+    if (most_blocks < 2 * batch) return;
+    const NetTraining<float> network = training_of(tasks_.front(), losses_);
+    const auto images = static_cast<int>(batch);
+    const TrainNetArgs<float> paired{&network, nullptr, static_cast<int>(tasks_.size()), 2 * images, 2, 0, 0};
+    if (cuda::train_net_clusters(paired) < paired.count * images) return;
+    team_ = paired.team;
+    cluster_ = paired.cluster;
+  }
 }
 
 void NetTrainer::run(std::int64_t first, std::int64_t steps) {
   std::vector<NetTraining<float>> networks;
   for (std::size_t i = 0; i < tasks_.size(); ++i) networks.push_back(training_of(tasks_[i], loss(i)));
-  TrainNetArgs<float> args{networks.data(), nullptr, static_cast<int>(networks.size()), team_, first, steps};
+  TrainNetArgs<float> args{networks.data(), nullptr, static_cast<int>(networks.size()), team_, cluster_,
+                           first,           steps};
   if constexpr (kCudaEnabled) {
     if (!scratch_.defined()) scratch_ = empty({cuda::train_net_scratch(args)}, {DType::u8, device_});
     args.scratch = scratch_.mutable_data<std::uint8_t>();

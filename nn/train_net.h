@@ -26,15 +26,19 @@ struct NetTask {
 /// size.
 class NetTrainer {
  public:
-  /// `team`: blocks a network, which work on its images together. At least 1; all of them must be resident
-  /// at once, one on a multiprocessor. Throws Error, with the reason, if why_not() has one.
-  NetTrainer(std::vector<NetTask> tasks, int team);
+  /// `most_blocks`: blocks a network, which work on its images together; at least 1. All of them are resident
+  /// at once, one on a multiprocessor. More than images in a batch are not used, unless there are twice as
+  /// many, and clusters on the device: two blocks share an image then. Throws Error, with the reason, if
+  /// why_not() has one.
+  NetTrainer(std::vector<NetTask> tasks, int most_blocks);
   /// "" or why a network cannot be trained in this way: it is another network, or the device has too little
   /// shared memory.
   static std::string why_not(nn::Sequential& net);
 
   /// Enqueues steps first ... first + steps - 1 of an epoch, of all networks.
   void run(std::int64_t first, std::int64_t steps);
+  /// Blocks an image.
+  int cluster() const { return cluster_; }
   /// The mean loss of network i's last batch, f32 [1].
   Tensor loss(std::size_t i) const {
     return losses_.slice(0, static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1);
@@ -44,8 +48,10 @@ class NetTrainer {
   static int most_networks(Device device);
 
  private:
+  void choose_team(int most_blocks);
+
   std::vector<NetTask> tasks_;
-  int team_;
+  int team_ = 1, cluster_ = 1;
   Device device_;
   Tensor losses_, scratch_;
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "compare.h"
+#include "core/cuda.h"
 #include "nn/functional.h"
 #include "nn/layers.h"
 #include "nn/models.h"
@@ -16,7 +17,7 @@ namespace {
 struct Case {
   models::Norm norm;
   std::int64_t images = 37, batch = 4;  // ten batches, the last of one image
-  int team = 4;
+  int most_blocks = 4;
   std::uint64_t seed = 3;
   optim::SgdOptions sgd = {.lr = 0.01, .momentum = 0.9, .l1 = 1e-5};
   std::int64_t groups = 2;
@@ -79,7 +80,9 @@ NamedTensors layer_by_layer(const Case& c, std::int64_t steps) {
 /// In launches that end after the steps given.
 NamedTensors in_one_kernel(const Case& c, const std::vector<std::int64_t>& ends) {
   Training t(c, Device::cuda());
-  NetTrainer trainer({t.task()}, c.team);
+  NetTrainer trainer({t.task()}, c.most_blocks);
+  const bool has_clusters = cuda_device_properties(0).compute_major >= 9;
+  CHECK(trainer.cluster() == (has_clusters && c.most_blocks >= 2 * c.batch ? 2 : 1));
   std::int64_t step = 0;
   for (const std::int64_t end : ends) {
     trainer.run(step, end - step);
@@ -168,10 +171,10 @@ TEST_CASE(
     const bool enlarges_rounding = c.norm == models::Norm::ln_c;
     const std::int64_t few = enlarges_rounding ? 1 : 2;
     const NamedTensors after_few = layer_by_layer(c, few), after_10 = layer_by_layer(c, 10);
-    // A block an image; fewer blocks than images, which batch norm then keeps in memory; one block.
-    for (const int team : {4, 2, 1}) {
-      INFO(team << " blocks");
-      c.team = team;
+    // Two blocks an image; one; fewer blocks than images, which batch norm then keeps in memory; one block.
+    for (const int most_blocks : {8, 4, 2, 1}) {
+      INFO(most_blocks << " blocks");
+      c.most_blocks = most_blocks;
       const NamedTensors actual = in_one_kernel(c, {few});
       if (enlarges_rounding)
         check_close_in_norm(actual, after_few);
@@ -180,7 +183,7 @@ TEST_CASE(
     }
     const NamedTensors actual = in_one_kernel(c, {10});
     check_near(actual, after_10);
-    c.team = 4;
+    c.most_blocks = 8;
     check_same(in_one_kernel(c, {10}), actual);
   }
 }
@@ -217,13 +220,13 @@ TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
 TEST_CASE("networks that are trained together are those trained alone") {
   if (!has_device()) return;
   for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
-    for (const int team : {1, 2}) {
-      INFO(models::name_of(norm) << " by " << team << " blocks");
-      Case one{.norm = norm, .images = 6, .team = team}, other = one;
+    for (const int most_blocks : {1, 2, 4}) {
+      INFO(models::name_of(norm) << " by " << most_blocks << " blocks");
+      Case one{.norm = norm, .images = 3, .batch = 2, .most_blocks = most_blocks}, other = one;
       other.seed = 4;
       other.sgd.lr = 0.1;
       Training a(one, Device::cuda()), b(other, Device::cuda());
-      NetTrainer trainer({a.task(), b.task()}, team);
+      NetTrainer trainer({a.task(), b.task()}, most_blocks);
       trainer.run(0, 2);
       check_same(a.state(), in_one_kernel(one, {2}));
       check_same(b.state(), in_one_kernel(other, {2}));

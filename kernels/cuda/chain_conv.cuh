@@ -45,6 +45,15 @@ inline constexpr int kMostImageWarps = 16;  // of a block on an image
 __device__ __forceinline__ int block_thread() { return static_cast<int>(threadIdx.x); }
 __device__ __forceinline__ int block_threads() { return static_cast<int>(blockDim.x); }
 
+/// Which of the blocks that share the work on an image this one is, and how many they are.
+struct Part {
+  int rank = 0, of = 1;
+
+  /// Where the part of `count` units begins; the next one's is where it ends.
+  EK_HOST_DEVICE int begin(int count) const { return count * rank / of; }
+  EK_HOST_DEVICE int end(int count) const { return count * (rank + 1) / of; }
+};
+
 /// tile [c][tap][filter] = weight(filter, c, tap), or with TURNED weight(c, filter, R R - 1 - tap); zeros
 /// past the last of `filters`. Call: all threads. Bytes: the weights once, from the L2 cache.
 template <int R, bool TURNED, typename T>
@@ -58,14 +67,15 @@ __device__ __forceinline__ void load_filters(T* tile, const T* weight, int chann
   }
 }
 
-/// emit(k, p, q, sum over c,r,s of filters[c][r s][k] x[c][p+r][q+s]) for all k < K, p < P, q < Q. x is the
-/// tile's first element, with `pitch` elements a row and `plane` a plane. Call: all threads, after a barrier.
+/// emit(k, p, q, sum over c,r,s of filters[c][r s][k] x[c][p+r][q+s]) for all k < K, p < P, q < Q, or for a
+/// part of them. x is the tile's first element, with `pitch` elements a row and `plane` a plane. Call: all
+/// threads, after a barrier.
 template <int R, int ROWS, typename T, typename Emit>
 __device__ __forceinline__ void convolve(const T* x, int pitch, int plane, const T* filters, int C, int K,
-                                         int P, int Q, const Emit& emit) {
+                                         int P, int Q, const Emit& emit, Part part = {}) {
   const int strips = (P + ROWS - 1) / ROWS, width = ImageConv::in_quads(K);
-  const int units = width / kQuad * strips * Q;
-  for (int unit = block_thread(); unit < units; unit += block_threads()) {
+  const int units = width / kQuad * strips * Q, end = part.end(units);
+  for (int unit = part.begin(units) + block_thread(); unit < end; unit += block_threads()) {
     const int q = unit % Q, p = unit / Q % strips * ROWS, k = unit / Q / strips * kQuad;
     const T* const my_x = x + p * pitch + q;
     T sums[ROWS][kQuad] = {};
@@ -89,25 +99,27 @@ __device__ __forceinline__ auto& slices_of_sums() {
   return sums;
 }
 
-/// emit(i, sum over p,q of dz[k][p][q] x[c][p+r][q+s]) for weight i = [k][c][r][s]. A thread has the R R taps
-/// of a channel and four filters; `lanes` of a warp, and slices of warps where there are few filters, share
-/// the pixels and are added in a fixed order. Call: all threads, after a barrier.
+/// emit(i, sum over p,q of dz[k][p][q] x[c][p+r][q+s]) for weight i = [k][c][r][s], or for a part of the
+/// pairs of a channel and four filters. A thread has the R R taps of a pair; `lanes` of a warp, and slices of
+/// warps where there are few filters, share the pixels and are added in a fixed order, whatever the part.
+/// Call: all threads, after a barrier.
 template <int R, typename T, typename Emit>
 __device__ __forceinline__ void image_weight_gradient(const T* x, const T* dz, const ImageConv& s,
-                                                      const Emit& emit) {
+                                                      const Emit& emit, Part part = {}) {
   constexpr int kTaps = R * R;
   auto& slice_sums = slices_of_sums<R, T>();
   const ImageTile of_x = s.x_tile(), of_dz = s.dz_tile();
   const int P = s.P(), Q = s.Q(), pairs = ImageConv::in_quads(s.K) / kQuad * s.C;
+  const int begin = part.begin(pairs), end = part.end(pairs);
   int lanes = kWarp;
   while (lanes > 1 && lanes * pairs > block_threads()) lanes /= 2;
   const int teams = block_threads() / lanes, slices = lanes == kWarp ? max(1, teams / pairs) : 1;
   const int team = block_thread() / lanes, lane = block_thread() % lanes;
   const int units = (P + kWeightRows<R> - 1) / kWeightRows<R> * Q;
-  for (int first = 0; first < pairs; first += teams) {
+  for (int first = slices > 1 ? 0 : begin; first < end; first += teams) {
     const int slice = slices > 1 ? team / pairs : 0, pair = first + (slices > 1 ? team % pairs : team);
     const int c = pair % s.C, k = pair / s.C * kQuad;
-    const bool there = pair < pairs && slice < slices;
+    const bool there = pair >= begin && pair < end && slice < slices;
     T sums[kQuad][kTaps] = {};
     EK_NO_UNROLL
     for (int unit = slice * lanes + lane; there && unit < units; unit += slices * lanes) {

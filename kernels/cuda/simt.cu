@@ -53,6 +53,11 @@ cudaError_t allocate(void** memory, std::int64_t bytes) {
 void check_config(const char* name, const LaunchConfig& config) {
   if (config.blocks < 0 || config.blocks > INT32_MAX)
     fail(name, config, "a grid has at most 2^31 - 1 blocks; the tensor is too large");
+  if (config.team < 1 || config.blocks % config.team != 0 || config.cluster < 1 ||
+      config.team % config.cluster != 0)
+    fail(name, config,
+         "they do not fit into teams of " + std::to_string(config.team) + " and clusters of " +
+             std::to_string(config.cluster));
 }
 
 void check_launch(const char* name, const LaunchConfig& config, cudaError_t error) {

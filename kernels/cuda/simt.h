@@ -38,6 +38,7 @@ struct LaunchConfig {
   std::int64_t shared = 0;  ///< bytes of dynamic shared memory a block
   Stream stream = nullptr;
   int team = 1;  ///< neighbouring blocks that wait for each other, by sync_team(); all are resident at once
+  int cluster = 1;  ///< neighbours of a team that use each other's shared memory: kernels/cuda/cluster.cuh
 };
 
 /// Throws std::runtime_error, naming the kernel, if the grid is larger than CUDA's 2^31 - 1 blocks.
@@ -46,34 +47,68 @@ void check_config(const char* name, const LaunchConfig& config);
 void check_launch(const char* name, const LaunchConfig& config, cudaError_t error);
 
 #ifdef __CUDACC__
-/// The launch of teams: CUDA refuses it where not all blocks of the grid are resident at once.
+/// How CUDA launches a grid with teams, which it refuses where not all blocks are resident at once, and with
+/// clusters. Not to be copied.
+struct TeamLaunch {
+  cudaLaunchAttribute attributes[2] = {};
+  cudaLaunchConfig_t config = {};
+
+  explicit TeamLaunch(const LaunchConfig& c) {
+    config.gridDim = dim3(static_cast<unsigned>(c.blocks));
+    config.blockDim = dim3(static_cast<unsigned>(c.threads));
+    config.dynamicSmemBytes = static_cast<std::size_t>(c.shared);
+    config.stream = c.stream;
+    config.attrs = attributes;
+    config.numAttrs = c.cluster > 1 ? 2 : 1;
+    attributes[0].id = cudaLaunchAttributeCooperative;
+    attributes[0].val.cooperative = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim = {static_cast<unsigned>(c.cluster), 1, 1};
+  }
+};
 template <typename... Parameters>
-cudaError_t launch_cooperatively(void (*kernel)(Parameters...), const LaunchConfig& config,
-                                 std::remove_const_t<Parameters>... values) {
-  void* pointers[] = {static_cast<void*>(&values)..., nullptr};
-  return cudaLaunchCooperativeKernel(kernel, static_cast<unsigned>(config.blocks),
-                                     static_cast<unsigned>(config.threads), pointers,
-                                     static_cast<std::size_t>(config.shared), config.stream);
+void allow_shared_memory(const char* name, void (*kernel)(Parameters...), const LaunchConfig& config) {
+  if (config.shared <= 48 * 1024) return;  // which every GPU has without being asked
+  check_launch(name, config,
+               cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(config.shared)));
 }
 #endif
 
-/// Enqueues a kernel, whose blocks are a multiple of its team. Throws std::runtime_error if it cannot be
-/// launched.
+/// How many clusters of such a launch the device holds at once; 0 where it has none. In EMULATED builds as
+/// many as it has multiprocessors for.
+template <typename... Parameters>
+int most_clusters(const char* name, [[maybe_unused]] void (*kernel)(Parameters...),
+                  const LaunchConfig& config) {
+  int device = 0, clusters = 0;
+  check_launch(name, config, cudaGetDevice(&device));
+#ifdef __CUDACC__
+  int major = 0;
+  check_launch(name, config, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  if (major < 9) return 0;
+  allow_shared_memory(name, kernel, config);
+  const TeamLaunch team(config);
+  check_launch(name, config, cudaOccupancyMaxActiveClusters(&clusters, kernel, &team.config));
+#else
+  check_launch(name, config, cudaDeviceGetAttribute(&clusters, cudaDevAttrMultiProcessorCount, device));
+  clusters /= config.cluster;
+#endif
+  return clusters;
+}
+
+/// Enqueues a kernel, whose blocks are a multiple of its team, and that of its cluster. Throws
+/// std::runtime_error if it cannot be launched.
 template <typename... Parameters, typename... Args>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchConfig& config,
             const Args&... args) {
   if (config.blocks == 0) return;
   check_config(name, config);
-  if (config.team < 1 || config.blocks % config.team != 0) check_launch(name, config, cudaErrorInvalidValue);
   const auto blocks = static_cast<unsigned>(config.blocks), threads = static_cast<unsigned>(config.threads);
 #ifdef __CUDACC__
-  if (config.shared > 48 * 1024) {  // more than every GPU has without being asked
-    check_launch(name, config,
-                 cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      static_cast<int>(config.shared)));
-  }
+  allow_shared_memory(name, kernel, config);
   if (config.team > 1) {
-    check_launch(name, config, launch_cooperatively(kernel, config, static_cast<Parameters>(args)...));
+    const TeamLaunch team(config);
+    check_launch(name, config, cudaLaunchKernelEx(&team.config, kernel, static_cast<Parameters>(args)...));
   } else {
     kernel<<<blocks, threads, config.shared, config.stream>>>(static_cast<Parameters>(args)...);
   }
@@ -83,7 +118,8 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchConfig&
                 {threads, 1, 1},
                 static_cast<std::size_t>(config.shared),
                 config.stream,
-                static_cast<unsigned>(config.team)},
+                static_cast<unsigned>(config.team),
+                static_cast<unsigned>(config.cluster)},
                kernel, args...);
 #endif
   check_launch(name, config, cudaGetLastError());

@@ -28,6 +28,13 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
 
   __device__ __forceinline__ void sync() const { sync_team(arrivals, size); }
 
+  /// Calls f(n) for the images of this block, or of its cluster.
+  template <typename F>
+  __device__ __forceinline__ void for_each_image(const F& f) const {
+    const int blocks = this->part().of;
+    for (int n = rank / blocks; n < now.images; n += size / blocks) f(n);
+  }
+
   /// Blocks FROM ... TO of image n.
   template <int FROM, int TO>
   __device__ __forceinline__ void forward_run(int n) const {
@@ -46,13 +53,13 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
   template <int L>
   __device__ __forceinline__ void forward_batch() const {
     constexpr int kLast = net::last_of_run(L);
-    for (int n = rank; n < now.images; n += size) {
+    for_each_image([&](int n) {
       forward_run<L, kLast>(n);
       if constexpr (kLast + 1 == kMnistBlocks) {
         this->leave_loss(n);
         this->template backward_block<kLast>(n);
       }
-    }
+    });
     if constexpr (kLast + 1 < kMnistBlocks) {
       sync();
       merge_statistics(this->template tail<kLast>(), this->template statistics<kLast>(), rank == 0);
@@ -72,10 +79,10 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
     merge_channel_sums(this->template tail<L>(), this->template channel_sums<L>(0),
                        this->shared + Worker::Memory::merged);
     __syncthreads();
-    for (int n = rank; n < now.images; n += size) {
+    for_each_image([&](int n) {
       this->template finish_batch_norm<L>(n);
       backward_run<L, kTo>(n);
-    }
+    });
     if constexpr (kTo > 0) backward_batch<kTo - 1>();
   }
 
@@ -86,11 +93,11 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
       forward_batch<0>();
       backward_batch<kLast - 1>();
     } else {
-      for (int n = rank; n < now.images; n += size) {
+      for_each_image([&](int n) {
         forward_run<0, kLast>(n);
         this->leave_loss(n);
         backward_run<kLast, 0>(n);
-      }
+      });
     }
   }
 
@@ -156,7 +163,7 @@ __global__ void __launch_bounds__(kNetThreads<NORM>, 1)
   constexpr int kWords = sizeof(NetTraining<T>) / sizeof(std::uint32_t);
   for (int i = block_thread(); i < kWords; i += block_threads())
     reinterpret_cast<std::uint32_t*>(network)[i] = from[i];
-  __syncthreads();
+  sync_cluster();  // from here on the other block is there
   const NetTraining<T>& of = network[0];
   if (block_thread() == 0)
     places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == ChainNorm::batch, HELD);
@@ -218,6 +225,22 @@ void with_norm(ChainNorm norm, bool held, const F& f) {
   }
 }
 
+/// Calls f(kernel, how it is launched on the default stream).
+template <typename T, typename F>
+void with_kernel(const TrainNetArgs<T>& a, const F& f) {
+  with_norm(a.networks->norm, holds_z(a), [&]<ChainNorm NORM, bool HELD>() {
+    using Memory = net::Memory<NORM, HELD>;
+    const std::int64_t elements = a.cluster > 1 ? Memory::total_in_cluster : Memory::total;
+    LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kNetThreads<NORM>,
+                        elements * static_cast<std::int64_t>(sizeof(T))};
+    config.team = a.team;
+    config.cluster = a.cluster;
+    f(train_net_kernel<NORM, HELD, T>, config);
+  });
+}
+
+constexpr std::int64_t kDeclared = 6144;  // bytes, at most, of static shared memory
+
 }  // namespace
 
 template <typename T>
@@ -227,10 +250,19 @@ std::int64_t train_net_scratch(const TrainNetArgs<T>& a) {
 
 template <typename T>
 std::int64_t train_net_shared(ChainNorm norm) {
-  constexpr std::int64_t kDeclared = 6144;  // at most, of static shared memory
   std::int64_t elements = 0;
   with_norm(norm, true, [&]<ChainNorm NORM, bool HELD>() { elements = net::Memory<NORM, HELD>::total; });
   return elements * static_cast<std::int64_t>(sizeof(T)) + kDeclared;
+}
+
+template <typename T>
+int train_net_clusters(const TrainNetArgs<T>& a) {
+  int clusters = 0;
+  with_kernel(a, [&](auto kernel, const LaunchConfig& config) {
+    if (config.shared + kDeclared <= most_shared_memory())
+      clusters = most_clusters("train_net", kernel, config);
+  });
+  return clusters;
 }
 
 template <typename T>
@@ -249,16 +281,15 @@ void train_net(const TrainNetArgs<T>& a, Stream stream) {
                               a.first_step,
                               a.steps,
                               a.team};
-  with_norm(a.networks->norm, holds_z(a), [&]<ChainNorm NORM, bool HELD>() {
-    LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kNetThreads<NORM>,
-                        net::Memory<NORM, HELD>::total * static_cast<std::int64_t>(sizeof(T)), stream};
-    config.team = a.team;
-    launch("train_net", train_net_kernel<NORM, HELD, T>, config, launched);
+  with_kernel(a, [&](auto kernel, LaunchConfig config) {
+    config.stream = stream;
+    launch("train_net", kernel, config, launched);
   });
 }
 
 template void train_net(const TrainNetArgs<float>&, Stream);
 template std::int64_t train_net_scratch(const TrainNetArgs<float>&);
 template std::int64_t train_net_shared<float>(ChainNorm);
+template int train_net_clusters(const TrainNetArgs<float>&);
 
 }  // namespace evenkeel::cuda

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/chain_tail_backward.cuh"
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/rotate.cuh"
 #include "kernels/cuda/softmax.cuh"
 #include "kernels/cuda/team.cuh"
@@ -62,6 +63,27 @@ EK_HOST_DEVICE constexpr int last_of_run(int block) {
   return block;
 }
 
+/// Whether two blocks in a cluster compute half of a convolution, and of its input gradient, each: where it
+/// has so many multiply-adds that half of them take longer than a sync_cluster.
+EK_HOST_DEVICE constexpr bool is_shared(int block) {
+  const ImageConv s = conv_of(block);
+  return s.weights() * s.P() * s.Q() >= 1 << 16;
+}
+/// The number of a shared convolution in backward order.
+EK_HOST_DEVICE constexpr int shared_after(int block) {
+  int count = 0;
+  for (int i = block + 1; i < kMnistBlocks; ++i) count += is_shared(i) ? 1 : 0;
+  return count;
+}
+/// The most elements of dx of the shared convolutions with even numbers, or odd ones.
+EK_HOST_DEVICE constexpr int most_shared_dx(int parity) {
+  int most = 0;
+  for (int i = 1; i < kMnistBlocks; ++i) {
+    if (is_shared(i) && shared_after(i) % 2 == parity) most = larger(most, conv_of(i).x_elements());
+  }
+  return most;
+}
+
 EK_HOST_DEVICE constexpr int most_channels() {
   int most = 0;
   for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, kMnistNet[i].K);
@@ -69,7 +91,8 @@ EK_HOST_DEVICE constexpr int most_channels() {
 }
 
 /// Shared memory, in elements: filters, dz, x and later dx, sums of backward, for batch norm those over all
-/// images, statistics and, if HELD, z.
+/// images, statistics and, if HELD, z. Blocks in clusters have two places for dx besides, in turn: a block
+/// writes its half of one into the other's memory while that may still read the one before.
 template <ChainNorm NORM, bool HELD>
 struct Memory {
   static constexpr int filters = 0;
@@ -97,6 +120,8 @@ struct Memory {
   static constexpr int statistics = merged + (NORM == ChainNorm::batch ? 2 * most_channels() : 0);
   static constexpr int z = statistics + 3 * sets_before(kMnistBlocks, NORM);
   static constexpr int total = z + (HELD ? kZ : 0);
+  static constexpr int shared_dx[2] = {total, total + most_shared_dx(0)};
+  static constexpr int total_in_cluster = shared_dx[1] + most_shared_dx(1);
 };
 
 /// Global memory of a network's team, in elements: the gradients of each image, [batch, parameters], or of
@@ -128,7 +153,9 @@ struct Batch {
 
 }  // namespace net
 
-/// A block of a team at work on a step of its network. Its images of the batch are rank, rank + size, ...
+/// A block of a team at work on a step of its network. Its images of the batch are rank, rank + size, ... If
+/// HELD, the team may consist of clusters with an image each, at most: their blocks do the same, but for the
+/// convolutions, of which each does a part, and for what goes to global memory, which the first block does.
 template <ChainNorm NORM, bool HELD, typename T>
 struct NetWorker {
   using Memory = net::Memory<NORM, HELD>;
@@ -145,6 +172,35 @@ struct NetWorker {
 
   template <int L>
   static constexpr bool kNormalises = kMnistNet[L].activated&& NORM != ChainNorm::none;
+  template <int L>
+  static constexpr bool kShared = HELD&& net::is_shared(L);
+
+  /// Of the blocks that have the same image, which is a cluster.
+  __device__ __forceinline__ Part part() const {
+    if constexpr (HELD) return {cluster_rank(), cluster_size()};
+    return {};
+  }
+  __device__ __forceinline__ bool leads() const { return part().rank == 0; }
+  /// Where the other block of a cluster has the same element, if it computes the other half of convolution L;
+  /// else null.
+  template <int L>
+  __device__ __forceinline__ T* others(T* mine) const {
+    if (!kShared<L> || part().of == 1) return nullptr;
+    return in_cluster(mine, 1 - part().rank);
+  }
+  template <int L>
+  __device__ __forceinline__ Part part_of_convolution() const {
+    return kShared<L> ? part() : Part{};
+  }
+  /// After convolution L, or its input gradient.
+  template <int L>
+  __device__ __forceinline__ void sync_convolution() const {
+    if constexpr (kShared<L>) {
+      sync_cluster();
+    } else {
+      __syncthreads();
+    }
+  }
 
   template <int L>
   __device__ __forceinline__ T* z_of(int n) const {
@@ -241,13 +297,19 @@ struct NetWorker {
     fill_x<L>(n);
     load_filters<s.R, false>(shared + Memory::filters, of.blocks[L].weight.value, s.C, s.K);
     __syncthreads();
-    T* const z = z_of<L>(n);
-    convolve<s.R, kRows>(shared + Memory::x, s.x_tile().pitch(), s.x_tile().plane(), shared + Memory::filters,
-                         s.C, s.K, P, Q,
-                         [&](int k, int p, int q, T value) { z[(k * P + p) * Q + q] = value; });
-    __syncthreads();
+    T *const z = z_of<L>(n), *const others_z = others<L>(z);
+    convolve<s.R, kRows>(
+        shared + Memory::x, s.x_tile().pitch(), s.x_tile().plane(), shared + Memory::filters, s.C, s.K, P, Q,
+        [&](int k, int p, int q, T value) {
+          const int i = (k * P + p) * Q + q;
+          z[i] = value;
+          if (others_z != nullptr) others_z[i] = value;
+        },
+        part_of_convolution<L>());
+    sync_convolution<L>();
     if constexpr (kNormalises<L>) {
-      leave_statistics(tail<L>(), z, kBatchNorm ? moments<L>(n) : statistics<L>());
+      if (!kBatchNorm || leads())
+        leave_statistics(tail<L>(), z, kBatchNorm ? moments<L>(n) : statistics<L>());
       __syncthreads();
     }
   }
@@ -264,9 +326,10 @@ struct NetWorker {
       if (lane < kMnistClasses) {
         const T y = row.at(z[lane]), total = -static_cast<T>(1.0 / now.images);
         shared[Memory::dz + lane] = (lane == label ? total : T(0)) - std::exp(y) * total;
-        if (lane == label) scratch[at.loss + n] = -y;
+        if (lane == label && leads()) scratch[at.loss + n] = -y;
       }
-      if (lane == 0) scratch[at.right + n] = largest_of_row(z, kMnistClasses) == label ? T(1) : T(0);
+      if (lane == 0 && leads())
+        scratch[at.right + n] = largest_of_row(z, kMnistClasses) == label ? T(1) : T(0);
     }
   }
 
@@ -303,6 +366,13 @@ struct NetWorker {
     }
   }
 
+  /// dx of convolution L: where x was, which is done with, or where the other block of the cluster may write.
+  template <int L>
+  __device__ __forceinline__ T* dx_of() const {
+    if (!kShared<L> || part().of == 1) return shared + Memory::x;
+    return shared + Memory::shared_dx[net::shared_after(L) % 2];
+  }
+
   /// Where hand_back() through the tail of convolution L leaves the gradients of image n.
   template <int L>
   struct Sink {
@@ -314,6 +384,7 @@ struct NetWorker {
     }
     __device__ __forceinline__ void channel_sums(const T* sums) const {
       constexpr int K = kMnistNet[L].K;
+      if (!worker.leads()) return;
       for (int i = block_thread(); i < 2 * K; i += block_threads()) {
         if (kBatchNorm) worker.template channel_sums<L>(n)[i] = sums[i];
         worker.add_gradient(n, i < K ? block().gamma.begin + i : block().beta.begin + i - K, sums[i]);
@@ -323,7 +394,7 @@ struct NetWorker {
     __device__ __forceinline__ void dnorm(const ImageElement& e, T d, const Xhat& xhat) const {
       if constexpr (kBatchNorm && kNormalises<L>) worker.template dnorm_at<L>(e, n) = d;
       if constexpr (NORM == ChainNorm::rows && kNormalises<L>) {
-        if (block().gamma.value == nullptr) return;
+        if (block().gamma.value == nullptr || !worker.leads()) return;
         worker.add_gradient(n, block().gamma.begin + e.e, d * xhat());
         worker.add_gradient(n, block().beta.begin + e.e, d);
       }
@@ -339,21 +410,30 @@ struct NetWorker {
   template <int L>
   __device__ __forceinline__ void backward_block(int n) const {
     constexpr ImageConv s = net::conv_of(L);
-    T *const x = shared + Memory::x, *const dx = x, *const dz = shared + Memory::dz;
+    T *const x = shared + Memory::x, *const dz = shared + Memory::dz;
     fill_x<L>(n);
     if constexpr (L > 0)
       load_filters<s.R, true>(shared + Memory::filters, of.blocks[L].weight.value, s.K, s.C);
     __syncthreads();
     image_weight_gradient<s.R>(
-        x, dz, s, [&](int i, T value) { add_gradient(n, of.blocks[L].weight.begin + i, value); });
-    __syncthreads();
-    if constexpr (L > 0) {
+        x, dz, s, [&](int i, T value) { add_gradient(n, of.blocks[L].weight.begin + i, value); }, part());
+    if constexpr (L == 0) {
+      __syncthreads();
+    } else {
+      T *const dx = dx_of<L>(), *const others_dx = others<L>(dx);
+      if (dx == x) __syncthreads();
       constexpr int kQuads = ImageConv::in_quads(s.C) / kQuad;
       constexpr int kRows = kQuads * ((s.H + 3) / 4) * s.W >= kThreads / 2 ? 4 : 1;
       const ImageTile tile = s.dz_tile();
-      convolve<s.R, kRows>(dz, tile.pitch(), tile.plane(), shared + Memory::filters, s.K, s.C, s.H, s.W,
-                           [&](int c, int h, int w, T value) { dx[(c * s.H + h) * s.W + w] = value; });
-      __syncthreads();
+      convolve<s.R, kRows>(
+          dz, tile.pitch(), tile.plane(), shared + Memory::filters, s.K, s.C, s.H, s.W,
+          [&](int c, int h, int w, T value) {
+            const int i = (c * s.H + h) * s.W + w;
+            dx[i] = value;
+            if (others_dx != nullptr) others_dx[i] = value;
+          },
+          part_of_convolution<L>());
+      sync_convolution<L>();
       const Tail<T> before = tail<L - 1>();
       if (before.p > 0) drop(before, n, s.x_elements(), [&](int i) -> T& { return dx[i]; });
       clear_dz<L - 1>();

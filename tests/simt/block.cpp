@@ -24,15 +24,15 @@ namespace {
 constexpr std::uint64_t kMostRounds = 200000;  // a block that has not ended by then spins
 
 // Of the block that runs.
-std::vector<Thread*> ready;   // whose turn comes in this round
-std::size_t turn = 0;         // of them the next
-unsigned warps_to_check = 0;  // a bit each
-std::size_t at_barrier = 0, at_team_barrier = 0;
+std::vector<Thread*> ready;                          // whose turn comes in this round
+std::size_t turn = 0;                                // of them the next
+unsigned warps_to_check = 0;                         // a bit each
+std::size_t at_barrier = 0, waiting_for_blocks = 0;  // threads
 
 std::string failure;  // set by a thread that broke a rule
 
-/// SIMT_SKIP_BARRIER=reduce.cuh:46 takes one __syncthreads or sync_team out of the kernels, to see whether
-/// the tests notice.
+/// SIMT_SKIP_BARRIER=reduce.cuh:46 takes one __syncthreads, sync_cluster or sync_team out of the kernels, to
+/// see whether the tests notice.
 const char* const skipped = std::getenv("SIMT_SKIP_BARRIER");
 
 /// Without std::string, whose functions may be the kernels' own, which report what they write.
@@ -56,8 +56,8 @@ void end_turn(State state) {
   t.state = state;
   if (state == State::at_barrier) {
     ++at_barrier;
-  } else if (state == State::at_team_barrier) {
-    ++at_team_barrier;
+  } else if (state == State::at_cluster_barrier || state == State::at_team_barrier) {
+    ++waiting_for_blocks;
   } else {
     warps_to_check |= 1u << t.warp();
   }
@@ -112,31 +112,36 @@ std::vector<Group> waiting_groups(const Block& block) {
   const std::vector<Group> groups = waiting_groups(block);
   const Thread& t = *groups[0].first;
   if (groups.size() == 1 && t.state != State::in_collective)
-    fail(std::string(t.state == State::at_barrier ? "__syncthreads" : "sync_team") + " at " + str(t.site) +
-         " is never reached by " + std::to_string(block.exited) + " threads that have exited");
+    fail(std::string(name_of(t.state)) + " at " + str(t.site) + " is never reached by " +
+         std::to_string(block.exited) + " threads that have exited");
   std::string who = std::to_string(block.exited) + " threads have exited";
   for (const Group& g : groups) {
     const State state = g.first->state;
     who += "; thread " + std::to_string(g.first->id) +
            (g.threads > 1 ? " and " + std::to_string(g.threads - 1) + " more wait at " : " waits at ") +
            str(g.first->site) +
-           (state == State::at_barrier        ? " for the block"
-            : state == State::at_team_barrier ? " for the team"
-                                              : " for the warp");
+           (state == State::at_barrier           ? " for the block"
+            : state == State::at_cluster_barrier ? " for the cluster"
+            : state == State::at_team_barrier    ? " for the team"
+                                                 : " for the warp");
   }
   fail("deadlock: " + who);
 }
 
-[[noreturn]] void report_different(const Thread& a, const Thread& b, const char* barrier) {
-  fail("threads " + std::to_string(a.id) + " and " + std::to_string(b.id) + " wait at different " + barrier +
-       ": " + str(a.site) + " and " + str(b.site));
+/// All threads of the block wait for the block, or for others: at one place.
+void check_same_place(const Block& block) {
+  const Thread& a = block.threads[0];
+  for (const Thread& b : block.threads) {
+    if (!is_same_place(b.site, a.site))
+      fail("threads " + std::to_string(a.id) + " and " + std::to_string(b.id) + " wait at different " +
+           name_of(a.state) + ": " + str(a.site) + " and " + str(b.site));
+  }
 }
 
 /// All threads wait at one __syncthreads: the next phase of the block begins.
 void pass_barrier(Block& block) {
-  const Thread& first = block.threads[0];
+  check_same_place(block);
   for (Thread& t : block.threads) {
-    if (!is_same_place(t.site, first.site)) report_different(first, t, "__syncthreads");
     make_ready(t);
     start_clock(t);
   }
@@ -144,14 +149,11 @@ void pass_barrier(Block& block) {
   ++epochs.now;
 }
 
-/// Nobody is ready: true if all threads wait for the team.
-bool waits_for_team(const Block& block) {
+/// Nobody is ready: true if all threads wait for other blocks.
+bool waits_for_blocks(const Block& block) {
   if (at_barrier == block.threads.size()) return false;
-  if (at_team_barrier < block.threads.size()) report_stuck(block);
-  const Thread& first = block.threads[0];
-  for (const Thread& t : block.threads) {
-    if (!is_same_place(t.site, first.site)) report_different(first, t, "sync_team");
-  }
+  if (waiting_for_blocks < block.threads.size()) report_stuck(block);
+  check_same_place(block);
   return true;
 }
 
@@ -183,6 +185,7 @@ void begin_block(Block& block, std::size_t number) {
   block.number = number;
   block.index = unflatten(number, launched.grid);
   block.exited = block.rounds = 0;
+  block.met_others = block.used_others = false;
   begin_shared_memory(block.shared, launched.dynamic_shared);
 }
 
@@ -190,7 +193,7 @@ void run_block(Block& block, Order& order) {
   running_block = &block;
   current.block_index = block.index;
   epochs.first_of_block = ++epochs.now;
-  at_barrier = at_team_barrier = 0;
+  at_barrier = waiting_for_blocks = 0;
   ready.clear();
   for (Thread& t : block.threads) {
     make_ready(t);
@@ -206,7 +209,7 @@ void run_block(Block& block, Order& order) {
         make_ready(block.threads[first + static_cast<unsigned>(std::countr_zero(done))]);
     }
     if (!ready.empty() || block.has_exited()) continue;
-    if (waits_for_team(block)) return;
+    if (waits_for_blocks(block)) return;
     pass_barrier(block);
   }
 }
@@ -224,6 +227,12 @@ std::string str(Site site) {
   return std::string(slash != nullptr ? slash + 1 : site.file) + ":" + std::to_string(site.line);
 }
 
+const char* name_of(State barrier) {
+  return barrier == State::at_team_barrier      ? "sync_team"
+         : barrier == State::at_cluster_barrier ? "sync_cluster"
+                                                : "__syncthreads";
+}
+
 void sync_threads(Site site) {
   if (skipped != nullptr && is_named(site, skipped)) return;
   wait(State::at_barrier, site);
@@ -238,6 +247,14 @@ void sync_team(unsigned* arrivals, int team, Site site) {
   if (running->id == 0) running_block->arrivals = arrivals;
   wait(State::at_team_barrier, site);
 }
+
+void sync_cluster(Site site) {
+  if (launched.cluster == 1) return sync_threads(site);
+  if (skipped != nullptr && is_named(site, skipped)) return;
+  wait(State::at_cluster_barrier, site);
+}
+int cluster_rank() { return static_cast<int>(running_block->number % launched.cluster); }
+int cluster_size() { return static_cast<int>(launched.cluster); }
 
 std::uint64_t warp_collective(WarpOp op, unsigned mask, std::uint64_t value, int operand, int width,
                               Site site) {

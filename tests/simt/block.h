@@ -17,11 +17,11 @@ namespace simt {
 
 constexpr unsigned kWarp = 32;
 constexpr unsigned kMaxThreads = 1024;
-constexpr unsigned kMaxTeam = 64;
+constexpr unsigned kMaxTeam = 64, kMaxCluster = 8;
 constexpr std::size_t kMaxFibers = 16384;  // each takes two of the 65530 mappings that Linux gives a process
 constexpr std::size_t kStaticShared = 48 * 1024, kShared = 227 * 1024;
 
-enum class State { ready, at_barrier, at_team_barrier, in_collective, exited };
+enum class State { ready, at_barrier, at_cluster_barrier, at_team_barrier, in_collective, exited };
 
 /// How often each lane of a warp had synchronised when this lane last heard of it.
 using WarpClock = std::array<std::uint32_t, kWarp>;
@@ -64,14 +64,21 @@ struct Block {
   std::uint64_t rounds = 0;      // so far
   unsigned* arrivals = nullptr;  // what its first thread gave sync_team
   SharedMemory shared;
+  bool met_others = false;   // at a sync_cluster or sync_team, so that those of its cluster run
+  bool used_others = false;  // their shared memory, since then
 
   bool has_exited() const { return exited == threads.size(); }
+  /// Of a block that is not running: what all its threads wait for, or exited.
+  State state() const { return threads[0].state; }
+  Site site() const { return threads[0].site; }
 };
 
 /// Numbers that never repeat: an access made in an earlier epoch of its own block came before a barrier. A
-/// phase of a team ends at a sync_team; in each one every block of the team runs once, from `first_of_block`.
+/// phase of a team ends at a sync_team; in each one every cluster of the team runs once. A stage of a cluster
+/// ends at a sync_cluster; in each one every block of the cluster runs once.
 struct Epochs {
-  std::uint32_t now = 0, first_of_block = 0, first_of_phase = 0, first_of_team = 0, first_of_launch = 0;
+  std::uint32_t now = 0, first_of_block = 0, first_of_stage = 0, first_of_cluster = 0, first_of_phase = 0,
+                first_of_team = 0, first_of_launch = 0;
 };
 
 extern Block* running_block;
@@ -112,6 +119,8 @@ char* shared_arena(std::size_t i);
 /// Of any block, or of one.
 bool is_shared_address(const void* address);
 bool is_shared_of(const SharedMemory& memory, const void* address);
+/// Whether the address is in the shared memory of a block of the running block's cluster.
+bool is_shared_of_cluster(const void* address);
 /// The number of the address within the shared memory of all blocks, for the race detector's shadow.
 std::size_t shared_offset(const void* address);
 /// Forgets the arrays of the block before; fills the dynamic part with NaN bytes.
@@ -121,6 +130,8 @@ void begin_shared_memory(SharedMemory& memory, std::size_t dynamic_bytes);
 /// on the heap only `what` is given back, so a thread passes nothing that leaves other strings behind.
 [[noreturn]] void fail(std::string what);
 std::string str(Site site);
+/// What kernels call to wait so.
+const char* name_of(State barrier);
 
 inline bool is_same_place(Site a, Site b) {
   return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
@@ -132,7 +143,7 @@ Index unflatten(std::size_t i, Index shape);
 void run_thread();
 /// Block `number` of the grid, of which nothing has run yet.
 void begin_block(Block& block, std::size_t number);
-/// Runs a block until all its threads have exited, or all wait at one sync_team.
+/// Runs a block until all its threads have exited, or all wait at one sync_cluster or sync_team.
 void run_block(Block& block, Order& order);
 
 /// The blocks of `launched`'s teams, with a fiber for every thread.

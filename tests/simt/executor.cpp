@@ -33,6 +33,9 @@ void check_limits(const Launch& launch) {
     fail(std::to_string(launch.dynamic_shared) + " bytes of shared memory; 232448 are the most");
   if (launch.team < 1 || product(grid) % launch.team != 0)
     fail("a grid of " + std::to_string(product(grid)) + " blocks in teams of " + std::to_string(launch.team));
+  if (launch.cluster < 1 || launch.cluster > kMaxCluster || launch.team % launch.cluster != 0)
+    fail("a team of " + std::to_string(launch.team) + " blocks in clusters of " +
+         std::to_string(launch.cluster) + "; 8 are the most");
   if (launch.team > kMaxTeam || (launch.team > 1 && launch.team * product(block) > kMaxFibers))
     fail("a team of " + std::to_string(launch.team) + " blocks of " + std::to_string(product(block)) +
          " threads; the executor has 64 blocks and 16384 threads at once");

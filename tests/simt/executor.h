@@ -5,7 +5,7 @@
 // Blocks run one after another, lanes of a warp are never in lock step, and the order of threads, warps and
 // blocks is chosen per run: 1 ascending, 2 descending, 3 and up random. launch() runs every kernel once per
 // order, each time from the same memory, and compares the memory it leaves bit by bit. The blocks of a team
-// take turns: each runs until all its threads wait at sync_team.
+// take turns: each runs until all its threads wait at sync_team, or at sync_cluster for those of its cluster.
 //
 // Not covered: the memory model between blocks, real concurrency, inline PTX (that of sync_team, too), speed.
 #pragma once
@@ -53,6 +53,11 @@ extern BuiltIns current;
 void sync_threads(Site site);
 /// kernels/cuda/team.cuh
 void sync_team(unsigned* arrivals, int team, Site site);
+/// kernels/cuda/cluster.cuh
+void sync_cluster(Site site);
+int cluster_rank();
+int cluster_size();
+void* in_cluster(void* mine, int rank);
 std::uint64_t warp_collective(WarpOp op, unsigned mask, std::uint64_t value, int operand, int width,
                               Site site);
 void* dynamic_shared();
@@ -80,7 +85,8 @@ struct Launch {
   Index grid, block;
   std::size_t dynamic_shared;
   CUstream_st* stream = nullptr;
-  unsigned team = 1;  // neighbouring blocks that may wait for each other
+  unsigned team = 1;     // neighbouring blocks that may wait for each other
+  unsigned cluster = 1;  // neighbours of a team that may use each other's dynamic shared memory
 };
 
 /// True if kernels launched on the stream do not run now: it is being captured, or they are refused.

@@ -2,9 +2,11 @@
 // tsan_hooks.cpp instead of its runtime: every load and store of an unmodified kernel comes here. Two
 // accesses to the same bytes, one of them a write, must be ordered:
 //   same thread; or same block with a __syncthreads between; or same warp with a __syncwarp between, known
-//   from clocks; or same team with a sync_team between; or different launches. Other blocks of a launch are
-//   never ordered. Atomics do not race with atomics. Shuffles and votes order nothing.
-// An access to memory of the host is reported too, and one past the end of a block of device memory.
+//   from clocks; or same cluster with a sync_cluster between; or same team with a sync_team between; or
+//   different launches. Other blocks of a launch are never ordered. Atomics do not race with atomics.
+//   Shuffles and votes order nothing.
+// An access to memory of the host is reported too, one past the end of a block of device memory, and one of
+// another block's shared memory where that may not be there.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -34,9 +36,10 @@ constexpr std::size_t kGranule = 4;  // bytes that share a cell, until one of th
 /// Who read a cell since its block's last barrier: lanes of one warp, or more.
 enum class Readers : std::uint8_t { none, one_warp, many };
 
-/// Accesses of the launch that newer ones by other blocks have replaced: the first and the last epoch.
+/// Accesses of the launch that newer ones by other blocks have replaced: the first epoch, the last one, and
+/// the last one before those of the cluster that made the last one.
 struct Replaced {
-  std::uint32_t first = 0, last = 0;
+  std::uint32_t first = 0, last = 0, last_of_others = 0;
 };
 
 /// The history of four bytes, or of one: the last write, and the reads since.
@@ -71,22 +74,28 @@ Shadow device_shadow, shared_shadow;
 std::string report;
 bool busy = false;  // the detector's own library calls may be instrumented copies of a kernel file's
 
-/// Of an access in this launch, to the device's memory: whether it came from another team, or from another
-/// block since the last sync_team.
+/// Of an access in this launch, to the device's memory: whether it came from another team, from another
+/// cluster since the last sync_team, or from another block since the last sync_cluster.
 bool is_of_unordered_block(std::uint32_t epoch) {
-  return epoch < epochs.first_of_team || (epoch >= epochs.first_of_phase && epoch < epochs.first_of_block);
+  return epoch < epochs.first_of_team ||
+         (epoch >= epochs.first_of_phase && epoch < epochs.first_of_cluster) ||
+         (epoch >= epochs.first_of_stage && epoch < epochs.first_of_block);
 }
 
-/// Of what lies between the first and the last, nothing can be unordered if these are not: it is of this
-/// team, before the last sync_team.
+/// If one of them is unordered, so is the first, if it is of another team; or the last of another cluster, or
+/// the last one, if it is of this team.
 bool is_ordered(const Access& now, const Replaced& replaced) {
-  return replaced.last < now.since ||
-         !(is_of_unordered_block(replaced.first) || is_of_unordered_block(replaced.last));
+  if (replaced.last < now.since) return true;
+  const std::uint32_t of_others =
+      replaced.last < epochs.first_of_cluster ? replaced.last : replaced.last_of_others;
+  return !is_of_unordered_block(replaced.first) && !is_of_unordered_block(replaced.last) &&
+         (of_others < now.since || !is_of_unordered_block(of_others));
 }
 
 /// Before an access of another block, at `epoch` of this launch, is replaced.
 void note_replaced(const Access& now, Replaced& replaced, std::uint32_t epoch) {
   if (replaced.first < now.since) replaced.first = epoch;
+  if (replaced.last < epochs.first_of_cluster) replaced.last_of_others = replaced.last;
   replaced.last = epoch;
 }
 
@@ -99,8 +108,10 @@ bool is_ordered(const Access& now, std::uint32_t epoch, unsigned who, std::uint3
 }
 
 std::string describe(const char* p) {
-  return is_shared_address(p) ? "shared memory + " + std::to_string(p - running_block->shared.arena)
-                              : describe_device_address(p);
+  if (!is_shared_address(p)) return describe_device_address(p);
+  if (is_shared_of(running_block->shared, p))
+    return "shared memory + " + std::to_string(p - running_block->shared.arena);
+  return "another block's shared memory";
 }
 
 extern "C" char __executable_start, data_start;  // the program's code and constants lie between
@@ -266,9 +277,15 @@ void race_check(const void* address, std::size_t bytes, bool write, const void* 
   busy = true;
   Access access{static_cast<const char*>(address), bytes, write, atomic, code, epochs.first_of_launch};
   if (is_shared_address(address)) {
-    if (!is_shared_of(running_block->shared, address))
-      report_first(access, "access of another block's shared memory");
-    access.since = epochs.first_of_block;
+    if (!is_shared_of(running_block->shared, address)) {
+      if (!is_shared_of_cluster(address)) report_first(access, "access of another block's shared memory");
+      if (!running_block->met_others)
+        report_first(access,
+                     "access of another block's shared memory before any sync_cluster: that block may "
+                     "not have started");
+      running_block->used_others = true;
+    }
+    access.since = launched.cluster > 1 ? epochs.first_of_team : epochs.first_of_block;
     visit_granules(access, shared_shadow, shared_offset(address));
   } else if (is_device_address(address)) {
     if (!in_device_block(address, bytes))

@@ -22,6 +22,10 @@ bool is_shared_address(const void* address) {
 bool is_shared_of(const SharedMemory& memory, const void* address) {
   return address >= memory.arena && static_cast<const char*>(address) < memory.arena + kArena;
 }
+bool is_shared_of_cluster(const void* address) {
+  return shared_offset(address) / kArena / launched.cluster ==
+         shared_offset(running_block->shared.arena) / kArena / launched.cluster;
+}
 std::size_t shared_offset(const void* address) {
   return static_cast<std::size_t>(static_cast<const char*>(address) - arenas[0]);
 }
@@ -36,6 +40,16 @@ void begin_shared_memory(SharedMemory& memory, std::size_t dynamic_bytes) {
 }
 
 void* dynamic_shared() { return running_block->shared.arena; }
+
+void* in_cluster(void* mine, int rank) {
+  char* const arena = running_block->shared.arena;
+  const auto offset = static_cast<std::size_t>(static_cast<char*>(mine) - arena);
+  if (offset >= launched.dynamic_shared)
+    fail("only dynamic shared memory is at one place in all blocks of a cluster");
+  if (rank < 0 || rank >= cluster_size())
+    fail("block " + std::to_string(rank) + " of a cluster of " + std::to_string(cluster_size()));
+  return arena + (rank - cluster_rank()) * static_cast<std::ptrdiff_t>(kArena) + offset;
+}
 
 void* shared_slot(const void* declaration, std::size_t bytes, std::size_t alignment) {
   SharedMemory& memory = running_block->shared;

@@ -1,7 +1,9 @@
-// A team: its blocks are alive together and run one after another from one sync_team to the next.
+// A team: its blocks are alive together and run one after another: the clusters from one sync_team to the
+// next, and the blocks of each from one sync_cluster to the next.
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,16 +14,39 @@
 namespace simt {
 namespace {
 
+using Blocks = std::span<Block* const>;
+
 std::vector<Block*> team;
-std::vector<Block*> turns;                        // the same blocks, in the order of this phase
 std::map<const unsigned*, std::size_t> counters;  // which team, by its first block, uses it in this grid
 
-Site site_of(const Block& block) { return block.threads[0].site; }
 std::string number_of(const Block& block) { return "block " + std::to_string(block.number); }
+
+/// Every block waits or has exited. True if all of them wait at one barrier of this kind, false if none does.
+bool all_wait(Blocks blocks, State barrier) {
+  const auto waits = [=](const Block* block) { return block->state() == barrier; };
+  const auto waiting = std::find_if(blocks.begin(), blocks.end(), waits);
+  if (waiting == blocks.end()) return false;
+  const Block& first = **waiting;
+  const std::string where = std::string(name_of(barrier)) + " at " + str(first.site());
+  for (const Block* block : blocks) {
+    if (block->has_exited()) fail(where + " is never reached by " + number_of(*block) + ", which has exited");
+    if (!waits(block))
+      fail(where + " is never reached by " + number_of(*block) + ", which waits at " +
+           name_of(block->state()) + " at " + str(block->site()));
+    if (!is_same_place(block->site(), first.site()))
+      fail(number_of(first) + " and " + number_of(*block) + " wait at different " + name_of(barrier) + ": " +
+           str(first.site()) + " and " + str(block->site()));
+  }
+  for (Block* block : blocks) {
+    block->met_others = true;
+    block->used_others = false;
+  }
+  return true;
+}
 
 /// Where the counter cannot work on a GPU, on which teams run together.
 void check_counter(const Block& first) {
-  const std::string counter = "the counter of sync_team at " + str(site_of(first));
+  const std::string counter = "the counter of sync_team at " + str(first.site());
   const unsigned* arrivals = first.arrivals;
   for (const Block* block : team) {
     if (block->arrivals != arrivals)
@@ -37,23 +62,31 @@ void check_counter(const Block& first) {
          std::to_string(team.size()) + " blocks");
 }
 
-/// Every block waits or has exited. True if all wait, at one sync_team, and may go on.
 bool pass_team_barrier() {
-  const auto exited = [](const Block* block) { return block->has_exited(); };
-  const auto waiting = std::find_if_not(team.begin(), team.end(), exited);
-  if (waiting == team.end()) return false;
-  if (const auto gone = std::find_if(team.begin(), team.end(), exited); gone != team.end())
-    fail("sync_team at " + str(site_of(**waiting)) + " is never reached by " + number_of(**gone) +
-         ", which has exited");
+  if (!all_wait(team, State::at_team_barrier)) return false;
   const Block& first = *team[0];
-  for (const Block* block : team) {
-    if (!is_same_place(site_of(*block), site_of(first)))
-      fail(number_of(first) + " and " + number_of(*block) +
-           " wait at different sync_team: " + str(site_of(first)) + " and " + str(site_of(*block)));
-  }
   check_counter(first);
   *first.arrivals += static_cast<unsigned>(team.size());
   return true;
+}
+
+/// Runs the blocks of a cluster until all of them wait for the team or have exited.
+void run_cluster(Blocks cluster, Order& order) {
+  epochs.first_of_cluster = epochs.now + 1;
+  do {
+    epochs.first_of_stage = epochs.now + 1;
+    std::vector<Block*> turns(cluster.begin(), cluster.end());
+    order.arrange(turns);
+    for (Block* block : turns) {
+      run_block(*block, order);
+      if (std::string race = take_race_report(); !race.empty()) fail(std::move(race));
+    }
+  } while (all_wait(cluster, State::at_cluster_barrier));
+  for (const Block* block : cluster) {
+    if (block->has_exited() && block->used_others)
+      fail(number_of(*block) +
+           " uses shared memory of a block that may have exited: no sync_cluster follows");
+  }
 }
 
 /// Makes the i-th block of the team.
@@ -88,14 +121,14 @@ void begin_teams() { counters.clear(); }
 void run_team(std::size_t first, Order& order) {
   epochs.first_of_team = epochs.now + 1;
   for (std::size_t i = 0; i < team.size(); ++i) begin_block(*team[i], first + i);
+  std::vector<Blocks> clusters;
+  for (std::size_t i = 0; i < team.size(); i += launched.cluster)
+    clusters.push_back(Blocks(team).subspan(i, launched.cluster));
   do {
     epochs.first_of_phase = epochs.now + 1;
-    turns = team;
+    std::vector<Blocks> turns = clusters;
     order.arrange(turns);
-    for (Block* block : turns) {
-      run_block(*block, order);
-      if (std::string race = take_race_report(); !race.empty()) fail(std::move(race));
-    }
+    for (const Blocks cluster : turns) run_cluster(cluster, order);
   } while (pass_team_barrier());
 }
 
