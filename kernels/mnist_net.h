@@ -16,6 +16,7 @@ struct MnistBlock {
   bool dropout = false;
 
   EK_HOST_DEVICE constexpr int output() const { return size - R + 1; }
+  EK_HOST_DEVICE constexpr int multiply_adds() const { return K * C * R * R * output() * output(); }
   EK_HOST_DEVICE constexpr bool is_norm_first(bool is_batch_norm) const {
     return norm_first || is_batch_norm;
   }

@@ -28,13 +28,6 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
 
   __device__ __forceinline__ void sync() const { sync_team(arrivals, size); }
 
-  /// Calls f(n) for the images of this block, or of its cluster.
-  template <typename F>
-  __device__ __forceinline__ void for_each_image(const F& f) const {
-    const int blocks = this->part().of;
-    for (int n = rank / blocks; n < now.images; n += size / blocks) f(n);
-  }
-
   /// Blocks FROM ... TO of image n.
   template <int FROM, int TO>
   __device__ __forceinline__ void forward_run(int n) const {
@@ -53,13 +46,13 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
   template <int L>
   __device__ __forceinline__ void forward_batch() const {
     constexpr int kLast = net::last_of_run(L);
-    for_each_image([&](int n) {
+    for (int n = this->first_image(); n < now.images; n += this->images_at_once()) {
       forward_run<L, kLast>(n);
       if constexpr (kLast + 1 == kMnistBlocks) {
         this->leave_loss(n);
         this->template backward_block<kLast>(n);
       }
-    });
+    }
     if constexpr (kLast + 1 < kMnistBlocks) {
       sync();
       merge_statistics(this->template tail<kLast>(), this->template statistics<kLast>(), rank == 0);
@@ -79,10 +72,10 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
     merge_channel_sums(this->template tail<L>(), this->template channel_sums<L>(0),
                        this->shared + Worker::Memory::merged);
     __syncthreads();
-    for_each_image([&](int n) {
+    for (int n = this->first_image(); n < now.images; n += this->images_at_once()) {
       this->template finish_batch_norm<L>(n);
       backward_run<L, kTo>(n);
-    });
+    }
     if constexpr (kTo > 0) backward_batch<kTo - 1>();
   }
 
@@ -93,11 +86,11 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
       forward_batch<0>();
       backward_batch<kLast - 1>();
     } else {
-      for_each_image([&](int n) {
+      for (int n = this->first_image(); n < now.images; n += this->images_at_once()) {
         forward_run<0, kLast>(n);
         this->leave_loss(n);
         backward_run<kLast, 0>(n);
-      });
+      }
     }
   }
 

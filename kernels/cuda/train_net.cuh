@@ -63,11 +63,11 @@ EK_HOST_DEVICE constexpr int last_of_run(int block) {
   return block;
 }
 
-/// Whether two blocks in a cluster compute half of a convolution, and of its input gradient, each: where it
-/// has so many multiply-adds that half of them take longer than a sync_cluster.
+/// Two blocks in a cluster compute half of a convolution, and of its input gradient, each, where it has so
+/// many multiply-adds: half of them take longer than a sync_cluster.
+inline constexpr int kWorthSharing = 1 << 16;
 EK_HOST_DEVICE constexpr bool is_shared(int block) {
-  const ImageConv s = conv_of(block);
-  return s.weights() * s.P() * s.Q() >= 1 << 16;
+  return kMnistNet[block].multiply_adds() >= kWorthSharing;
 }
 /// The number of a shared convolution in backward order.
 EK_HOST_DEVICE constexpr int shared_after(int block) {
@@ -120,8 +120,9 @@ struct Memory {
   static constexpr int statistics = merged + (NORM == ChainNorm::batch ? 2 * most_channels() : 0);
   static constexpr int z = statistics + 3 * sets_before(kMnistBlocks, NORM);
   static constexpr int total = z + (HELD ? kZ : 0);
-  static constexpr int shared_dx[2] = {total, total + most_shared_dx(0)};
-  static constexpr int total_in_cluster = shared_dx[1] + most_shared_dx(1);
+  static constexpr int even_dx = total;
+  static constexpr int odd_dx = even_dx + most_shared_dx(0);
+  static constexpr int total_in_cluster = odd_dx + most_shared_dx(1);
 };
 
 /// Global memory of a network's team, in elements: the gradients of each image, [batch, parameters], or of
@@ -173,7 +174,7 @@ struct NetWorker {
   template <int L>
   static constexpr bool kNormalises = kMnistNet[L].activated&& NORM != ChainNorm::none;
   template <int L>
-  static constexpr bool kShared = HELD&& net::is_shared(L);
+  static constexpr bool kShared = HELD&& kMnistNet[L].multiply_adds() >= net::kWorthSharing;
 
   /// Of the blocks that have the same image, which is a cluster.
   __device__ __forceinline__ Part part() const {
@@ -181,6 +182,8 @@ struct NetWorker {
     return {};
   }
   __device__ __forceinline__ bool leads() const { return part().rank == 0; }
+  __device__ __forceinline__ int first_image() const { return rank / part().of; }
+  __device__ __forceinline__ int images_at_once() const { return size / part().of; }
   /// Where the other block of a cluster has the same element, if it computes the other half of convolution L;
   /// else null.
   template <int L>
@@ -369,8 +372,8 @@ struct NetWorker {
   /// dx of convolution L: where x was, which is done with, or where the other block of the cluster may write.
   template <int L>
   __device__ __forceinline__ T* dx_of() const {
-    if (!kShared<L> || part().of == 1) return shared + Memory::x;
-    return shared + Memory::shared_dx[net::shared_after(L) % 2];
+    constexpr int exchanged = net::shared_after(L) % 2 == 0 ? Memory::even_dx : Memory::odd_dx;
+    return shared + (kShared<L> && part().of > 1 ? exchanged : Memory::x);
   }
 
   /// Where hand_back() through the tail of convolution L leaves the gradients of image n.

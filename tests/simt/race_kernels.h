@@ -22,3 +22,4 @@ struct RaceCase {
 std::vector<RaceCase> shared_memory_cases();
 std::vector<RaceCase> global_memory_cases();
 std::vector<RaceCase> team_cases();
+std::vector<RaceCase> cluster_cases();

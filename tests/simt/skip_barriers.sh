@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes each __syncthreads and sync_team out of the shipped kernels in turn; the op's test must fail every time.
+# Takes each __syncthreads, sync_cluster and sync_team out of the shipped kernels in turn; the op's test must fail every time.
 #   skip_barriers.sh FOLDER-OF-THE-TESTS      (of a build with the race detector)
 set -uo pipefail
 tests=$1
@@ -33,6 +33,6 @@ while IFS=: read -r file line _; do
   else
     echo "$file:$line: $(tr -s ' \n' ' ' <<<"$output" | grep -o 'kernel [a-z0-9_]*: [a-z :]*' | head -1)"
   fi
-done < <(grep -nE '^[^/]*(__syncthreads\(\)|sync_team\()' "$kernels"/*.cu "$kernels"/*.cuh | grep -v '/team.cuh:')
+done < <(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$kernels"/*.cu "$kernels"/*.cuh | grep -vE '/(team|cluster).cuh:')
 echo "$count barriers, $unnoticed unnoticed"
 [ "$count" -gt 0 ] && [ "$unnoticed" -eq 0 ]
