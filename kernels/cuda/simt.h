@@ -48,7 +48,7 @@ void check_launch(const char* name, const LaunchConfig& config, cudaError_t erro
 
 #ifdef __CUDACC__
 /// How CUDA launches a grid with teams, which it refuses where not all blocks are resident at once, and with
-/// clusters. Not to be copied.
+/// clusters.
 struct TeamLaunch {
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
@@ -65,6 +65,8 @@ struct TeamLaunch {
     attributes[1].id = cudaLaunchAttributeClusterDimension;
     attributes[1].val.clusterDim = {static_cast<unsigned>(c.cluster), 1, 1};
   }
+  TeamLaunch(const TeamLaunch&) = delete;
+  TeamLaunch& operator=(const TeamLaunch&) = delete;
 };
 template <typename... Parameters>
 void allow_shared_memory(const char* name, void (*kernel)(Parameters...), const LaunchConfig& config) {
@@ -87,7 +89,9 @@ int most_clusters(const char* name, [[maybe_unused]] void (*kernel)(Parameters..
   check_launch(name, config, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   if (major < 9) return 0;
   allow_shared_memory(name, kernel, config);
-  const TeamLaunch team(config);
+  TeamLaunch team(config);
+  team.config.attrs = &team.attributes[1];  // only the cluster's
+  team.config.numAttrs = 1;
   check_launch(name, config, cudaOccupancyMaxActiveClusters(&clusters, kernel, &team.config));
 #else
   check_launch(name, config, cudaDeviceGetAttribute(&clusters, cudaDevAttrMultiProcessorCount, device));
