@@ -409,7 +409,8 @@ struct NetWorker {
   };
 
   /// From dz of convolution L in its tile, of image n: the gradient of its filters, and, through the tail
-  /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a barrier.
+  /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a barrier;
+  /// of the first convolution the last one is where its tiles have been read.
   template <int L>
   __device__ __forceinline__ void backward_block(int n) const {
     constexpr ImageConv s = net::conv_of(L);
@@ -421,7 +422,8 @@ struct NetWorker {
     image_weight_gradient<s.R>(
         x, dz, s, [&](int i, T value) { add_gradient(n, of.blocks[L].weight.begin + i, value); }, part());
     if constexpr (L == 0) {
-      __syncthreads();
+      constexpr int kPairs = ImageConv::in_quads(s.K) / kQuad * s.C;
+      static_assert(2 * kPairs * kWarp <= kThreads, "slices of warps, which meet at a barrier");
     } else {
       T *const dx = dx_of<L>(), *const others_dx = others<L>(dx);
       if (dx == x) __syncthreads();
