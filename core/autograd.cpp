@@ -1,9 +1,11 @@
-#include "core/autograd.h"
+#include "evenkeel/core/autograd.h"
 
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+
+#include "evenkeel/core/overlap.h"
 
 namespace evenkeel {
 namespace {
@@ -29,7 +31,7 @@ Variable::~Variable() {
     if (last.use_count() > 1) continue;
     for (auto& input : last->inputs) {
       const std::shared_ptr<Variable> variable =
-          std::move(input);  // one at a time: an input may be there twice
+          std::move(input.variable);  // one at a time: an input may be there twice
       if (variable && variable.use_count() == 1 && variable->node)
         pending.push_back(std::move(variable->node));
     }
@@ -46,7 +48,10 @@ void record(const char* op, Tensor& output, const std::vector<const Tensor*>& in
   auto node = std::make_shared<Node>();
   node->op = op;
   node->backward = std::move(backward);
-  for (const Tensor* x : inputs) node->inputs.push_back(x->defined() ? x->variable() : nullptr);
+  for (const Tensor* x : inputs) {
+    const bool wanted = x->defined() && x->requires_grad();
+    node->inputs.push_back(wanted ? NodeInput{x->variable(), x->shape(), x->options()} : NodeInput{});
+  }
   auto variable = std::make_shared<Variable>();
   variable->node = std::move(node);
   variable->format = output.format();
@@ -83,14 +88,24 @@ std::vector<Variable*> topological_order(Variable* root) {
       stack.pop_back();
       continue;
     }
-    Variable* input = node->inputs[next++].get();
+    Variable* input = node->inputs[next++].variable.get();
     if (input != nullptr && seen.insert(input).second) stack.emplace_back(input, 0);
   }
   std::reverse(order.begin(), order.end());
   return order;
 }
 
-bool is_dense(const Tensor& x) { return x.format() == MemoryFormat::lanes || x.is_contiguous(); }
+/// The one check of every gradient: that which `op` gives for its input number `input` fits it.
+void check_gradient(const char* op, std::size_t input, const Tensor& gradient, const Shape& shape,
+                    TensorOptions options) {
+  EK_CHECK(gradient.shape() == shape, "backward: {} gave a gradient of shape {} for input {} of shape {}", op,
+           gradient.shape().str(), input, shape.str());
+  EK_CHECK(gradient.dtype() == options.dtype, "backward: {} gave a {} gradient for input {}, which is {} {}",
+           op, name_of(gradient.dtype()), input, name_of(options.dtype), shape.str());
+  EK_CHECK(gradient.device() == options.device,
+           "backward: {} gave a gradient on {} for input {} of shape {}, which is on {}", op,
+           gradient.device().str(), input, shape.str(), options.device.str());
+}
 
 /// sum += gradient, without touching memory that another tensor shares.
 void accumulate(Tensor& sum, Tensor gradient) {
@@ -115,11 +130,33 @@ void propagate(Node& node, const Tensor& dy, std::unordered_map<Variable*, Tenso
   node.backward = nullptr;
   node.freed = true;
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-    if (!node.inputs[i]) continue;
+    const NodeInput& input = node.inputs[i];
+    if (!input.variable) continue;
     EK_CHECK(i < results.size() && results[i].defined(), "backward: {} gave no gradient for input {}",
              node.op, i);
-    accumulate(gradients[node.inputs[i].get()], std::move(results[i]));
+    check_gradient(node.op, i, results[i], input.shape, input.options);
   }
+  EK_CHECK(results.size() == node.inputs.size(), "backward: {} gave {} gradients for {} inputs", node.op,
+           results.size(), node.inputs.size());
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    Variable* variable = node.inputs[i].variable.get();
+    if (variable != nullptr) accumulate(gradients[variable], std::move(results[i]));
+  }
+}
+
+/// Adds dy to what a leaf has collected.
+void collect(Variable& leaf, Tensor dy) {
+  if (!leaf.grad.defined()) {
+    leaf.grad = dy.exclusive() ? std::move(dy) : dy.clone();
+    return;
+  }
+  const Tensor& so_far = leaf.grad;
+  EK_CHECK(so_far.shape() == dy.shape() && so_far.dtype() == dy.dtype() && so_far.device() == dy.device(),
+           "backward: a leaf has collected a gradient {} {} on {}, the new one is {} {} on {}; call "
+           "zero_grad() after changing a tensor's data",
+           name_of(so_far.dtype()), so_far.shape().str(), so_far.device().str(), name_of(dy.dtype()),
+           dy.shape().str(), dy.device().str());
+  accumulate(leaf.grad, std::move(dy));
 }
 
 }  // namespace
@@ -142,10 +179,8 @@ void backward(const Tensor& root, const Tensor& gradient) {
     Tensor dy = std::exchange(found.mapped(), Tensor()).to(variable->format);
     if (variable->node) {
       propagate(*variable->node, dy, gradients);
-    } else if (variable->grad.defined()) {
-      accumulate(variable->grad, std::move(dy));
     } else {
-      variable->grad = dy.exclusive() ? std::move(dy) : dy.clone();
+      collect(*variable, std::move(dy));
     }
   }
 }

@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/tensor.h"
+#include "evenkeel/core/tensor.h"
 
 namespace evenkeel {
 
@@ -29,15 +29,22 @@ bool grad_enabled();
 
 namespace autograd {
 
-/// Maps dy, the gradient of the output, dense and in its memory format, to one gradient per input, in any
-/// format; undefined where none is needed.
+/// Maps dy, the gradient of the output, dense and in its memory format, to one gradient per input, of the
+/// input's shape, dtype and device, in any format and with any strides; undefined where none is needed.
 using BackwardFn = std::function<std::vector<Tensor>(const Tensor& dy)>;
+
+/// What an op saw of an input: the gradient must fit it.
+struct NodeInput {
+  std::shared_ptr<Variable> variable;  // null where no gradient is wanted; the rest is then unused
+  Shape shape;
+  TensorOptions options;
+};
 
 /// One recorded op.
 struct Node {
   const char* op;
-  std::vector<std::shared_ptr<Variable>> inputs;  // null where no gradient is wanted
-  BackwardFn backward;                            // emptied when the graph is freed
+  std::vector<NodeInput> inputs;
+  BackwardFn backward;  // emptied when the graph is freed
   bool freed = false;
 };
 
@@ -71,7 +78,8 @@ class Saved {
 };
 
 /// The engine behind Tensor::backward: visits recorded ops in reverse topological order, without recursion,
-/// and frees them. Throws Error if the graph was freed before.
+/// and frees them. Throws Error if the graph was freed before, and if an op returns a gradient whose shape,
+/// dtype or device is not that of its input, before anything is made of it.
 void backward(const Tensor& root, const Tensor& gradient);
 
 }  // namespace autograd

@@ -1,4 +1,4 @@
-#include "core/cuda.h"
+#include "evenkeel/core/cuda.h"
 
 #include <cuda_runtime.h>
 
@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/caching_allocator.h"
-#include "core/error.h"
-#include "kernels/cuda/workspace.h"
+#include "evenkeel/core/caching_allocator.h"
+#include "evenkeel/core/error.h"
+#include "evenkeel/kernels/cuda/workspace.h"
 
 #if !defined(SIMT_EXECUTOR) && __has_include(<nvtx3/nvToolsExt.h>)
 #  define EK_WITH_NVTX
@@ -46,7 +46,7 @@ void set_device(int device) { check(cudaSetDevice(device), "cudaSetDevice({})", 
 struct DeviceMemory {
   static constexpr std::size_t kAlignment = 512;
 #ifdef SIMT_EXECUTOR
-  static constexpr std::int64_t kMostCached = 1 << 20;  // the executor copies all blocks at each launch
+  static constexpr std::int64_t kMostCached = 1 << 19;  // the executor copies all blocks at each launch
 #else
   static constexpr std::int64_t kMostCached = INT64_MAX;
 #endif
@@ -185,6 +185,11 @@ void deallocate(std::byte* data, std::int64_t bytes, int device, Stream stream) 
 }
 bool is_capturing(int device) { return captured_device == device; }
 MemoryStats memory_stats(int device) { return state_of(device).memory.stats(); }
+void reset_peak_memory_stats(int device) { state_of(device).memory.reset_peak(); }
+void empty_cache(int device) {
+  state_of(device).memory.empty_cache();
+  pinned_memory().empty_cache();
+}
 
 Event record_event(int device) {
   set_device(device);

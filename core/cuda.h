@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "core/storage.h"
+#include "evenkeel/core/storage.h"
 
 namespace evenkeel {
 
@@ -110,6 +110,8 @@ CudaDevices find_devices();
 std::byte* allocate(std::int64_t bytes, int device, Stream stream);
 void deallocate(std::byte* data, std::int64_t bytes, int device, Stream stream);
 MemoryStats memory_stats(int device);
+void reset_peak_memory_stats(int device);
+void empty_cache(int device);
 /// True while this thread records a CudaGraph on the device.
 bool is_capturing(int device);
 

@@ -1,10 +1,10 @@
-#include "core/device.h"
+#include "evenkeel/core/device.h"
 
 #include <charconv>
 
-#include "core/cuda.h"
-#include "core/error.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/error.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel {
 

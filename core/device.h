@@ -1,11 +1,12 @@
 // Where a tensor lives.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <string>
 #include <string_view>
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 struct CUevent_st;
 
@@ -48,8 +49,11 @@ Stream current_stream(int index);
 /// True while this thread records a CudaGraph (core/cuda.h) on the device.
 bool is_capturing(Device device);
 
-/// The number of CPU threads that ops use: OMP_NUM_THREADS at the start. Results do not depend on it.
+/// The number of CPU threads that ops use: OMP_NUM_THREADS at the start. Results do not depend on it. fork()
+/// copies no threads: a child of a process whose ops have used several computes on one from then on.
 int num_threads();
+/// Takes effect for ops that begin later; it may be called while other threads compute. Throws Error unless
+/// n >= 1.
 void set_num_threads(int n);
 
 /// Around an op: a range of its name for NVIDIA's profilers (NVTX), and its time if there is a Profile
@@ -57,7 +61,7 @@ void set_num_threads(int n);
 class OpScope {
  public:
   OpScope(const char* op, Device device) : op_(op), device_(device) {
-    if (kCudaEnabled || profiling) begin();
+    if (kCudaEnabled || profiling.load(std::memory_order_relaxed)) begin();
   }
   ~OpScope() {
     if (kCudaEnabled || timed_) end();
@@ -65,7 +69,7 @@ class OpScope {
   OpScope(const OpScope&) = delete;
   OpScope& operator=(const OpScope&) = delete;
 
-  static inline bool profiling = false;
+  static inline std::atomic<bool> profiling = false;
 
  private:
   void begin();

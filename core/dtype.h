@@ -5,9 +5,9 @@
 #include <string_view>
 #include <type_traits>
 
-#include "core/device.h"
-#include "core/error.h"
-#include "kernels/half.h"
+#include "evenkeel/core/device.h"
+#include "evenkeel/core/error.h"
+#include "evenkeel/kernels/half.h"
 
 namespace evenkeel {
 

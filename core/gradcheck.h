@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
+#include "evenkeel/core/tensor.h"
 
 namespace evenkeel {
 
@@ -25,8 +25,11 @@ struct GradcheckResult {
 };
 
 /// Compares the gradient of sum(fn(inputs) * dy), dy random, with (f(x+eps) - f(x-eps)) / 2eps for every
-/// element of every input that requires a gradient. Inputs must be f64 leaves. fn must be deterministic. NaN
-/// never passes.
+/// element of every input that requires a gradient. An output that does not depend on an input has gradient 0
+/// there. NaN never passes. The result is not ok if backward throws, gives a leaf a gradient of another
+/// shape, dtype or device, or if fn or its backward differs between two calls, or fn under NoGrad. What the
+/// inputs have collected as gradients stays as it is. Throws Error unless at least
+/// one input requires a gradient, those that do are dense f64 leaves, and fn returns a defined f64 tensor.
 GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)>& fn,
                           const std::vector<Tensor>& inputs, GradcheckOptions options = {});
 

@@ -1,15 +1,25 @@
-#include "core/ops.h"
+#include "evenkeel/core/ops.h"
 
-#include "core/autograd.h"
-#include "kernels/elementwise.h"
-#include "kernels/matmul.h"
-#include "kernels/reduce.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/kernels/elementwise.h"
+#include "evenkeel/kernels/matmul.h"
+#include "evenkeel/kernels/reduce.h"
 
 namespace evenkeel {
 namespace {
 
 using autograd::record;
 using autograd::Saved;
+
+/// dispatch_floating, and i64.
+template <typename F>
+void dispatch_comparable(DType dtype, F&& f, const char* op = __builtin_FUNCTION()) {
+  if (dtype == DType::i64) {
+    f.template operator()<std::int64_t>();
+  } else {
+    dispatch_floating(dtype, std::forward<F>(f), op);
+  }
+}
 
 template <typename T>
 BinaryArgs<T> binary_args(Tensor y, const Tensor& a, const Tensor& b) {
@@ -92,17 +102,19 @@ Tensor div(const Tensor& a, const Tensor& b) {
          [y = Saved(out.y), b = Saved(b), sa = a.shape(), need_a = a.requires_grad(),
           need_b = b.requires_grad()](const Tensor& dy) {
            return std::vector{gradient_if(need_a, sa, [&] { return dy / *b; }),
-                              gradient_if(need_b, b.get().shape(), [&] { return -(dy * *y / *b); })};
+                              gradient_if(need_b, b.get().shape(), [&] { return -(dy * (*y / *b)); })};
          });
   return out.y;
 }
 
 Tensor equal(const Tensor& a, const Tensor& b) {
+  const auto is_integer = [](const Tensor& x) { return x.defined() && !is_floating(x.dtype()); };
+  if (is_integer(a) && is_integer(b) && (a.dtype() == DType::u8 || b.dtype() == DType::u8))
+    return equal(a.to(DType::i64), b.to(DType::i64));
   Broadcast out("equal", a, b);
-  dispatch_floating(
+  dispatch_comparable(
       a.dtype(), [&]<typename T>() { EK_DISPATCH(a.device(), equal, binary_args<T>(out.y, out.a, out.b)); });
-  record("equal", out.y, {&a, &b}, nullptr);
-  return out.y;
+  return is_integer(a) ? out.y.to(DType::f32) : out.y;
 }
 
 // --- y = f(x)
@@ -147,6 +159,7 @@ struct ReducedAxes {
   ReducedAxes(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim) {
     std::vector<bool> is_reduced(x.rank(), axes.empty());
     for (int axis : axes) {
+      if (x.rank() == 0 && (axis == 0 || axis == -1)) continue;  // a number counts as an axis of one element
       const int a = normalize_axis(op, axis, x.rank());
       EK_CHECK(!is_reduced[a], "{}: axis {} is named twice", op, axis);
       is_reduced[a] = true;
@@ -186,15 +199,17 @@ Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
   if (x.format() == MemoryFormat::lanes) return mean(x.contiguous(), axes, keepdim);
   const ReducedAxes r("mean", x, axes, keepdim);
   EK_CHECK(r.count > 0, "mean: there is nothing to average in shape {}", x.shape().str());
-  return sum(x, axes, keepdim) * (1.0 / static_cast<double>(r.count));
+  return sum(x, axes, keepdim) / static_cast<double>(r.count);
 }
 
 Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
+  if (x.dtype() == DType::u8) return max(x.to(DType::i64), axes, keepdim).to(DType::u8);
   if (x.format() == MemoryFormat::lanes) return max(x.contiguous(), axes, keepdim);
   const ReducedAxes r("max", x, axes, keepdim);
   EK_CHECK(r.count > 0, "max: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor y = empty(r.shape, x.options());
-  dispatch_floating(x.dtype(), [&]<typename T>() { EK_DISPATCH(x.device(), max, reduce_args<T>(y, x, r)); });
+  dispatch_comparable(x.dtype(),
+                      [&]<typename T>() { EK_DISPATCH(x.device(), max, reduce_args<T>(y, x, r)); });
   record("max", y, {&x}, [x = Saved(x), y = Saved(y), axes, kept = r.keepdim_shape](const Tensor& dy) {
     const Tensor is_max = equal(*x, y.get().reshape(kept));
     return std::vector{dy.reshape(kept) * is_max / sum(is_max, axes, true)};
@@ -203,11 +218,12 @@ Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
 }
 
 Tensor argmax(const Tensor& x, int axis) {
+  if (x.dtype() == DType::u8) return argmax(x.to(DType::i64), axis);
   if (x.format() == MemoryFormat::lanes) return argmax(x.contiguous(), axis);
   const ReducedAxes r("argmax", x, {axis}, false);
   EK_CHECK(r.count > 0, "argmax: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor index = empty(r.shape, {DType::i64, x.device()});
-  dispatch_floating(x.dtype(), [&]<typename T>() {
+  dispatch_comparable(x.dtype(), [&]<typename T>() {
     const ArgmaxArgs<T> args{index.mutable_data<std::int64_t>(),
                              x.data<T>(),
                              r.kept,
@@ -221,6 +237,8 @@ Tensor argmax(const Tensor& x, int axis) {
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {
   if (x.shape() == shape) return x;
+  EK_CHECK(broadcast_shapes("sum_to", x.shape(), shape) == x.shape(),
+           "sum_to: shape {} is not what broadcasting makes of {}", x.shape().str(), shape.str());
   const int extra = x.rank() - shape.rank();
   std::vector<int> axes;
   for (int d = 0; d < x.rank(); ++d) {

@@ -1,10 +1,10 @@
 // Differentiable element-wise arithmetic, reductions and matrix product. f32 and f64; add also bf16 and f16
-// on CUDA devices.
+// on CUDA devices; equal, max and argmax also integers.
 #pragma once
 
 #include <vector>
 
-#include "core/tensor.h"
+#include "evenkeel/core/tensor.h"
 
 namespace evenkeel {
 
@@ -38,7 +38,9 @@ Tensor sqrt(const Tensor& x);
 Tensor abs(const Tensor& x);
 /// -1, 0 or 1. The gradient is 0 everywhere.
 Tensor sign(const Tensor& x);
-/// 1 where a equals b, else 0, in the dtype of a. Has no backward.
+/// 1 where a equals b, else 0. Also of integers, whose dtypes may differ. The result has the dtype of a, or
+/// f32 where a and b are integers, so that mean(equal(argmax(logits, 1), target)) is an accuracy. Has no
+/// backward.
 Tensor equal(const Tensor& a, const Tensor& b);
 
 // Reductions over `axes` (all of them if empty). With keepdim the reduced axes stay, with size 1.
@@ -46,9 +48,10 @@ Tensor equal(const Tensor& a, const Tensor& b);
 /// Sums in double precision, in a fixed order.
 Tensor sum(const Tensor& x, const std::vector<int>& axes = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, const std::vector<int>& axes = {}, bool keepdim = false);
-/// The largest element; NaN if there is one. Equal maxima share the gradient, as torch.amax does.
+/// The largest element; NaN if there is one. Also of integers. Equal maxima share the gradient, as torch.amax
+/// does.
 Tensor max(const Tensor& x, const std::vector<int>& axes = {}, bool keepdim = false);
-/// The index (i64) of the first largest element along one axis. Has no backward.
+/// The index (i64) of the first largest element along one axis. Also of integers. Has no backward.
 Tensor argmax(const Tensor& x, int axis);
 
 /// Matrix product: [M,K]x[K,N], or a batch of them [B,M,K]x[B,K,N].

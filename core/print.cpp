@@ -1,7 +1,7 @@
 // Prints tensors as PyTorch does.
 #include <ostream>
 
-#include "core/tensor.h"
+#include "evenkeel/core/tensor.h"
 
 namespace evenkeel {
 namespace {
@@ -18,6 +18,10 @@ struct Printer {
   void print(std::ostream& out, int axis, std::int64_t offset) const {
     if (axis == shape.rank()) {
       out << (whole ? fmt::format("{:.0f}", values[offset]) : fmt::format("{:.4f}", values[offset]));
+      return;
+    }
+    if (values.empty()) {
+      out << "[]";
       return;
     }
     const std::int64_t n = shape[axis];

@@ -1,11 +1,13 @@
-#include "core/profile.h"
+#include "evenkeel/core/profile.h"
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <utility>
 
-#include "core/cuda.h"
-#include "core/error.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/error.h"
+#include "evenkeel/core/mutex.h"
 
 namespace evenkeel {
 namespace {
@@ -18,6 +20,7 @@ struct Pending {
 constexpr std::size_t kMostPending = 4096;
 
 struct Times {
+  Mutex mutex;  // of all that follows
   std::map<std::string, OpTime> of_op;
   std::vector<Pending> pending;
 
@@ -33,9 +36,10 @@ struct Times {
   }
 };
 
+/// Never destroyed, as ops may run after other statics are gone.
 Times& times_so_far() {
-  static Times times;
-  return times;
+  static auto* times = new Times;
+  return *times;
 }
 
 }  // namespace
@@ -44,7 +48,11 @@ void OpScope::begin() {
   if constexpr (kCudaEnabled) cuda::begin_range(op_);
   timed_ = profiling && !is_capturing(device_);
   if (!timed_) return;
-  if (times_so_far().pending.size() >= kMostPending) times_so_far().settle();
+  if constexpr (kCudaEnabled) {
+    Times& times = times_so_far();
+    const std::lock_guard lock(times.mutex);
+    if (times.pending.size() >= kMostPending) times.settle();
+  }
   if constexpr (kCudaEnabled) {
     if (device_.is_cuda()) start_event_ = cuda::record_event(device_.index);
   }
@@ -54,28 +62,36 @@ void OpScope::begin() {
 void OpScope::end() {
   if constexpr (kCudaEnabled) cuda::end_range();
   if (!timed_) return;
+  const auto elapsed = std::chrono::steady_clock::now() - start_;
   Times& times = times_so_far();
   if (device_.is_cpu()) {
-    times.add(op_, std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
+    const std::lock_guard lock(times.mutex);
+    times.add(op_, std::chrono::duration<double>(elapsed).count());
     return;
   }
   if constexpr (kCudaEnabled) {
-    times.pending.push_back({op_, start_event_, cuda::record_event(device_.index)});
+    const cuda::Event end_event = cuda::record_event(device_.index);
+    const std::lock_guard lock(times.mutex);
+    times.pending.push_back({op_, start_event_, end_event});
   }
 }
 
 Profile::Profile() {
-  EK_CHECK(!OpScope::profiling, "Profile: there is one already; end it first");
-  times_so_far() = {};
-  OpScope::profiling = true;
+  EK_CHECK(!OpScope::profiling.exchange(true), "Profile: there is one already; end it first");
+  Times& times = times_so_far();
+  const std::lock_guard lock(times.mutex);
+  times.of_op.clear();
+  times.pending.clear();
 }
 
 Profile::~Profile() { OpScope::profiling = false; }
 
 std::vector<OpTime> Profile::times() const {
-  times_so_far().settle();
+  Times& so_far = times_so_far();
+  const std::lock_guard lock(so_far.mutex);
+  so_far.settle();
   std::vector<OpTime> all;
-  for (const auto& [op, time] : times_so_far().of_op) all.push_back({op, time.count, time.seconds});
+  for (const auto& [op, time] : so_far.of_op) all.push_back({op, time.count, time.seconds});
   std::sort(all.begin(), all.end(), [](const OpTime& a, const OpTime& b) { return a.seconds > b.seconds; });
   return all;
 }

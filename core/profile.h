@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
+#include "evenkeel/core/device.h"
 
 namespace evenkeel {
 
@@ -18,7 +18,8 @@ struct OpTime {
 
 /// While one is alive, every op is timed: on the CPU by the clock, on a CUDA device by events before and
 /// after its kernels, so that where the host enqueues more slowly than the device works, the wait for it is
-/// part of the op. What is recorded for a CUDA graph does not count. One at a time, on one thread.
+/// part of the op. Ops of all threads count, but what is recorded for a CUDA graph does not. One at a time:
+/// the constructor throws Error if there is one already.
 class Profile {
  public:
   Profile();

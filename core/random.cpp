@@ -1,7 +1,9 @@
-#include "core/random.h"
+#include "evenkeel/core/random.h"
 
-#include "kernels/permutation.h"
-#include "kernels/random.h"
+#include <mutex>
+
+#include "evenkeel/kernels/permutation.h"
+#include "evenkeel/kernels/random.h"
 
 namespace evenkeel {
 namespace {
@@ -11,6 +13,28 @@ void check_stream(const RandomKey& key) {
 }
 
 }  // namespace
+
+Generator& Generator::operator=(const Generator& other) {
+  const State state = other.state();
+  const std::lock_guard lock(mutex_);
+  state_ = state;
+  return *this;
+}
+
+Generator::State Generator::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+RandomKey Generator::next(RandomPurpose purpose) {
+  const std::lock_guard lock(mutex_);
+  return {state_.seed, purpose, state_.count++ - state_.recorded_from, state_.used_before};
+}
+
+void Generator::set_count(std::uint64_t count) {
+  const std::lock_guard lock(mutex_);
+  state_.count = count;
+}
 
 Generator& default_generator() {
   static Generator generator;
@@ -61,14 +85,16 @@ std::vector<std::int64_t> permutation(std::int64_t n, RandomKey key) {
 }
 
 RecordedDraws::RecordedDraws(const std::uint64_t* used_before) : before_(default_generator().count()) {
-  default_generator().recorded_from_ = before_;
-  default_generator().used_before_ = used_before;
+  Generator& generator = default_generator();
+  const std::lock_guard lock(generator.mutex_);
+  generator.state_.recorded_from = before_;
+  generator.state_.used_before = used_before;
 }
 
 RecordedDraws::~RecordedDraws() {
-  default_generator().set_count(before_);
-  default_generator().recorded_from_ = 0;
-  default_generator().used_before_ = nullptr;
+  Generator& generator = default_generator();
+  const std::lock_guard lock(generator.mutex_);
+  generator.state_ = {.seed = generator.state_.seed, .count = before_};
 }
 
 std::uint64_t RecordedDraws::used() const { return default_generator().count() - before_; }

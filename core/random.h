@@ -5,29 +5,38 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/tensor.h"
-#include "kernels/philox.h"
+#include "evenkeel/core/mutex.h"
+#include "evenkeel/core/tensor.h"
+#include "evenkeel/kernels/philox.h"
 
 namespace evenkeel {
 
 /// Hands out RandomKeys: one seed and a counter of the keys used, which is all the state there is to save and
-/// resume.
+/// resume. Threads may share one: each key goes to one of them, which one depends on their timing.
 class Generator {
  public:
-  explicit Generator(std::uint64_t seed = 0) : seed_(seed) {}
+  explicit Generator(std::uint64_t seed = 0) : state_{seed} {}
+  Generator(const Generator& other) : state_(other.state()) {}
+  Generator& operator=(const Generator& other);
+
   /// A key whose numbers no other key of this generator has.
-  RandomKey next(RandomPurpose purpose) { return {seed_, purpose, count_++ - recorded_from_, used_before_}; }
-  std::uint64_t seed() const { return seed_; }
-  std::uint64_t count() const { return count_; }
-  void set_count(std::uint64_t count) { count_ = count; }
+  RandomKey next(RandomPurpose purpose);
+  std::uint64_t seed() const { return state().seed; }
+  std::uint64_t count() const { return state().count; }
+  void set_count(std::uint64_t count);
 
  private:
-  std::uint64_t seed_;
-  std::uint64_t count_ = 0;
-
   friend class RecordedDraws;
-  std::uint64_t recorded_from_ = 0;             // of a CUDA graph, the count at its begin
-  const std::uint64_t* used_before_ = nullptr;  // and that at each launch, in the device's memory
+  struct State {
+    std::uint64_t seed;
+    std::uint64_t count = 0;
+    std::uint64_t recorded_from = 0;             // of a CUDA graph, the count at its begin
+    const std::uint64_t* used_before = nullptr;  // and that at each launch, in the device's memory
+  };
+  State state() const;
+
+  mutable Mutex mutex_;
+  State state_;
 };
 
 /// The generator that layers draw their initial weights and dropout masks from.

@@ -1,10 +1,25 @@
-#include "core/shape.h"
+#include "evenkeel/core/shape.h"
 
 namespace evenkeel {
 
+std::int64_t Shape::numel() const {
+  std::int64_t product = 1;  // of the sizes other than 0
+  bool has_zero = false;
+  for (std::int64_t size : *this) {
+    EK_CHECK(size >= 0, "{} is no shape: sizes are at least 0", str());
+    has_zero |= size == 0;
+    EK_CHECK(size == 0 || !__builtin_mul_overflow(product, size, &product), "shape {} has too many elements",
+             str());
+  }
+  return has_zero ? 0 : product;
+}
+
 Shape contiguous_strides(const Shape& shape) {
+  shape.numel();  // refuses what is no shape
   Shape strides(shape.rank(), 1);
-  for (int i = shape.rank() - 2; i >= 0; --i) strides[i] = strides[i + 1] * shape[i + 1];
+  for (int i = shape.rank() - 2; i >= 0; --i) {
+    strides[i] = strides[i + 1] * std::max<std::int64_t>(shape[i + 1], 1);
+  }
   return strides;
 }
 

@@ -6,8 +6,8 @@
 #include <initializer_list>
 #include <string>
 
-#include "core/error.h"
-#include "kernels/common.h"
+#include "evenkeel/core/error.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 
@@ -37,12 +37,9 @@ class Shape {
     extents_.at[extents_.rank++] = size;
   }
 
-  /// The product of the sizes; 1 for no axes.
-  std::int64_t numel() const {
-    std::int64_t n = 1;
-    for (std::int64_t size : *this) n *= size;
-    return n;
-  }
+  /// The product of the sizes; 1 for no axes. Throws Error on a negative size, and if the product of the
+  /// sizes other than 0 does not fit in 64 bits: neither is a shape.
+  std::int64_t numel() const;
 
   const Extents& extents() const { return extents_; }
   /// "[2, 3]"
@@ -56,7 +53,8 @@ class Shape {
   Extents extents_;
 };
 
-/// Strides of a dense row-major array of this shape.
+/// Strides of a dense row-major array of this shape; an axis of size 0 counts as one of size 1, as in
+/// PyTorch. Throws Error as Shape::numel does.
 Shape contiguous_strides(const Shape& shape);
 
 /// NumPy's and PyTorch's rule. Throws Error, naming `op`, when the shapes do not broadcast.

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "core/device.h"
+#include "evenkeel/core/device.h"
 
 namespace evenkeel {
 
@@ -17,6 +17,22 @@ struct MemoryStats {
   std::int64_t system_allocations = 0;  ///< requests that the cache could not serve
 };
 MemoryStats memory_stats(Device device = Device::cpu());
+/// MemoryStats::bytes_peak starts anew, from what is in use now.
+void reset_peak_memory_stats(Device device = Device::cpu());
+
+/// Gives the device's cached memory back to the system, as torch.cuda.empty_cache does; of a CUDA device the
+/// cached page-locked memory of the host too. There is no need to call it but to let other programs have the
+/// memory: the cache is never larger than three times the most that was in use at once, recently
+/// (core/caching_allocator.h). What CUDA graphs keep stays, and so does the scratch memory of kernels.
+void empty_cache(Device device = Device::cpu());
+
+/// For tests: from now on all fresh memory is filled with `byte`, 0 to 255: that of tensors on every device,
+/// whether it comes from the cache or from the system, and the scratch memory of the CPU's kernels. A result
+/// that depends on stale memory then differs between two values of `byte`; 255 is NaN in every floating-point
+/// dtype, -1 in i64. A negative `byte` ends it. At the start `byte` is the value of the environment variable
+/// EVENKEEL_POISON, if that is a number from 0 to 255. Not to be called while an op runs. Throws Error above
+/// 255.
+void set_memory_poison(int byte);
 
 /// A shared block of uninitialised memory, aligned to 64 bytes. Copies share it.
 class Storage {
@@ -25,6 +41,8 @@ class Storage {
   /// Throws DeviceError if the device is not there, Error if memory runs out.
   Storage(std::int64_t bytes, Device device);
 
+  /// False for the storage that is not there; it has nothing else.
+  bool defined() const { return block_ != nullptr; }
   std::byte* data() const { return block_->data; }
   std::int64_t bytes() const { return block_->bytes; }
   Device device() const { return block_->device; }
@@ -48,6 +66,8 @@ class Storage {
     std::byte* data;
     std::uint64_t version = 0;
   };
+  void fill_with_poison() const;
+
   std::shared_ptr<Block> block_;
 };
 

@@ -1,12 +1,15 @@
-#include "core/tensor.h"
+#include "evenkeel/core/tensor.h"
 
 #include <cmath>
+#include <numeric>
 
-#include "core/autograd.h"
-#include "core/cuda.h"
-#include "core/ops.h"
-#include "kernels/elementwise.h"
-#include "kernels/lanes.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/checked.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/core/overlap.h"
+#include "evenkeel/kernels/elementwise.h"
+#include "evenkeel/kernels/lanes.h"
 
 namespace evenkeel {
 namespace {
@@ -42,23 +45,25 @@ std::int64_t elements_of_memory(const Shape& shape, DType dtype, MemoryFormat fo
   if (format == MemoryFormat::strided) return shape.numel();
   const std::int64_t lanes = dtype == DType::f32 ? kLanes<float> : kLanes<double>;
   Shape whole = shape;
-  whole[0] = (shape[0] + lanes - 1) / lanes * lanes;
+  whole[0] = checked_sum("empty", {shape[0], lanes - 1}) / lanes * lanes;
   return whole.numel();
 }
 
 /// y = x, both dense with the same shape and dtype, on different devices. Waits where the host takes part.
-void copy_between_devices(Tensor& y, const Tensor& x) {
-  const std::int64_t bytes = x.numel() * size_of(x.dtype());
-  std::byte* to = y.storage().data();
-  const std::byte* from = x.storage().data() + x.offset() * size_of(x.dtype());
-  if (x.device().is_cpu()) {
-    cuda::copy_to_device(to, from, bytes, y.device().index);
-  } else if (y.device().is_cpu()) {
-    cuda::copy_to_host(to, from, bytes, x.device().index);
-    synchronize(x.device());
-  } else {
-    synchronize(x.device());
-    cuda::copy_on_device(to, from, bytes, y.device().index);
+void copy_between_devices([[maybe_unused]] Tensor& y, [[maybe_unused]] const Tensor& x) {
+  if constexpr (kCudaEnabled) {
+    const std::int64_t bytes = x.numel() * size_of(x.dtype());
+    std::byte* to = y.storage().data();
+    const std::byte* from = x.storage().data() + x.offset() * size_of(x.dtype());
+    if (x.device().is_cpu()) {
+      cuda::copy_to_device(to, from, bytes, y.device().index);
+    } else if (y.device().is_cpu()) {
+      cuda::copy_to_host(to, from, bytes, x.device().index);
+      synchronize(x.device());
+    } else {
+      synchronize(x.device());
+      cuda::copy_on_device(to, from, bytes, y.device().index);
+    }
   }
 }
 
@@ -92,7 +97,25 @@ const char* name_of(MemoryFormat format) { return format == MemoryFormat::lanes 
 Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype,
                MemoryFormat format)
     : impl_(
-          std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, format, nullptr})) {}
+          std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, format, nullptr})) {
+  EK_CHECK(impl_->storage.defined() && strides.rank() == shape.rank(),
+           "a tensor of shape {} needs a storage and as many strides, not {}", shape.str(), strides.str());
+  if (shape.numel() == 0) {
+    impl_->offset = 0;
+    return;
+  }
+  // One past the last element.
+  std::int64_t end = format == MemoryFormat::lanes ? elements_of_memory(shape, dtype, format) : 1;
+  bool is_inside = offset >= 0 && !__builtin_add_overflow(end, offset, &end);
+  for (int d = 0; d < shape.rank() && format == MemoryFormat::strided; ++d) {
+    std::int64_t reach = 0;
+    is_inside = is_inside && strides[d] >= 0 && !__builtin_mul_overflow(shape[d] - 1, strides[d], &reach) &&
+                !__builtin_add_overflow(end, reach, &end);
+  }
+  EK_CHECK(is_inside && end <= impl_->storage.bytes() / size_of(dtype),
+           "a tensor {} {} with strides {} and offset {} does not lie in its storage of {} bytes",
+           name_of(dtype), shape.str(), strides.str(), offset, impl_->storage.bytes());
+}
 
 const Shape& Tensor::strides() const {
   EK_CHECK(format() == MemoryFormat::strided,
@@ -102,6 +125,7 @@ const Shape& Tensor::strides() const {
 
 bool Tensor::is_contiguous() const {
   if (format() != MemoryFormat::strided) return false;
+  if (numel() == 0) return true;
   std::int64_t expected = 1;
   for (int d = rank() - 1; d >= 0; --d) {
     if (shape()[d] != 1 && strides()[d] != expected) return false;
@@ -117,6 +141,13 @@ const void* Tensor::raw_data(DType dtype, MemoryFormat format) const {
            "data: a tensor in MemoryFormat::{} was read as {}; use to(MemoryFormat::{}) first",
            name_of(this->format()), name_of(format), name_of(format));
   return storage().data() + offset() * size_of(dtype);
+}
+
+void* Tensor::raw_mutable_data(DType dtype, MemoryFormat format) const {
+  const void* data = raw_data(dtype, format);
+  check_no_overlap("mutable_data", *this);
+  storage().bump_version();
+  return const_cast<void*>(data);
 }
 
 double Tensor::item() const {
@@ -140,20 +171,18 @@ Tensor Tensor::view(const Shape& shape, const Shape& strides, std::int64_t offse
 }
 
 Tensor Tensor::reshape(Shape shape) const {
-  std::int64_t known = 1;
   int inferred = -1;
   for (int d = 0; d < shape.rank(); ++d) {
     EK_CHECK(shape[d] >= 0 || (shape[d] == -1 && inferred < 0),
              "reshape: {} is no shape; only one size may be -1", shape.str());
-    if (shape[d] == -1) {
-      inferred = d;
-    } else {
-      known *= shape[d];
-    }
+    if (shape[d] == -1) inferred = d;
   }
-  EK_CHECK(inferred < 0 || known > 0, "reshape: -1 stands for any size in {}, as another size is 0",
-           shape.str());
-  if (inferred >= 0) shape[inferred] = numel() / known;
+  if (inferred >= 0) {
+    Shape known = shape;
+    known[inferred] = 1;
+    EK_CHECK(known.numel() > 0, "reshape: -1 stands for any size in {}, as another size is 0", shape.str());
+    shape[inferred] = numel() / known.numel();
+  }
   EK_CHECK(shape.numel() == numel(), "reshape: {} elements of shape {} do not fit {}", numel(),
            this->shape().str(), shape.str());
   Shape new_strides = contiguous_strides(shape);
@@ -207,9 +236,9 @@ Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t end, std::int64_
   EK_CHECK(0 <= first && first <= last && last <= n,
            "slice: [{}, {}) is out of range for axis {} of shape {}", start, end, axis, shape().str());
   Shape new_shape = shape(), new_strides = strides();
-  new_shape[axis] = (last - first + step - 1) / step;
-  new_strides[axis] *= step;
-  Tensor y = view(new_shape, new_strides, offset() + first * strides()[axis]);
+  new_shape[axis] = (last - first) / step + ((last - first) % step != 0);
+  if (new_shape[axis] > 1) new_strides[axis] *= step;  // so that it is below the axis' size
+  Tensor y = view(new_shape, new_strides, offset() + (first < last ? first * strides()[axis] : 0));
   autograd::record("slice", y, {this},
                    [old = shape(), options = options(), axis, first, last, step](const Tensor& dy) {
                      Tensor dx = zeros(old, options);
@@ -272,7 +301,7 @@ Tensor Tensor::to(Device device) const {
   if (device == this->device()) return *this;
   const Tensor x = detach().contiguous();
   Tensor y = empty(shape(), {dtype(), device});
-  if constexpr (kCudaEnabled) copy_between_devices(y, x);
+  copy_between_devices(y, x);
   autograd::record("to", y, {this},
                    [from = this->device()](const Tensor& dy) { return std::vector{dy.to(from)}; });
   return y;
@@ -293,10 +322,41 @@ Tensor Tensor::to(DType dtype) const {
 // --- changes in place
 // ----------------------------------------------------------------------------------------------
 
-void Tensor::check_in_place(const char* op) const {
-  EK_CHECK(!(requires_grad() && grad_enabled()),
-           "{}: changes in place are not recorded; do it under NoGrad, or on detach()", op);
+void Tensor::check_in_place(const char* op, const Tensor* source) const {
+  EK_CHECK(source == nullptr || source->defined(), "{}: the source is undefined", op);
+  const bool recorded = requires_grad() || (source != nullptr && source->requires_grad());
+  EK_CHECK(!(recorded && grad_enabled()),
+           "{}: changes in place are not recorded, so the gradient would be lost; do it under NoGrad, or "
+           "with detach()",
+           op);
 }
+
+namespace {
+
+/// A view of x with each place once where x repeats it by strides of 0: writing one value to it writes all of
+/// x.
+Tensor without_repetition(const Tensor& x) {
+  Tensor y = x.detach();
+  for (int d = 0; d < y.rank(); ++d) {
+    if (y.strides()[d] == 0 && y.shape()[d] > 1) y = y.slice(d, 0, 1);
+  }
+  return y;
+}
+
+/// The value as `op` writes it to a T: for an integer truncated, u8 modulo 256, as PyTorch does.
+template <typename T>
+double representable(const char* op, double value) {
+  if constexpr (std::is_integral_v<T>) {
+    constexpr bool kIsByte = std::is_same_v<T, std::uint8_t>;
+    constexpr double kLimit = kIsByte ? 0x1p8 : 0x1p63;
+    EK_CHECK(value < kLimit && (kIsByte ? value > -kLimit : value >= -kLimit), "{}: {} is no value for {}",
+             op, value, name_of(kDTypeOf<T>));
+    return static_cast<double>(static_cast<T>(static_cast<std::int64_t>(value)));
+  }
+  return value;
+}
+
+}  // namespace
 
 Tensor& Tensor::fill_(double value) {
   check_in_place("fill_");
@@ -304,38 +364,44 @@ Tensor& Tensor::fill_(double value) {
     lanes_memory().fill_(value);
     return *this;
   }
+  Tensor y = without_repetition(*this);
+  check_no_overlap("fill_", y);
   dispatch_any(dtype(), [&]<typename T>() {
-    const FillArgs<T> args{mutable_data<T>(), value, shape().extents(), strides().extents()};
+    const FillArgs<T> args{y.mutable_data<T>(), representable<T>("fill_", value), y.shape().extents(),
+                           y.strides().extents()};
     EK_DISPATCH(device(), fill, args);
   });
   return *this;
 }
 
 Tensor& Tensor::copy_(const Tensor& source) {
-  check_in_place("copy_");
+  check_in_place("copy_", &source);
+  check_no_overlap("copy_", *this);
   if (format() == MemoryFormat::lanes) {
     const Tensor x = source.detach().to(device()).to(dtype());
     const Tensor in_lanes = (x.shape() == shape() ? x : x.broadcast_to(shape())).to(MemoryFormat::lanes);
-    copy_elements(lanes_memory(), in_lanes.lanes_memory());
+    lanes_memory().copy_(in_lanes.lanes_memory());
     return *this;
   }
   const Tensor broadcast = source.detach().to(device()).broadcast_to(shape());
-  // Overlapping memory is read in full before any of it is written.
-  copy_elements(*this, broadcast.storage() == storage() ? broadcast.clone() : broadcast);
+  copy_elements(*this, apart_from(broadcast, {this}));
   return *this;
 }
 
 Tensor& Tensor::add_(const Tensor& other, double alpha) {
-  check_in_place("add_");
+  check_in_place("add_", &other);
   check_same_kind("add_", {this, &other});
+  check_no_overlap("add_", *this);
+  EK_CHECK(is_floating(dtype()) || alpha == std::trunc(alpha), "add_: alpha {} is no factor of a {} tensor",
+           alpha, name_of(dtype()));
+  dispatch_any(dtype(), [&]<typename T>() { representable<T>("add_, alpha", alpha); });
   const NoGrad guard;
   if (format() == MemoryFormat::lanes) {
     const Tensor x = other.shape() == shape() ? other.detach() : other.detach().broadcast_to(shape());
     lanes_memory().add_(x.to(MemoryFormat::lanes).lanes_memory(), alpha);
     return *this;
   }
-  const Tensor broadcast = other.detach().broadcast_to(shape());
-  const Tensor x = broadcast.storage() == storage() ? broadcast.clone() : broadcast.contiguous();
+  const Tensor x = apart_from(other.detach().broadcast_to(shape()), {this}).contiguous();
   if (!is_contiguous()) return copy_(clone().add_(x, alpha));
   dispatch_any(dtype(), [&]<typename T>() {
     const AxpyArgs<T> args{mutable_data<T>(), x.data<T>(), alpha, numel()};
@@ -383,18 +449,13 @@ Tensor Tensor::detach() const { return {storage(), offset(), shape(), impl().str
 // -----------------------------------------------------------------------------------------------------
 
 Tensor empty(const Shape& shape, TensorOptions options, MemoryFormat format) {
-  std::int64_t n = 1;
-  for (std::int64_t size : shape) {
-    EK_CHECK(size >= 0, "{} is no shape: sizes are at least 0", shape.str());
-    EK_CHECK(!__builtin_mul_overflow(n, size, &n) && n <= INT64_MAX / 8, "shape {} has too many elements",
-             shape.str());
-  }
+  shape.numel();  // refuses what is no shape
   EK_CHECK(format == MemoryFormat::strided || (shape.rank() > 0 && is_floating(options.dtype) &&
                                                !is_16bit(options.dtype) && options.device.is_cpu()),
            "MemoryFormat::lanes: only f32 and f64 tensors on the CPU have it, not {} {} on {}",
            name_of(options.dtype), shape.str(), options.device.str());
   const std::int64_t elements = elements_of_memory(shape, options.dtype, format);
-  return {Storage(elements * size_of(options.dtype), options.device),
+  return {Storage(checked_product("empty", {elements, size_of(options.dtype)}), options.device),
           0,
           shape,
           contiguous_strides(shape),
@@ -413,9 +474,12 @@ Tensor ones(const Shape& shape, TensorOptions options) { return full(shape, 1, o
 
 Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options) {
   EK_CHECK(start <= end, "arange: start {} is past end {}", start, end);
-  std::vector<std::int64_t> values(end - start);
-  for (std::int64_t i = start; i < end; ++i) values[i - start] = i;
-  return from_vector(values, {end - start}).to(options.dtype).to(options.device);
+  std::int64_t n = 0;
+  EK_CHECK(!__builtin_sub_overflow(end, start, &n), "arange: there are too many numbers from {} to {}", start,
+           end);
+  Tensor values = empty({n}, {DType::i64});
+  std::iota(values.mutable_data<std::int64_t>(), values.mutable_data<std::int64_t>() + n, start);
+  return values.to(options.dtype).to(options.device);
 }
 
 Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.options(), x.format()); }

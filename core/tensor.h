@@ -6,10 +6,10 @@
 #include <memory>
 #include <vector>
 
-#include "core/device.h"
-#include "core/dtype.h"
-#include "core/shape.h"
-#include "core/storage.h"
+#include "evenkeel/core/device.h"
+#include "evenkeel/core/dtype.h"
+#include "evenkeel/core/shape.h"
+#include "evenkeel/core/storage.h"
 
 namespace evenkeel {
 
@@ -36,7 +36,8 @@ class Tensor {
  public:
   /// A tensor that is not there; defined() is false.
   Tensor() = default;
-  /// A view of `storage`. `offset` and `strides` count elements.
+  /// A view of `storage`. `offset` and `strides` count elements. Throws Error on a negative stride or offset,
+  /// and unless all elements lie in the storage.
   Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype,
          MemoryFormat format = MemoryFormat::strided);
 
@@ -54,7 +55,10 @@ class Tensor {
   TensorOptions options() const { return {dtype(), device()}; }
   const Storage& storage() const { return impl().storage; }
   std::int64_t offset() const { return impl().offset; }
+  /// Dense and row-major; a tensor without elements always is.
   bool is_contiguous() const;
+  /// True if both are handles of one tensor, not merely views of the same memory.
+  bool is_same(const Tensor& other) const { return impl_ == other.impl_; }
   /// True if no other handle and no view shares the memory, so that a change in place shows nowhere else.
   bool exclusive() const { return impl_.use_count() == 1 && !storage().shared(); }
 
@@ -64,11 +68,11 @@ class Tensor {
   const T* data(MemoryFormat expected = MemoryFormat::strided) const {
     return static_cast<const T*>(raw_data(kDTypeOf<T>, expected));
   }
-  /// Likewise, to write through; counts as a change in place.
+  /// Likewise, to write through; counts as a change in place. Throws Error if two elements share a place in
+  /// memory, as those of broadcast views do.
   template <typename T>
   T* mutable_data(MemoryFormat expected = MemoryFormat::strided) {
-    storage().bump_version();
-    return const_cast<T*>(data<T>(expected));
+    return static_cast<T*>(raw_mutable_data(kDTypeOf<T>, expected));
   }
   /// The only element, converted to double. Waits for the device. Throws Error unless numel() is 1.
   double item() const;
@@ -103,13 +107,18 @@ class Tensor {
   /// All memory of a tensor in lanes, unused lanes included, as a strided tensor of one axis.
   Tensor lanes_memory() const;
 
-  // Changes in place: not recorded, so refused on tensors that require a gradient unless under NoGrad.
+  // Changes in place: not recorded, so refused unless under NoGrad where this tensor or the source requires a
+  // gradient. They write through any view and throw Error, before anything is written, if two elements of
+  // this tensor share a place in memory; their source may share memory with it, and counts as read in full
+  // before.
 
+  /// Throws Error if the dtype is an integer that cannot hold the value.
   Tensor& fill_(double value);
   Tensor& zero_() { return fill_(0); }
   /// Converts and broadcasts `source` into this tensor.
   Tensor& copy_(const Tensor& source);
-  /// this += alpha * other, which broadcasts.
+  /// this += alpha * other, which broadcasts. Throws Error if this is an integer tensor and alpha is not
+  /// whole.
   Tensor& add_(const Tensor& other, double alpha = 1);
   /// Makes every handle of this tensor refer to the data of `other`; autograd state and handles stay.
   void set_data(const Tensor& other);
@@ -146,8 +155,9 @@ class Tensor {
     return *impl_;
   }
   const void* raw_data(DType dtype, MemoryFormat format) const;
+  void* raw_mutable_data(DType dtype, MemoryFormat format) const;
   Tensor view(const Shape& shape, const Shape& strides, std::int64_t offset) const;
-  void check_in_place(const char* op) const;
+  void check_in_place(const char* op, const Tensor* source = nullptr) const;
 
   std::shared_ptr<Impl> impl_;
 };

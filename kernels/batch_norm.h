@@ -1,15 +1,15 @@
 // Batch normalization (Ioffe and Szegedy, 2015) over N and S of x [N, C, S]; S is the plane H*W.
 #pragma once
 
-#include "kernels/half.h"
-#include "kernels/variants.h"
+#include "evenkeel/kernels/half.h"
+#include "evenkeel/kernels/variants.h"
 
 namespace evenkeel {
 
 /// y = gamma[c] (x - mean[c]) rstd[c] + beta[c], rstd = 1 / sqrt(var + eps).
 /// training: mean and the biased variance are those of the batch, and where running_mean and running_var are
 /// given
-///   running += momentum (batch - running), with the unbiased variance;
+///   running = (1 - momentum) running + momentum batch, with the unbiased variance;
 /// else: they are running_mean and running_var.
 template <typename T>
 struct BatchNormForwardArgs {

@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "kernels/isa.h"
+#include "evenkeel/kernels/isa.h"
 
 #ifdef __CUDACC__
 #  define EK_HOST_DEVICE __host__ __device__

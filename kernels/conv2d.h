@@ -2,7 +2,7 @@
 // bias, their gradients and all sums are Arithmetic<T>, which is f32 where T has 16 bits (CUDA only).
 #pragma once
 
-#include "kernels/half.h"
+#include "evenkeel/kernels/half.h"
 
 namespace evenkeel {
 

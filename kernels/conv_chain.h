@@ -7,8 +7,8 @@
 // its input back through the tail before. So memory holds the z and little else.
 #pragma once
 
-#include "kernels/common.h"
-#include "kernels/philox.h"
+#include "evenkeel/kernels/common.h"
+#include "evenkeel/kernels/philox.h"
 
 namespace evenkeel {
 

@@ -1,8 +1,8 @@
 // Dropout (Srivastava et al., 2014), inverted: what is kept is scaled by 1/(1-p).
 #pragma once
 
-#include "kernels/common.h"
-#include "kernels/philox.h"
+#include "evenkeel/kernels/common.h"
+#include "evenkeel/kernels/philox.h"
 
 namespace evenkeel {
 

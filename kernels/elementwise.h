@@ -1,7 +1,7 @@
 // y = f(a, b) with broadcasting, y = f(x), and strided copies that convert.
 #pragma once
 
-#include "kernels/half.h"
+#include "evenkeel/kernels/half.h"
 
 namespace evenkeel {
 
@@ -17,7 +17,7 @@ EK_DECLARE_KERNEL(add, BinaryArgs)  // on CUDA devices also of 16 bits
 EK_DECLARE_KERNEL(sub, BinaryArgs)
 EK_DECLARE_KERNEL(mul, BinaryArgs)
 EK_DECLARE_KERNEL(div, BinaryArgs)
-EK_DECLARE_KERNEL(equal, BinaryArgs)  // 1 or 0
+EK_DECLARE_KERNEL(equal, BinaryArgs)  // 1 or 0; also of i64
 
 /// y[i] = f(x[i]), both dense, n elements.
 template <typename T>

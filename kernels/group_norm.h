@@ -2,8 +2,8 @@
 // group. Instance normalization is G = C.
 #pragma once
 
-#include "kernels/half.h"
-#include "kernels/variants.h"
+#include "evenkeel/kernels/half.h"
+#include "evenkeel/kernels/variants.h"
 
 namespace evenkeel {
 

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 #ifdef __CUDACC__
 #  include <cuda_bf16.h>
@@ -40,6 +40,39 @@ struct bf16 {
   }
 };
 
+#if defined(__clang__) && __clang_major__ < 15 && defined(__x86_64__)  // has no _Float16 there
+inline float f16_to_float(std::uint16_t bits) {
+  const std::uint32_t sign = std::uint32_t{bits} << 16 & 0x80000000u, magnitude = bits & 0x7fffu;
+  if (magnitude < 0x400u) {  // a multiple of 2^-24, the least that there is
+    const float value = static_cast<float>(magnitude) * 0x1p-24F;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | sign);
+  }
+  const std::uint32_t fraction = magnitude << 13;
+  if (magnitude < 0x7c00u) return std::bit_cast<float>(sign | (fraction + (112u << 23)));
+  return std::bit_cast<float>(sign | fraction | 0x7f800000u | (magnitude > 0x7c00u ? 0x400000u : 0u));
+}
+inline std::uint16_t float_to_f16(float value) {
+  const auto u = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t sign = u >> 16 & 0x8000u, magnitude = u & 0x7fffffffu;
+  std::uint32_t result = 0;
+  if (magnitude > 0x7f800000u) {
+    result = 0x7e00u | (magnitude >> 13 & 0x3ffu);  // a NaN stays one
+  } else if (magnitude >= 0x47800000u) {
+    result = 0x7c00u;  // 65536 and above are infinite
+  } else if (magnitude >= 0x38800000u) {
+    result = (magnitude - (112u << 23) + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+  } else {  // below 2^-14: the sum has the spacing of subnormal numbers, 2^-24, in its last bit
+    result = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5F) - 0x3f000000u;
+  }
+  return static_cast<std::uint16_t>(sign | result);
+}
+#else
+inline float f16_to_float(std::uint16_t bits) { return static_cast<float>(std::bit_cast<_Float16>(bits)); }
+inline std::uint16_t float_to_f16(float value) {
+  return std::bit_cast<std::uint16_t>(static_cast<_Float16>(value));
+}
+#endif
+
 /// IEEE binary16: 5 exponent and 10 mantissa bits, at most 65504. Rounds to nearest, ties to even.
 struct f16 {
   std::uint16_t bits;
@@ -50,7 +83,7 @@ struct f16 {
 #ifdef __CUDA_ARCH__
     return __half2float(__ushort_as_half(bits));
 #else
-    return static_cast<float>(std::bit_cast<_Float16>(bits));
+    return f16_to_float(bits);
 #endif
   }
 
@@ -59,7 +92,7 @@ struct f16 {
 #ifdef __CUDA_ARCH__
     return __half_as_ushort(__float2half_rn(value));
 #else
-    return std::bit_cast<std::uint16_t>(static_cast<_Float16>(value));
+    return float_to_f16(value);
 #endif
   }
 };

@@ -7,7 +7,7 @@
 // has lanes without an image: their content is unspecified, and whoever sums over images leaves them out.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

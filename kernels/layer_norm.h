@@ -1,8 +1,8 @@
 // Layer normalization (Ba, Kiros and Hinton, 2016) of the rows of x [M, D].
 #pragma once
 
-#include "kernels/half.h"
-#include "kernels/variants.h"
+#include "evenkeel/kernels/half.h"
+#include "evenkeel/kernels/variants.h"
 
 namespace evenkeel {
 

@@ -1,8 +1,8 @@
 // Layer normalization over the channels at each pixel of x [N, C, S], as ConvNeXt's LayerNorm2d.
 #pragma once
 
-#include "kernels/half.h"
-#include "kernels/variants.h"
+#include "evenkeel/kernels/half.h"
+#include "evenkeel/kernels/variants.h"
 
 namespace evenkeel {
 

@@ -1,7 +1,7 @@
 // Matrix product, with strides so that a transpose costs nothing.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

@@ -1,8 +1,8 @@
 // A random order.
 #pragma once
 
-#include "kernels/common.h"
-#include "kernels/philox.h"
+#include "evenkeel/kernels/common.h"
+#include "evenkeel/kernels/philox.h"
 
 namespace evenkeel {
 

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

@@ -1,7 +1,7 @@
 // Max and average pooling of planes: x [planes, H, W] to y [planes, P, Q].
 #pragma once
 
-#include "kernels/half.h"
+#include "evenkeel/kernels/half.h"
 
 namespace evenkeel {
 
@@ -14,12 +14,12 @@ struct Pool2dSizes {
   std::int64_t stride_h, stride_w, pad_h, pad_w;
 };
 
-/// y = the largest x in the window; padding never wins; NaN wins.
+/// y = the largest x in the window; padding never wins; NaN wins, the last one if there are several.
 template <typename T>
 struct MaxPool2dForwardArgs {
   T* y;
   std::int64_t* index;  // [planes, P, Q]: h*W + w of the maximum, the first of equal ones; saved for backward
-  T* tap = nullptr;     // in its place in lanes: the maximum's number in its window, r*S + s
+  T* tap = nullptr;  // in its place in lanes: the maximum's number in the part of its window that is inside
   const T* x;
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;

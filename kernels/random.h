@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "kernels/common.h"
-#include "kernels/philox.h"
+#include "evenkeel/kernels/common.h"
+#include "evenkeel/kernels/philox.h"
 
 namespace evenkeel {
 

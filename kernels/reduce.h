@@ -1,7 +1,7 @@
 // Reductions of a strided array over some of its axes, in a fixed order.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 
@@ -14,7 +14,7 @@ struct ReduceArgs {
   Extents reduced, reduced_strides;
 };
 EK_DECLARE_KERNEL(sum, ReduceArgs)  // accumulates in f64
-EK_DECLARE_KERNEL(max, ReduceArgs)  // NaN if any element is
+EK_DECLARE_KERNEL(max, ReduceArgs)  // NaN if any element is; also of i64
 
 /// index[o] = the first i, row-major over `reduced`, at which x is largest; NaN counts as largest.
 template <typename T>
@@ -24,6 +24,6 @@ struct ArgmaxArgs {
   Extents kept, kept_strides;
   Extents reduced, reduced_strides;
 };
-EK_DECLARE_KERNEL(argmax, ArgmaxArgs)
+EK_DECLARE_KERNEL(argmax, ArgmaxArgs)  // also of i64
 
 }  // namespace evenkeel

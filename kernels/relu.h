@@ -1,7 +1,7 @@
 // Rectified linear unit.
 #pragma once
 
-#include "kernels/half.h"
+#include "evenkeel/kernels/half.h"
 
 namespace evenkeel {
 
@@ -14,7 +14,7 @@ struct ReluForwardArgs {
 };
 EK_DECLARE_VECTOR_KERNEL(relu_forward, ReluForwardArgs)
 
-/// dx = dy where y > 0, else 0.
+/// dx = 0 where y <= 0, else dy, also where y is NaN.
 template <typename T>
 struct ReluBackwardArgs {
   T* dx;

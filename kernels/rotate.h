@@ -1,7 +1,7 @@
 // Takes images out of a data set, turns them and normalises their pixels.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

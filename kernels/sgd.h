@@ -1,7 +1,7 @@
 // One step of stochastic gradient descent over all parameters.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

@@ -1,7 +1,7 @@
 // log-softmax of rows, and the negative log-likelihood of labels under it.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

@@ -1,7 +1,7 @@
 // Walking strided arrays: merging axes that lie dense in memory.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

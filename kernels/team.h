@@ -2,7 +2,7 @@
 // cooperative groups. CUDA only.
 #pragma once
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

@@ -2,8 +2,8 @@
 // own and runs many steps of it, each block on images of its own. CUDA only.
 #pragma once
 
-#include "kernels/conv_chain.h"
-#include "kernels/mnist_net.h"
+#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/mnist_net.h"
 
 namespace evenkeel {
 

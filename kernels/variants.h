@@ -5,7 +5,7 @@
 #include <span>
 #include <stdexcept>
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
 

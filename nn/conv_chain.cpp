@@ -1,8 +1,9 @@
-#include "nn/conv_chain.h"
+#include "evenkeel/nn/conv_chain.h"
 
 #include <utility>
 
-#include "nn/functional/chain_sizes.h"
+#include "evenkeel/core/overlap.h"
+#include "evenkeel/nn/functional/chain_sizes.h"
 
 namespace evenkeel {
 namespace {
@@ -55,6 +56,17 @@ bool kernels_fit(const Tensor& x, const std::vector<ConvBlock>& blocks) {
     return true;
   }
   return false;
+}
+
+/// True if the kernels can update a block's running statistics where they lie.
+bool statistics_fit(const ConvBlock& b) {
+  for (const Tensor* t : {&b.running_mean, &b.running_var, &b.batches_tracked}) {
+    if (t->defined() && !is_dense(*t)) return false;
+    for (const Tensor* read : {&b.weight, &b.gamma, &b.beta}) {
+      if (share_memory(*t, *read)) return false;
+    }
+  }
+  return !share_memory(b.running_mean, b.running_var);
 }
 
 }  // namespace
@@ -125,6 +137,7 @@ bool ConvChain::takes(const Tensor& x) const {
     for (const Tensor* t : {&b.weight, &b.gamma, &b.beta, &b.running_mean, &b.running_var}) {
       if (!same_kind(x, *t)) return false;
     }
+    if (!statistics_fit(b)) return false;
     const std::int64_t P = H + 2 * pad - R + 1, Q = W + 2 * pad - R + 1;
     constexpr std::int64_t kLongest = 1024;  // so that sizes and their products have 32 bits
     if (b.weight.size(1) != C || C < 1 || H < 1 || W < 1 || P < 1 || Q < 1 || H > kLongest || W > kLongest ||

@@ -5,8 +5,8 @@
 
 #include <vector>
 
-#include "kernels/conv_chain.h"
-#include "nn/functional.h"
+#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/nn/functional.h"
 
 namespace evenkeel {
 

@@ -1,130 +1,17 @@
-#include "nn/data.h"
+#include "evenkeel/nn/data.h"
 
-#include <openssl/evp.h>
-#include <zlib.h>
-
+#include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
-#include <memory>
 #include <numbers>
 #include <string>
 #include <string_view>
 
+#include "evenkeel/core/files.h"
+#include "evenkeel/nn/idx.h"
+
 namespace evenkeel::data {
 namespace {
-
-// --- IDX ---------------------------------------------------------------------------------------------------
-
-/// SHA-256 of what it is fed.
-class Sha256 {
- public:
-  Sha256() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
-    EK_CHECK(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1,
-             "OpenSSL has no SHA-256");
-  }
-  void update(const void* bytes, std::size_t n) {
-    EK_CHECK(EVP_DigestUpdate(context_.get(), bytes, n) == 1, "OpenSSL's SHA-256 failed");
-  }
-  std::string hex() {
-    std::array<unsigned char, 32> digest{};
-    EK_CHECK(EVP_DigestFinal_ex(context_.get(), digest.data(), nullptr) == 1, "OpenSSL's SHA-256 failed");
-    return fmt::format("{:02x}", fmt::join(digest, ""));
-  }
-
- private:
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
-};
-
-/// The content of a file, decompressed if it is gzipped. Whatever is wrong with it ends in bad().
-class Content {
- public:
-  /// `advice`, what to do about a bad file, ends every message.
-  Content(std::string file, std::string advice)
-      : file_(std::move(file)), advice_(std::move(advice)), gz_(gzopen(file_.c_str(), "rb"), &gzclose) {
-    if (gz_ == nullptr) bad("cannot be opened: {}", std::strerror(errno));
-  }
-
-  template <typename... Args>
-  [[noreturn]] void bad(fmt::format_string<Args...> what, Args&&... args) const {
-    fail<DataError>("{} {}; {}", file_, fmt::format(what, std::forward<Args>(args)...), advice_);
-  }
-
-  /// Reads up to n bytes; fewer only at the end.
-  std::int64_t read(void* bytes, std::int64_t n) {
-    constexpr std::int64_t kMost = 1 << 30;  // zlib counts in int
-    auto* to = static_cast<unsigned char*>(bytes);
-    std::int64_t done = 0;
-    while (done < n) {
-      const int got = gzread(gz_.get(), to + done, static_cast<unsigned>(std::min(n - done, kMost)));
-      check();
-      if (got <= 0) break;
-      done += got;
-    }
-    sha256_.update(bytes, static_cast<std::size_t>(done));
-    return done;
-  }
-
-  /// The most bytes that the content can have: deflate shrinks at most 1032 times.
-  std::int64_t most_bytes() const {
-    std::error_code error;
-    const auto size = static_cast<std::int64_t>(std::filesystem::file_size(file_, error));
-    if (error) bad("cannot be measured: {}", error.message());
-    return gzdirect(gz_.get()) != 0 ? size : size * 1032;
-  }
-
-  std::string sha256() { return sha256_.hex(); }
-
- private:
-  /// zlib reports a gzip stream that stops early only here.
-  void check() const {
-    int code = Z_OK;
-    const char* message = gzerror(gz_.get(), &code);
-    if (code == Z_ERRNO) bad("cannot be read: {}", std::strerror(errno));
-    if (code == Z_BUF_ERROR) bad("is cut short: its gzip stream has no end");
-    if (code != Z_OK) bad("is damaged: {}", message);
-  }
-
-  std::string file_, advice_;
-  std::unique_ptr<gzFile_s, decltype(&gzclose)> gz_;
-  Sha256 sha256_;
-};
-
-/// Reads an IDX header and checks it against the length of the content.
-Shape read_header(Content& content, int rank) {
-  std::array<unsigned char, 4 + 4 * kMaxRank> header{};
-  const std::int64_t bytes = 4 + 4 * rank;
-  if (content.read(header.data(), bytes) < bytes) content.bad("ends inside its header of {} bytes", bytes);
-  if (header[0] != 0 || header[1] != 0 || header[2] != 8) {
-    content.bad("is not an IDX file of unsigned bytes: it starts with {:02x}, not 00 00 08",
-                fmt::join(header.begin(), header.begin() + 3, " "));
-  }
-  if (header[3] != rank) content.bad("has rank {}, not {}", header[3], rank);
-  const std::int64_t most = content.most_bytes() - bytes;
-  Shape shape;
-  std::int64_t numel = 1;  // counting sizes of 0 as 1, so that strides cannot overflow either
-  bool fits = true, none = false;
-  for (int axis = 0; axis < rank; ++axis) {
-    std::int64_t size = 0;
-    for (int i = 0; i < 4; ++i) size = size << 8 | header[4 + 4 * axis + i];
-    shape.push_back(size);
-    none = none || size == 0;
-    fits = fits && !__builtin_mul_overflow(numel, std::max<std::int64_t>(size, 1), &numel);
-  }
-  if (!fits || (!none && numel > most)) content.bad("is too short for {} elements", fmt::join(shape, " x "));
-  return shape;
-}
-
-Tensor read_content(Content& content, int rank) {
-  const Shape shape = read_header(content, rank);
-  Tensor y = empty(shape, {DType::u8});
-  const std::int64_t got = content.read(y.mutable_data<std::uint8_t>(), y.numel());
-  if (got < y.numel()) content.bad("ends after {} of its {} elements", got, y.numel());
-  unsigned char surplus = 0;
-  if (content.read(&surplus, 1) != 0) content.bad("goes on after its {} elements", y.numel());
-  return y;
-}
 
 // --- MNIST and Fashion-MNIST -------------------------------------------------------------------------------
 
@@ -173,23 +60,29 @@ const Source* source_with(const File& file, std::string_view sha256) {
   return nullptr;
 }
 
+/// The values of `file` at `path`, if it is that of `source`. Throws Malformed.
+Tensor read_checked(const std::filesystem::path& path, const File& file, const Source& source) {
+  const IdxFile idx = read_idx_file(path, file.rank);
+  const Source* is = source_with(file, idx.sha256);
+  if (is == nullptr) {
+    fail<Malformed>("is not {}'s: its SHA-256 is {}, not {}", source.title, idx.sha256,
+                    source.sha256_of(file));
+  }
+  if (is != &source) {
+    fail<DataError>("{} is {}'s, not {}'s: name another --data, or --dataset {}", path.string(), is->title,
+                    source.title, is->name);
+  }
+  return idx.values;
+}
+
 Tensor read_file(const std::filesystem::path& dir, const File& file, const Source& source) {
   const std::string advice = fmt::format("get it with scripts/get_data.sh {} {}", source.name, dir.string());
   for (const auto& folder : {dir, dir / "MNIST" / "raw"}) {
     for (const char* suffix : {".gz", ""}) {
       const std::filesystem::path path = folder / (std::string(file.name) + suffix);
-      if (!std::filesystem::exists(path)) continue;
-      Content content(path.string(), advice);
-      Tensor y = read_content(content, file.rank);
-      const std::string sha256 = content.sha256();
-      const Source* is = source_with(file, sha256);
-      if (is == nullptr)
-        content.bad("is not {}'s: its SHA-256 is {}, not {}", source.title, sha256, source.sha256_of(file));
-      if (is != &source) {
-        fail<DataError>("{} is {}'s, not {}'s: name another --data, or --dataset {}", path.string(),
-                        is->title, source.title, is->name);
-      }
-      return y;
+      std::error_code error;  // one that cannot be looked at is there: opening it says why
+      if (!std::filesystem::exists(path, error) && !error) continue;
+      return reading(path, advice, [&] { return read_checked(path, file, source); });
     }
   }
   fail<DataError>("{} is not in {}, plain or .gz; {}", file.name, dir.string(), advice);
@@ -202,12 +95,6 @@ Dataset read_source(const std::filesystem::path& dir, Split split, const Source&
 }
 
 }  // namespace
-
-Tensor read_idx(const std::filesystem::path& file, int rank) {
-  EK_CHECK(0 <= rank && rank <= kMaxRank, "read_idx: rank {} given, 0 to {} are possible", rank, kMaxRank);
-  Content content(file.string(), "give an undamaged IDX file");
-  return read_content(content, rank);
-}
 
 Dataset mnist(const std::filesystem::path& dir, Split split) { return read_source(dir, split, kMnist); }
 
@@ -235,6 +122,15 @@ Dataset::Dataset(Tensor images, const Tensor& labels, double mean, double std, s
   }
 }
 
+Dataset Dataset::first(std::int64_t count) const {
+  EK_CHECK(0 <= count && count <= size(), "Dataset: the first {} images were asked for, there are {}", count,
+           size());
+  Dataset copy = *this;
+  copy.images_ = images_.slice(0, 0, count);
+  copy.labels_ = labels_.slice(0, 0, count);
+  return copy;
+}
+
 Dataset Dataset::to(Device device) const {
   Dataset copy = *this;
   copy.images_ = images_.to(device);
@@ -254,6 +150,8 @@ Batches::Batches(const Dataset& dataset, BatchOptions options)
   EK_CHECK(options.rotate >= 0 && std::isfinite(options.rotate),
            "Batches: a rotation of {} degrees was asked for, 0 or more are possible", options.rotate);
   const std::int64_t n = dataset.size();
+  options_.size =
+      std::min(options.size, std::max<std::int64_t>(n, 1));  // no batch has more; sums of sizes fit
   order_ = options.shuffle ? empty({n}, {DType::i64, options.device}) : arange(0, n).to(options.device);
   if (options.rotate > 0) source_.angles = empty({n}, {DType::f32, options.device});
   begin_epoch(options.epoch);

@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "core/random.h"
-#include "core/tensor.h"
-#include "nn/functional.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/core/tensor.h"
+#include "evenkeel/nn/functional.h"
 
 namespace evenkeel::data {
 
@@ -87,6 +87,8 @@ class Dataset {
   double mean() const { return mean_; }
   double std() const { return std_; }
   Batches batches(BatchOptions options) const { return {*this, options}; }
+  /// The first `count` images; Error if there are fewer.
+  Dataset first(std::int64_t count) const;
   /// The same on a device: batches there then copy nothing.
   Dataset to(Device device) const;
 

@@ -6,9 +6,9 @@
 
 #include <utility>
 
-#include "core/ops.h"
-#include "core/random.h"
-#include "core/tensor.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/core/tensor.h"
 
 namespace evenkeel {
 
@@ -31,8 +31,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, Co
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
 /// x [N, C, ...] (2 to 8 axes), normalised over all axes but C. gamma, beta: [C] or undefined. running_mean
-/// and running_var: [C], updated in place when training (may then be undefined), used when not. Throws Error
-/// when training on one value per channel.
+/// and running_var: [C], updated in place when training (may then be undefined), used when not; no values per
+/// channel leave them alone. Throws Error when training on one value per channel.
 Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, const Tensor& gamma,
                   const Tensor& beta, bool training, double momentum = 0.1, double eps = 1e-5);
 
@@ -56,11 +56,11 @@ struct PoolOptions {
   Size2d stride = 0;  ///< 0: the kernel's size
   Size2d padding = 0;
 };
-/// x [N, C, H, W] or [C, H, W]; the largest value of each window. Padding never wins.
+/// x [N, C, H, W] or [C, H, W], H and W at least 1; the largest value of each window. Padding never wins.
 Tensor max_pool2d(const Tensor& x, Size2d kernel, PoolOptions options = {});
-/// Likewise the average; padding counts as zeros (count_include_pad=True).
+/// The average of each window; padding counts as zeros (count_include_pad=True).
 Tensor avg_pool2d(const Tensor& x, Size2d kernel, PoolOptions options = {});
-/// x [N, C, H, W] -> [N, C, 1, 1], the mean of each plane.
+/// x [N, C, H, W] -> [N, C, 1, 1], the mean of each plane; NaN where planes have no pixels.
 Tensor global_avg_pool2d(const Tensor& x);
 
 /// Zeroes each element with probability p and scales the rest by 1/(1-p); the mask is a function of `key`.
@@ -70,11 +70,17 @@ Tensor dropout(const Tensor& x, double p, RandomKey key);
 Tensor log_softmax(const Tensor& x, int axis = -1);
 
 enum class Reduction { none, mean, sum };
-/// log_probs [N, classes], target i64 [N] -> -log_probs[n, target[n]], reduced. A target outside [0, classes)
+/// log_probs [N, classes], target i64 [N] -> -log_probs[n, target[n]], reduced; the mean of no rows is NaN,
+/// their sum 0. A target outside [0, classes)
 /// throws Error on the CPU and gives NaN on a GPU, which must not wait for it.
 Tensor nll_loss(const Tensor& log_probs, const Tensor& target, Reduction reduction = Reduction::mean);
 /// nll_loss(log_softmax(logits)).
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, Reduction reduction = Reduction::mean);
+
+/// logits [N, classes], target i64 [N] -> the fraction of rows whose first largest element, or first NaN, is
+/// at target[n]: f64, without axes, on their device, so that nobody waits for it; NaN for no rows. A target
+/// outside [0, classes) throws Error on the CPU and counts as wrong on a GPU. Has no backward.
+Tensor accuracy(const Tensor& logits, const Tensor& target);
 
 /// Adds a batch to running totals, f64 [2] where log_probs [N, classes] are, without waiting for them: N
 /// mean_loss and the number of rows whose largest element is at target [N].

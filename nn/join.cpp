@@ -1,14 +1,18 @@
-// How layers join a chain of convolutions.
-#include "nn/conv_chain.h"
-#include "nn/layers.h"
+// How layers join a chain of convolutions. A class that derives from a layer may compute something else in
+// its forward, so it joins none.
+#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/layers.h"
 
 namespace evenkeel::nn {
 
-bool Conv2d::join(ConvChain& chain) const { return chain.add_conv2d(weight_, bias_, options_); }
+bool Conv2d::join(ConvChain& chain) const {
+  return is_exactly<Conv2d>(*this) && chain.add_conv2d(weight_, bias_, options_);
+}
 
-bool ReLU::join(ConvChain& chain) const { return chain.add_relu(); }
+bool ReLU::join(ConvChain& chain) const { return is_exactly<ReLU>(*this) && chain.add_relu(); }
 
 bool BatchNorm2d::join(ConvChain& chain) const {
+  if (!is_exactly<BatchNorm2d>(*this)) return false;
   ConvBlock norm;
   norm.norm = ChainNorm::batch;
   norm.gamma = weight_;
@@ -23,6 +27,7 @@ bool BatchNorm2d::join(ConvChain& chain) const {
 }
 
 bool GroupNorm::join(ConvChain& chain) const {
+  if (!is_exactly<GroupNorm>(*this)) return false;
   ConvBlock norm;
   norm.norm = ChainNorm::group;
   norm.gamma = weight_;
@@ -33,6 +38,7 @@ bool GroupNorm::join(ConvChain& chain) const {
 }
 
 bool LayerNorm::join(ConvChain& chain) const {
+  if (!is_exactly<LayerNorm>(*this)) return false;
   ConvBlock norm;
   norm.norm = ChainNorm::rows;
   norm.gamma = weight_;
@@ -43,6 +49,7 @@ bool LayerNorm::join(ConvChain& chain) const {
 }
 
 bool LayerNorm2d::join(ConvChain& chain) const {
+  if (!is_exactly<LayerNorm2d>(*this)) return false;
   ConvBlock norm;
   norm.norm = ChainNorm::pixels;
   norm.gamma = weight_;
@@ -51,10 +58,18 @@ bool LayerNorm2d::join(ConvChain& chain) const {
   return chain.add_norm(norm);
 }
 
-bool MaxPool2d::join(ConvChain& chain) const { return chain.add_pool(ChainPool::max, kernel_, options_); }
+bool MaxPool2d::join(ConvChain& chain) const {
+  return is_exactly<MaxPool2d>(*this) && chain.add_pool(ChainPool::max, kernel_, options_);
+}
 
-bool AvgPool2d::join(ConvChain& chain) const { return chain.add_pool(ChainPool::average, kernel_, options_); }
+bool AvgPool2d::join(ConvChain& chain) const {
+  return is_exactly<AvgPool2d>(*this) && chain.add_pool(ChainPool::average, kernel_, options_);
+}
 
-bool Dropout::join(ConvChain& chain) const { return !training() || p_ == 0 || chain.add_dropout(p_); }
+bool Identity::join(ConvChain&) const { return is_exactly<Identity>(*this); }
+
+bool Dropout::join(ConvChain& chain) const {
+  return is_exactly<Dropout>(*this) && (!training() || p_ == 0 || chain.add_dropout(p_));
+}
 
 }  // namespace evenkeel::nn

@@ -1,7 +1,9 @@
-#include "nn/layers.h"
+#include "evenkeel/nn/layers.h"
 
 #include <cmath>
 #include <tuple>
+
+#include "evenkeel/core/checked.h"
 
 namespace evenkeel::nn {
 namespace {
@@ -20,7 +22,7 @@ Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kerne
                in_channels % groups == 0 && out_channels % groups == 0,
            "Conv2d: {} groups do not divide {} input and {} output channels, or the kernel ({}, {}) is empty",
            groups, in_channels, out_channels, kernel.h, kernel.w);
-  const std::int64_t fan_in = in_channels / groups * kernel.h * kernel.w;
+  const std::int64_t fan_in = checked_product("Conv2d", {in_channels / groups, kernel.h, kernel.w});
   weight_ = register_parameter(
       "weight", initial_weights({out_channels, in_channels / groups, kernel.h, kernel.w}, fan_in));
   if (options.bias) bias_ = register_parameter("bias", initial_weights({out_channels}, fan_in));
@@ -64,6 +66,7 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions opt
 Tensor GroupNorm::forward(const Tensor& x) { return group_norm(x, groups_, weight_, bias_, eps_); }
 
 Tensor GroupNorm::forward_after_relu(const Tensor& x) {
+  if (!is_exactly<GroupNorm>(*this)) return Module::forward_after_relu(x);
   return group_norm(x, groups_, weight_, bias_, eps_, /*relu_first=*/true);
 }
 
@@ -77,6 +80,7 @@ LayerNorm::LayerNorm(Shape normalized_shape, NormOptions options)
 Tensor LayerNorm::forward(const Tensor& x) { return layer_norm(x, normalized_shape_, weight_, bias_, eps_); }
 
 Tensor LayerNorm::forward_after_relu(const Tensor& x) {
+  if (!is_exactly<LayerNorm>(*this)) return Module::forward_after_relu(x);
   return layer_norm(x, normalized_shape_, weight_, bias_, eps_, /*relu_first=*/true);
 }
 
@@ -92,7 +96,10 @@ Tensor GlobalAvgPool2d::forward(const Tensor& x) {
 }
 
 Tensor Flatten::forward(const Tensor& x) {
-  return x.reshape({x.size(0), x.size(0) > 0 ? x.numel() / x.size(0) : 0});
+  EK_CHECK(x.rank() >= 1, "Flatten: x has no axes; it needs a batch axis");
+  std::int64_t features = 1;
+  for (int d = 1; d < x.rank(); ++d) features *= x.size(d);
+  return x.reshape({x.size(0), features});
 }
 
 Dropout::Dropout(double p) : p_(p) {

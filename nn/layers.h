@@ -1,8 +1,8 @@
 // The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator()).
 #pragma once
 
-#include "nn/functional.h"
-#include "nn/module.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/module.h"
 
 namespace evenkeel::nn {
 
@@ -108,7 +108,7 @@ class ReLU : public Module {
 class Identity : public Module {
  public:
   Tensor forward(const Tensor& x) override { return x; }
-  bool join(ConvChain&) const override { return true; }
+  bool join(ConvChain& chain) const override;
 };
 
 class MaxPool2d : public Module {

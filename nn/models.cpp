@@ -1,7 +1,7 @@
-#include "nn/models.h"
+#include "evenkeel/nn/models.h"
 
-#include "kernels/mnist_net.h"
-#include "nn/layers.h"
+#include "evenkeel/kernels/mnist_net.h"
+#include "evenkeel/nn/layers.h"
 
 namespace evenkeel::models {
 namespace {

@@ -1,13 +1,32 @@
-#include "nn/module.h"
+#include "evenkeel/nn/module.h"
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string_view>
 
-#include "core/autograd.h"
-#include "nn/conv_chain.h"
-#include "nn/layers.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/overlap.h"
+#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/layers.h"
 
 namespace evenkeel::nn {
+namespace {
+
+/// True for what files that PyTorch wrote before version 0.4.1 do not have; it then stays as it is.
+bool may_be_missing(std::string_view name) {
+  return name == "num_batches_tracked" || name.ends_with(".num_batches_tracked");
+}
+
+/// Puts to(data) in the place of a tensor's data under all its handles, and does the same with its gradient.
+template <typename F>
+void replace(Tensor& tensor, const F& to) {
+  tensor.set_data(to(tensor.detach()));
+  const Tensor gradient = tensor.grad();
+  if (gradient.defined()) tensor.variable()->grad = to(gradient);
+}
+
+}  // namespace
 
 Tensor Module::forward_after_relu(const Tensor& x) { return forward(relu(x)); }
 
@@ -40,8 +59,12 @@ void Module::collect(const std::string& prefix, bool with_buffers, NamedTensors&
 }
 
 NamedTensors Module::named_parameters() const {
-  NamedTensors out;
-  collect("", false, out);
+  NamedTensors all, out;
+  collect("", false, all);
+  for (auto& entry : all) {
+    const auto is_entry = [&](const auto& earlier) { return earlier.second.is_same(entry.second); };
+    if (std::none_of(out.begin(), out.end(), is_entry)) out.push_back(std::move(entry));
+  }
   return out;
 }
 
@@ -61,21 +84,34 @@ void Module::load_state_dict(const NamedTensors& state) {
   std::map<std::string, Tensor> given(state.begin(), state.end());
   EK_CHECK(given.size() == state.size(), "load_state_dict: a name occurs twice");
   NamedTensors own = state_dict();
+  std::vector<std::string> missing, unknown, unfit;
+  std::set<std::string> known;
   for (const auto& [name, tensor] : own) {
+    known.insert(name);
     const auto found = given.find(name);
-    EK_CHECK(found != given.end(), "load_state_dict: '{}' is missing", name);
-    EK_CHECK(found->second.defined(), "load_state_dict: '{}' is undefined", name);
-    EK_CHECK(found->second.shape() == tensor.shape(),
-             "load_state_dict: '{}' has shape {}, the module needs {}", name, found->second.shape().str(),
-             tensor.shape().str());
+    if (found == given.end()) {
+      if (!may_be_missing(name)) missing.push_back(name);
+    } else if (!found->second.defined()) {
+      unfit.push_back(fmt::format("'{}' is undefined", name));
+    } else if (tensor.rank() == 0 && found->second.shape() == Shape{1}) {
+      found->second = found->second.reshape({});  // a number, as PyTorch wrote it before version 0.4
+    } else if (found->second.shape() != tensor.shape()) {
+      unfit.push_back(fmt::format("'{}' has shape {}, the module needs {}", name, found->second.shape().str(),
+                                  tensor.shape().str()));
+    }
   }
   for (const auto& [name, tensor] : state) {
-    const bool known =
-        std::any_of(own.begin(), own.end(), [&](const auto& entry) { return entry.first == name; });
-    EK_CHECK(known, "load_state_dict: the module has no '{}'", name);
+    if (!known.contains(name)) unknown.push_back(name);
   }
+  if (!missing.empty()) unfit.push_back(fmt::format("'{}' missing", fmt::join(missing, "', '")));
+  if (!unknown.empty()) unfit.push_back(fmt::format("the module has no '{}'", fmt::join(unknown, "', '")));
+  EK_CHECK(unfit.empty(), "load_state_dict: {}", fmt::join(unfit, "; "));
+  for (const auto& [name, tensor] : own)
+    check_no_overlap("load_state_dict", tensor);  // before any is written
   const NoGrad guard;
-  for (auto& [name, tensor] : own) tensor.copy_(given[name]);
+  for (auto& [name, tensor] : own) {
+    if (const auto found = given.find(name); found != given.end()) tensor.copy_(found->second);
+  }
 }
 
 void Module::train(bool on) {
@@ -84,7 +120,7 @@ void Module::train(bool on) {
 }
 
 void Module::to(Device device) {
-  for (auto [name, tensor] : state_dict()) tensor.set_data(tensor.detach().to(device));
+  for (auto [name, tensor] : state_dict()) replace(tensor, [&](const Tensor& x) { return x.to(device); });
 }
 
 void Module::to(DType dtype) {
@@ -94,7 +130,7 @@ void Module::to(DType dtype) {
            name_of(dtype), name_of(dtype));
   EK_CHECK(is_floating(dtype), "to: parameters cannot be {}; use f32 or f64", name_of(dtype));
   for (auto [name, tensor] : state_dict()) {
-    if (is_floating(tensor.dtype())) tensor.set_data(tensor.detach().to(dtype));
+    if (is_floating(tensor.dtype())) replace(tensor, [&](const Tensor& x) { return x.to(dtype); });
   }
 }
 
@@ -122,7 +158,7 @@ Tensor Sequential::forward(const Tensor& x) {
       if (i == size()) break;
     }
     Module& child = *children()[i].second;
-    const bool is_relu = dynamic_cast<const ReLU*>(&child) != nullptr;
+    const bool is_relu = is_exactly<ReLU>(child);
     if (!is_relu) y = after_relu ? child.forward_after_relu(y) : child.forward(y);
     after_relu = is_relu;
   }

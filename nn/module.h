@@ -3,10 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
-#include "core/tensor.h"
+#include "evenkeel/core/tensor.h"
 
 namespace evenkeel {
 
@@ -17,6 +18,7 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 namespace nn {
 
+/// A copy shares parameters, buffers and children with the original, and has a training mode of its own.
 class Module {
  public:
   virtual ~Module() = default;
@@ -28,20 +30,24 @@ class Module {
   virtual bool join(ConvChain&) const { return false; }
   Tensor operator()(const Tensor& x) { return forward(x); }
 
-  /// The learnable tensors of this module and its children, and their names.
+  /// The learnable tensors of this module and its children, and their names: each once, under its first name,
+  /// however many modules share it.
   std::vector<Tensor> parameters() const;
   NamedTensors named_parameters() const;
-  /// Parameters and buffers: what a file of weights holds. The tensors share memory with the module.
+  /// Parameters and buffers, under every name: what a file of weights holds. The tensors share memory with
+  /// the module.
   NamedTensors state_dict() const;
-  /// Copies values in. Throws Error, before anything is changed, on a missing or surplus name or a wrong
-  /// shape.
+  /// Copies values in, converted. Where there is no num_batches_tracked, as in old files of PyTorch, that
+  /// stays as it is. Throws Error, before anything is changed, with all missing and surplus names and wrong
+  /// shapes.
   void load_state_dict(const NamedTensors& state);
 
   /// Switches dropout and batch norm, here and in all children.
   void train(bool on = true);
   void eval() { train(false); }
   bool training() const { return training_; }
-  /// Moves or converts parameters and floating-point buffers in place: optimizers keep their handles.
+  /// Moves all parameters, their gradients and buffers, or converts those of floating point, in place:
+  /// optimizers keep their handles, and their own buffers follow at the next step.
   void to(Device device);
   void to(DType dtype);
   void zero_grad();
@@ -62,6 +68,12 @@ class Module {
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   bool training_ = true;
 };
+
+/// False for a class that derives from Layer, whose forward may be another.
+template <typename Layer>
+bool is_exactly(const Module& module) {
+  return typeid(module) == typeid(Layer);
+}
 
 /// Runs modules one after another; children are named "0", "1", ... A ReLU runs together with what follows it
 /// and, on a CUDA device, convolutions of small images together with all that joins their chain

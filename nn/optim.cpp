@@ -1,11 +1,11 @@
-#include "nn/optim.h"
+#include "evenkeel/nn/optim.h"
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <string_view>
 
-#include "kernels/sgd.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/kernels/sgd.h"
 
 namespace evenkeel::optim {
 namespace {
@@ -18,7 +18,7 @@ Tensor scalar(double value) { return from_vector(std::vector{value}, {}); }
 double value_of(const NamedTensors& state, std::string_view name) {
   const auto found =
       std::find_if(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; });
-  EK_CHECK(found != state.end(), "load_state_dict: '{}' is missing", name);
+  EK_CHECK(found != state.end() && found->second.defined(), "load_state_dict: '{}' is missing", name);
   return found->second.item();
 }
 
@@ -35,6 +35,14 @@ std::size_t parameter_of(std::string_view name, std::size_t count) {
   return i;
 }
 
+/// Throws unless the kernel, which knows one size and no strides, can walk both together.
+void check_fits(const char* what, const Tensor& x, const Tensor& parameter) {
+  EK_CHECK(x.shape() == parameter.shape(), "SGD: a {} has shape {}, its parameter {}", what, x.shape().str(),
+           parameter.shape().str());
+  EK_CHECK(x.is_contiguous() && parameter.is_contiguous(),
+           "SGD: a parameter of shape {} and its {} must be dense", parameter.shape().str(), what);
+}
+
 }  // namespace
 
 SGD::SGD(std::vector<Tensor> parameters, SgdOptions options)
@@ -44,9 +52,15 @@ SGD::SGD(std::vector<Tensor> parameters, SgdOptions options)
            options.momentum, options.weight_decay, options.l1);
   EK_CHECK(!options.nesterov || options.momentum > 0, "SGD: Nesterov needs a momentum above 0");
   for (const Tensor& p : parameters_) {
-    EK_CHECK(p.requires_grad() && p.is_contiguous(),
-             "SGD: parameters must be dense leaves that require a gradient");
+    EK_CHECK(p.defined() && !(p.requires_grad() && p.variable()->node) && p.is_contiguous(),
+             "SGD: parameters must be dense leaves");
     check_same_kind("SGD", {&parameters_.front(), &p});
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    EK_CHECK(index_of(parameters_[i]) == i,
+             "SGD: parameters {} and {} are the same tensor, which would be stepped twice; name it once, as "
+             "Module::parameters() does",
+             index_of(parameters_[i]), i);
   }
 }
 
@@ -55,18 +69,35 @@ void SGD::set_lr(double lr) {
   if (lr_now_.defined()) lr_now_.fill_(lr);
 }
 
-Tensor SGD::momentum_buffer(const Tensor& parameter) {
+std::size_t SGD::index_of(const Tensor& parameter) const {
   const auto found = std::find_if(parameters_.begin(), parameters_.end(),
-                                  [&](const Tensor& p) { return p.variable() == parameter.variable(); });
-  EK_CHECK(found != parameters_.end(), "SGD: a tensor {} is none of its parameters", parameter.shape().str());
-  Tensor& v = velocity_[static_cast<std::size_t>(found - parameters_.begin())];
-  if (options_.momentum > 0 && !v.defined()) v = zeros_like(parameter);
+                                  [&](const Tensor& p) { return p.is_same(parameter); });
+  return static_cast<std::size_t>(found - parameters_.begin());
+}
+
+Tensor SGD::current_velocity(std::size_t i) const {
+  const Tensor& p = parameters_[i];
+  Tensor v = velocity_[i];
+  if (v.defined() && (v.dtype() != p.dtype() || v.device() != p.device()))
+    v.set_data(v.to(p.dtype()).to(p.device()));
   return v;
+}
+
+Tensor SGD::velocity_for_step(std::size_t i) {
+  if (options_.momentum > 0 && !velocity_[i].defined()) velocity_[i] = zeros_like(parameters_[i]);
+  return current_velocity(i);
+}
+
+Tensor SGD::momentum_buffer(const Tensor& parameter) {
+  const std::size_t i = index_of(parameter);
+  EK_CHECK(i < parameters_.size(), "SGD: a tensor {} is none of its parameters", parameter.shape().str());
+  return velocity_for_step(i);
 }
 
 void SGD::step() {
   if (parameters_.empty()) return;
   const Tensor& first = parameters_.front();
+  if (lr_now_.defined() && lr_now_.device() != first.device()) lr_now_ = Tensor();
   if (first.device().is_cuda() && !lr_now_.defined()) {
     EK_CHECK(!is_capturing(first.device()),
              "SGD: the first step cannot be recorded in a CUDA graph: run one before");
@@ -78,9 +109,11 @@ void SGD::step() {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       Tensor& p = parameters_[i];
       if (!p.grad().defined()) continue;
-      Tensor &v = velocity_[i], &g = gradients[i] = p.grad().contiguous();
+      Tensor v = velocity_for_step(i);
+      const Tensor& g = gradients[i] = p.grad().contiguous();
       check_same_kind("SGD", {&first, &p, &g});
-      if (options_.momentum > 0 && !v.defined()) v = zeros_like(p);
+      check_fits("gradient", g, p);
+      if (v.defined()) check_fits("momentum buffer", v, p);
       list.push_back(
           {p.mutable_data<T>(), v.defined() ? v.mutable_data<T>() : nullptr, g.data<T>(), p.numel()});
     }
@@ -104,7 +137,7 @@ void SGD::zero_grad() {
 NamedTensors SGD::state_dict() const {
   NamedTensors state = {{"lr", scalar(options_.lr)}};
   for (std::size_t i = 0; i < velocity_.size(); ++i) {
-    if (velocity_[i].defined()) state.emplace_back(fmt::format("{}{}", i, kBuffer), velocity_[i]);
+    if (velocity_[i].defined()) state.emplace_back(fmt::format("{}{}", i, kBuffer), current_velocity(i));
   }
   return state;
 }
@@ -116,10 +149,10 @@ void SGD::load_state_dict(const NamedTensors& state) {
     if (name == "lr") continue;
     const std::size_t i = parameter_of(name, parameters_.size());
     const Tensor& p = parameters_[i];
-    EK_CHECK(tensor.shape() == p.shape() && tensor.dtype() == p.dtype(),
-             "load_state_dict: '{}' is {} {}, the parameter {} {}", name, name_of(tensor.dtype()),
-             tensor.shape().str(), name_of(p.dtype()), p.shape().str());
-    velocity[i] = zeros_like(p).copy_(tensor);
+    EK_CHECK(tensor.defined(), "load_state_dict: '{}' is undefined", name);
+    EK_CHECK(tensor.shape() == p.shape(), "load_state_dict: '{}' has shape {}, the parameter {}", name,
+             tensor.shape().str(), p.shape().str());
+    velocity[i] = zeros_like(p).copy_(tensor.detach());
   }
   set_lr(lr);
   velocity_ = std::move(velocity);
@@ -127,13 +160,13 @@ void SGD::load_state_dict(const NamedTensors& state) {
 
 StepLR::StepLR(SGD& optimizer, int step_size, double gamma)
     : optimizer_(optimizer), base_lr_(optimizer.lr()), gamma_(gamma), step_size_(step_size) {
-  EK_CHECK(step_size >= 1 && gamma > 0, "StepLR: step_size {} must be at least 1 and gamma {} above 0",
+  EK_CHECK(step_size >= 1 && gamma >= 0, "StepLR: step_size {} and gamma {} must be at least 1 and 0",
            step_size, gamma);
 }
 
 void StepLR::step() {
   ++epoch_;
-  optimizer_.set_lr(base_lr_ * std::pow(gamma_, epoch_ / step_size_));
+  if (epoch_ % step_size_ == 0) optimizer_.set_lr(optimizer_.lr() * gamma_);
 }
 
 NamedTensors StepLR::state_dict() const {
@@ -143,6 +176,8 @@ NamedTensors StepLR::state_dict() const {
 void StepLR::load_state_dict(const NamedTensors& state) {
   const double base_lr = value_of(state, "base_lr"), epoch = value_of(state, "last_epoch");
   EK_CHECK(state.size() == 2, "load_state_dict: there is more than base_lr and last_epoch");
+  EK_CHECK(0 <= epoch && epoch < 1e9 && epoch == std::floor(epoch), "load_state_dict: last_epoch is {}",
+           epoch);
   base_lr_ = base_lr;
   epoch_ = static_cast<int>(epoch);
 }

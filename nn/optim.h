@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "nn/module.h"
+#include "evenkeel/nn/module.h"
 
 namespace evenkeel::optim {
 
@@ -25,7 +25,7 @@ struct SgdOptions {
 /// be recorded, as buffers are made in it.
 class SGD {
  public:
-  /// Throws Error on negative options, or Nesterov without momentum.
+  /// Throws Error on negative options, on Nesterov without momentum, and on a parameter that is named twice.
   SGD(std::vector<Tensor> parameters, SgdOptions options);
   void step();
   void zero_grad();
@@ -41,17 +41,27 @@ class SGD {
   /// share memory with the optimizer.
   NamedTensors state_dict() const;
   /// Copies values in; the next step is that of the optimizer they come from. Throws Error, before anything
-  /// is changed, on a missing or unknown name or a wrong shape or dtype.
+  /// is changed, on a missing or unknown name or a wrong shape. Values are converted to the parameters'
+  /// dtype.
   void load_state_dict(const NamedTensors& state);
 
  private:
+  /// The number of the parameters if it is none of them.
+  std::size_t index_of(const Tensor& parameter) const;
+  /// The momentum buffer of parameter i, moved to where that is now and to its dtype; undefined if there is
+  /// none.
+  Tensor current_velocity(std::size_t i) const;
+  /// The same, made if momentum asks for one.
+  Tensor velocity_for_step(std::size_t i);
+
   std::vector<Tensor> parameters_;
   std::vector<Tensor> velocity_;  // made at the first step that needs it
   Tensor lr_now_;  // f64, on a CUDA device: what the kernel reads, so that a graph goes with it
   SgdOptions options_;
 };
 
-/// Multiplies the learning rate by gamma every step_size epochs; call step() once after each epoch.
+/// Multiplies the optimizer's present learning rate by gamma every step_size epochs; call step() once after
+/// each epoch.
 class StepLR {
  public:
   StepLR(SGD& optimizer, int step_size, double gamma = 0.1);

@@ -1,17 +1,14 @@
-#include "nn/safetensors.h"
+#include "evenkeel/nn/safetensors.h"
 
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string_view>
 
-#include "core/files.h"
+#include "evenkeel/core/files.h"
+#include "evenkeel/core/json.h"
 
 // A file is: the length of the header (8 bytes, little endian); the header, JSON, which may end in spaces;
 // the data.
@@ -28,19 +25,13 @@ using Json = nlohmann::json;
 
 constexpr std::string_view kMetadata = "__metadata__";
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
+constexpr int kMostDepth = 3;  // arrays in objects in an object
 constexpr std::array<std::pair<std::string_view, DType>, 6> kDTypes = {{{"F32", DType::f32},
                                                                         {"F64", DType::f64},
                                                                         {"BF16", DType::bf16},
                                                                         {"F16", DType::f16},
                                                                         {"I64", DType::i64},
                                                                         {"U8", DType::u8}}};
-
-/// A name fit for a one-line message.
-std::string in_quotes(std::string_view name) {
-  const bool is_long = name.size() > 100;
-  return Json(name.substr(0, 100)).dump(-1, ' ', true, Json::error_handler_t::replace) +
-         (is_long ? "..." : "");
-}
 
 // --- reading -----------------------------------------------------------------------------------------------
 
@@ -50,43 +41,6 @@ struct Entry {
   Shape shape;
   std::uint64_t begin, end;
 };
-
-/// What is wrong with a file; load_safetensors puts the file's name before it.
-struct Malformed {
-  std::string what;
-};
-
-template <typename... Args>
-[[noreturn]] void malformed(fmt::format_string<Args...> what, Args&&... args) {
-  throw Malformed{fmt::format(what, std::forward<Args>(args)...)};
-}
-
-/// Parses JSON; refuses what nlohmann::json would let pass: a repeated key, of which it keeps the last, and
-/// nesting deeper than a header's (objects in an object, arrays in those).
-Json parse_header(const std::string& text) {
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
-  const auto check = [&keys](int depth, Json::parse_event_t event, const Json& parsed) {
-    using Event = Json::parse_event_t;
-    if ((event == Event::object_start || event == Event::array_start) && depth > 2) {
-      malformed("has a header nested deeper than 3");
-    }
-    if (event == Event::object_start) keys.emplace_back();
-    if (event == Event::object_end) keys.pop_back();
-    if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      malformed("has a header with the key {} twice", in_quotes(parsed.get<std::string>()));
-    }
-    return true;
-  };
-  try {
-    // nlohmann::json takes a NUL for the end and would not look at what follows.
-    if (text.find('\0') != std::string::npos) malformed("has a header that is not JSON: it has a NUL");
-    Json header = Json::parse(text, check);
-    if (!header.is_object()) malformed("has a header that is not a JSON object");
-    return header;
-  } catch (const Json::exception&) {
-    malformed("has a header that is not JSON");
-  }
-}
 
 /// The non-negative integers of an array, if `value` is one.
 std::optional<std::vector<std::uint64_t>> unsigned_integers(const Json& value) {
@@ -100,13 +54,13 @@ std::optional<std::vector<std::uint64_t>> unsigned_integers(const Json& value) {
 }
 
 DType parse_dtype(const std::string& name, const Json& value) {
-  if (!value.is_string()) malformed("has no text as dtype of tensor {}", in_quotes(name));
+  if (!value.is_string()) fail<Malformed>("has no text as dtype of tensor {}", in_quotes(name));
   const std::string text = value.get<std::string>();
   const auto found =
       std::find_if(kDTypes.begin(), kDTypes.end(), [&](const auto& known) { return known.first == text; });
   if (found == kDTypes.end()) {
-    malformed("has tensor {} of dtype {}; F32, F64, BF16, F16, I64 and U8 can be read", in_quotes(name),
-              in_quotes(text));
+    fail<Malformed>("has tensor {} of dtype {}; F32, F64, BF16, F16, I64 and U8 can be read", in_quotes(name),
+                    in_quotes(text));
   }
   return found->second;
 }
@@ -114,16 +68,17 @@ DType parse_dtype(const std::string& name, const Json& value) {
 /// The shape, if it is one and a tensor can have it.
 Shape parse_shape(const std::string& name, const Json& value) {
   const auto sizes = unsigned_integers(value);
-  if (!sizes) malformed("has tensor {} whose shape is not a list of sizes", in_quotes(name));
+  if (!sizes) fail<Malformed>("has tensor {} whose shape is not a list of sizes", in_quotes(name));
   if (sizes->size() > kMaxRank) {
-    malformed("has tensor {} with {} axes; a tensor has at most {}", in_quotes(name), sizes->size(),
-              kMaxRank);
+    fail<Malformed>("has tensor {} with {} axes; a tensor has at most {}", in_quotes(name), sizes->size(),
+                    kMaxRank);
   }
   std::int64_t bytes = 8;  // an upper bound, counting sizes of 0 as 1, so that strides cannot overflow either
   Shape shape;
   for (const std::uint64_t size : *sizes) {
     if (__builtin_mul_overflow(bytes, std::max<std::uint64_t>(size, 1), &bytes)) {
-      malformed("has tensor {} whose shape [{}] is too large", in_quotes(name), fmt::join(*sizes, ", "));
+      fail<Malformed>("has tensor {} whose shape [{}] is too large", in_quotes(name),
+                      fmt::join(*sizes, ", "));
     }
     shape.push_back(static_cast<std::int64_t>(size));
   }
@@ -134,22 +89,22 @@ Shape parse_shape(const std::string& name, const Json& value) {
 Entry parse_entry(const std::string& name, const Json& value, std::uint64_t data_bytes) {
   for (const char* key : {"dtype", "shape", "data_offsets"}) {
     if (!value.is_object() || !value.contains(key))
-      malformed("has tensor {} without {}", in_quotes(name), key);
+      fail<Malformed>("has tensor {} without {}", in_quotes(name), key);
   }
   const DType dtype = parse_dtype(name, value["dtype"]);
   const Shape shape = parse_shape(name, value["shape"]);
   const auto offsets = unsigned_integers(value["data_offsets"]);
   if (!offsets || offsets->size() != 2) {
-    malformed("has tensor {} whose data_offsets are not two non-negative integers", in_quotes(name));
+    fail<Malformed>("has tensor {} whose data_offsets are not two non-negative integers", in_quotes(name));
   }
   const std::uint64_t begin = offsets->at(0), end = offsets->at(1);
   if (begin > end || end > data_bytes) {
-    malformed("has tensor {} at bytes {} to {} of {}", in_quotes(name), begin, end, data_bytes);
+    fail<Malformed>("has tensor {} at bytes {} to {} of {}", in_quotes(name), begin, end, data_bytes);
   }
   const auto needed = static_cast<std::uint64_t>(shape.numel() * size_of(dtype));
   if (end - begin != needed) {
-    malformed("has tensor {} in {} bytes; {} {} needs {}", in_quotes(name), end - begin, name_of(dtype),
-              shape.str(), needed);
+    fail<Malformed>("has tensor {} in {} bytes; {} {} needs {}", in_quotes(name), end - begin, name_of(dtype),
+                    shape.str(), needed);
   }
   return {name, dtype, shape, begin, end};
 }
@@ -162,7 +117,7 @@ std::vector<Entry> parse_entries(const Json& header, std::uint64_t data_bytes) {
       entries.push_back(parse_entry(name, value, data_bytes));
     } else if (!value.is_object() ||
                !std::all_of(value.begin(), value.end(), [](const Json& v) { return v.is_string(); })) {
-      malformed("has a {} that does not map text to text", kMetadata);
+      fail<Malformed>("has a {} that does not map text to text", kMetadata);
     }
   }
   std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
@@ -170,42 +125,38 @@ std::vector<Entry> parse_entries(const Json& header, std::uint64_t data_bytes) {
   });
   std::uint64_t covered = 0;
   for (const Entry& entry : entries) {
-    if (entry.begin < covered) malformed("has tensor {} overlapping another", in_quotes(entry.name));
-    if (entry.begin > covered) malformed("has a hole before tensor {}", in_quotes(entry.name));
+    if (entry.begin < covered) fail<Malformed>("has tensor {} overlapping another", in_quotes(entry.name));
+    if (entry.begin > covered) fail<Malformed>("has a hole before tensor {}", in_quotes(entry.name));
     covered = entry.end;
   }
   if (covered != data_bytes)
-    malformed("has {} bytes at the end that belong to no tensor", data_bytes - covered);
+    fail<Malformed>("has {} bytes at the end that belong to no tensor", data_bytes - covered);
   return entries;
 }
 
-void read_exactly(std::istream& in, char* bytes, std::uint64_t n) {
-  if (!in.read(bytes, static_cast<std::streamsize>(n))) malformed("cannot be read: {}", std::strerror(errno));
+void read_exactly(InputFile& in, void* bytes, std::uint64_t n) {
+  if (in.read(bytes, n) < n) fail<Malformed>("became shorter while it was read");
 }
 
 NamedTensors read(const std::filesystem::path& file, std::map<std::string, std::string>& metadata) {
-  std::error_code error;
-  const std::uint64_t file_bytes = std::filesystem::file_size(file, error);
-  if (error) malformed("cannot be opened: {}", error.message());
-  std::ifstream in(file, std::ios::binary);
-  if (!in) malformed("cannot be opened: {}", std::strerror(errno));
+  InputFile in(file);
   std::uint64_t header_bytes = 0;
-  if (file_bytes < sizeof header_bytes) malformed("has {} bytes, too few for a header", file_bytes);
-  read_exactly(in, reinterpret_cast<char*>(&header_bytes), sizeof header_bytes);
+  if (in.size() < sizeof header_bytes) fail<Malformed>("has {} bytes, too few for a header", in.size());
+  read_exactly(in, &header_bytes, sizeof header_bytes);
   if (header_bytes > kMostHeaderBytes)
-    malformed("has a header of {} bytes; 100 MB is the limit", header_bytes);
-  if (header_bytes > file_bytes - sizeof header_bytes) {
-    malformed("is cut short: its header has {} bytes, the file {}", header_bytes, file_bytes);
+    fail<Malformed>("has a header of {} bytes; 100 MB is the limit", header_bytes);
+  if (header_bytes > in.size() - sizeof header_bytes) {
+    fail<Malformed>("is cut short: its header has {} bytes, the file {}", header_bytes, in.size());
   }
   std::string text(header_bytes, '\0');
   read_exactly(in, text.data(), header_bytes);
-  const Json header = parse_header(text);
+  const Json header = parse_json(text, "has a header that is", kMostDepth);
+  if (!header.is_object()) fail<Malformed>("has a header that is not a JSON object");
   NamedTensors tensors;
-  for (const Entry& entry : parse_entries(header, file_bytes - sizeof header_bytes - header_bytes)) {
+  for (const Entry& entry : parse_entries(header, in.size() - sizeof header_bytes - header_bytes)) {
     Tensor tensor = empty(entry.shape, {entry.dtype});
-    dispatch_any(entry.dtype, [&]<typename T>() {
-      read_exactly(in, reinterpret_cast<char*>(tensor.mutable_data<T>()), entry.end - entry.begin);
-    });
+    dispatch_any(entry.dtype,
+                 [&]<typename T>() { read_exactly(in, tensor.mutable_data<T>(), entry.end - entry.begin); });
     tensors.emplace_back(entry.name, tensor);
   }
   metadata = header.value(kMetadata, std::map<std::string, std::string>());
@@ -238,8 +189,9 @@ std::string make_header(const NamedTensors& tensors, const std::map<std::string,
   for (const auto& [name, tensor] : tensors) {
     const std::int64_t end = offset + tensor.numel() * size_of(tensor.dtype());
     const std::vector<std::int64_t> sizes(tensor.shape().begin(), tensor.shape().end());
-    const auto dtype = std::find_if(kDTypes.begin(), kDTypes.end(),
-                                    [&](const auto& known) { return known.second == tensor.dtype(); });
+    const auto dtype =
+        std::find_if(kDTypes.begin(), kDTypes.end(),
+                     [type = tensor.dtype()](const auto& known) { return known.second == type; });
     header[name] = {{"dtype", dtype->first}, {"shape", sizes}, {"data_offsets", {offset, end}}};
     offset = end;
   }
@@ -275,11 +227,7 @@ NamedTensors load_safetensors(const std::filesystem::path& file) {
 
 NamedTensors load_safetensors(const std::filesystem::path& file,
                               std::map<std::string, std::string>& metadata) {
-  try {
-    return read(file, metadata);
-  } catch (const Malformed& problem) {
-    fail<DataError>("{} {}; give an undamaged safetensors file", file.string(), problem.what);
-  }
+  return reading(file, "give an undamaged safetensors file", [&] { return read(file, metadata); });
 }
 
 void save_safetensors(const std::filesystem::path& file, const NamedTensors& tensors,

@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "nn/module.h"
+#include "evenkeel/nn/module.h"
 
 namespace evenkeel {
 

@@ -1,11 +1,12 @@
-#include "nn/train_net.h"
+#include "evenkeel/nn/train_net.h"
 
 #include <algorithm>
 
-#include "core/cuda.h"
-#include "kernels/cuda/workspace.h"
-#include "kernels/train_net.h"
-#include "nn/conv_chain.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/overlap.h"
+#include "evenkeel/kernels/cuda/workspace.h"
+#include "evenkeel/kernels/train_net.h"
+#include "evenkeel/nn/conv_chain.h"
 
 namespace evenkeel {
 namespace {
@@ -56,7 +57,12 @@ class Description {
   NetTraining<float> training{};
 
  private:
-  static float* memory(Tensor t) { return t.defined() ? t.mutable_data<float>() : nullptr; }
+  template <typename T = float>
+  static T* memory(Tensor t) {
+    if (!t.defined()) return nullptr;
+    check_dense_target("train_net", t);
+    return t.mutable_data<T>();
+  }
 
   NetParameter<float> parameter(const Tensor& value) {
     if (!value.defined()) return {};
@@ -70,8 +76,7 @@ class Description {
     to.beta = parameter(from.beta);
     to.running_mean = memory(from.running_mean);
     to.running_var = memory(from.running_var);
-    Tensor tracked = from.batches_tracked;
-    to.batches_tracked = tracked.defined() ? tracked.mutable_data<std::int64_t>() : nullptr;
+    to.batches_tracked = memory<std::int64_t>(from.batches_tracked);
   }
 
   const NetTask& task_;

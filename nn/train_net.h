@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "nn/data.h"
-#include "nn/module.h"
-#include "nn/optim.h"
+#include "evenkeel/nn/data.h"
+#include "evenkeel/nn/module.h"
+#include "evenkeel/nn/optim.h"
 
 namespace evenkeel {
 

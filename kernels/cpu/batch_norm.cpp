@@ -1,7 +1,7 @@
-#include "kernels/batch_norm.h"
+#include "evenkeel/kernels/batch_norm.h"
 
-#include "kernels/cpu/batch_norm_common.h"
-#include "kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/batch_norm_common.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
 
 namespace evenkeel::cpu::EK_ISA {
 

@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
-#include "kernels/batch_norm.h"
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/norm_common.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/batch_norm.h"
+#include "evenkeel/kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/norm_common.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA {
 
@@ -63,6 +63,12 @@ void for_channels(std::int64_t parts, std::int64_t C, std::int64_t bytes, std::i
   parallel_for(parts * C, cost, [&](std::int64_t task) { apply(parts * C - 1 - task); });
 }
 
+/// A running statistic after a batch. The difference of the two would lose the digits of the smaller one.
+template <typename T>
+T moved_average(T running, double batch, double momentum) {
+  return static_cast<T>((1 - momentum) * static_cast<double>(running) + momentum * batch);
+}
+
 /// Mean and rstd of channel c, from the Moments of its parts when training, and the running statistics'
 /// update.
 template <typename T>
@@ -75,8 +81,8 @@ Normalizer<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments
     variance = total.m2 / total.count;
     if (a.running_mean != nullptr) {
       const double unbiased = total.m2 / (total.count - 1);
-      a.running_mean[c] += static_cast<T>(a.momentum * (mean - static_cast<double>(a.running_mean[c])));
-      a.running_var[c] += static_cast<T>(a.momentum * (unbiased - static_cast<double>(a.running_var[c])));
+      a.running_mean[c] = moved_average(a.running_mean[c], mean, a.momentum);
+      a.running_var[c] = moved_average(a.running_var[c], unbiased, a.momentum);
     }
   } else {
     mean = static_cast<double>(a.running_mean[c]);
@@ -84,7 +90,8 @@ Normalizer<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments
   }
   a.mean[c] = static_cast<T>(mean);
   a.rstd[c] = static_cast<T>(1 / std::sqrt(variance + a.eps));
-  return {SplitMean<T>(mean), a.gamma != nullptr ? a.gamma[c] * a.rstd[c] : a.rstd[c],
+  const double rest = a.training ? mean - static_cast<double>(a.mean[c]) : 0;  // a running mean is a T
+  return {SplitMean<T>(a.mean[c], rest), a.gamma != nullptr ? a.gamma[c] * a.rstd[c] : a.rstd[c],
           a.beta != nullptr ? a.beta[c] : T(0)};
 }
 
@@ -96,7 +103,7 @@ GradientMap<T> channel_gradients(const BatchNormBackwardArgs<T>& a, const Gradie
   GradientSums total;
   for (std::int64_t i = 0; i < parts; ++i) total.add(sums[i * a.C + c]);
   const double rest = a.training ? total.rest(m) : 0;  // the running mean is no mean of this batch
-  const double rstd = a.rstd[c], dy_xhat = total.dy_xhat(rest, rstd);
+  const double rstd = a.rstd[c], dy_xhat = a.training ? total.dy_xhat(rest, rstd) : total.dy_x * rstd;
   if (a.dgamma != nullptr) a.dgamma[c] = static_cast<T>(dy_xhat);
   if (a.dbeta != nullptr) a.dbeta[c] = static_cast<T>(total.dy);
   const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
@@ -139,9 +146,14 @@ void backward_by_channels(const BatchNormBackwardArgs<T>& a, std::int64_t parts,
       [&](std::int64_t c) { channels[c] = channel_gradients(a, of_part, parts, c); },
       [&](std::int64_t i) {
         const GradientMap<T>& c = channels[i % a.C];
-        if (a.dx != nullptr) {
-          gradient_plane(a.dx + i * size, a.dy + i * size, a.x + i * size, size, c.mean, c.scale,
-                         c.along_xhat, c.offset, streamed);
+        const T* dy = a.dy + i * size;
+        if (a.dx == nullptr) return;
+        if (a.training) {
+          gradient_plane(a.dx + i * size, dy, a.x + i * size, size, c.mean, c.scale, c.along_xhat, c.offset,
+                         streamed);
+        } else {  // whatever x is: 0 times infinity is no 0
+          write_all(a.dx + i * size, size, streamed,
+                    [=, scale = c.scale](std::int64_t k) EK_INLINE_LAMBDA { return scale * dy[k]; });
         }
       });
 }

@@ -1,9 +1,9 @@
 // Convolution on the CPU: directly on images in lanes (lanes/conv2d.cpp), as matrix products otherwise
 // (conv2d_gemm.cpp).
-#include "kernels/conv2d.h"
+#include "evenkeel/kernels/conv2d.h"
 
-#include "kernels/cpu/conv2d_gemm.h"
-#include "kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/conv2d_gemm.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
 
 namespace evenkeel::cpu::EK_ISA {
 

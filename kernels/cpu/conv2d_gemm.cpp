@@ -4,9 +4,9 @@
 // the row and column number is a plane of its own. Then tap (r, s) of channel c is a run of the copy at a
 // fixed distance from the pixel of y, for all pixels at once: a row of im2col(x). At the end of each row of y
 // the product has a few columns too many.
-#include "kernels/cpu/conv2d_gemm.h"
+#include "evenkeel/kernels/cpu/conv2d_gemm.h"
 
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA::gemm {
 namespace {

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "kernels/conv2d.h"
-#include "kernels/cpu/gemm.h"
+#include "evenkeel/kernels/conv2d.h"
+#include "evenkeel/kernels/cpu/gemm.h"
 
 namespace evenkeel::cpu::EK_ISA::gemm {
 

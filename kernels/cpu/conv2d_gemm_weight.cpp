@@ -3,8 +3,8 @@
 // Of x there is a padded copy with the channels innermost, in which the taps of one kernel row are side by
 // side: a pixel's row of the transposed im2col(x) is R runs of the copy. Images are summed in chunks, each in
 // order, then the chunks in order.
-#include "kernels/cpu/conv2d_gemm.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/conv2d_gemm.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA::gemm {
 namespace {

@@ -1,8 +1,8 @@
-#include "kernels/elementwise.h"
+#include "evenkeel/kernels/elementwise.h"
 
 #include <cmath>
 
-#include "kernels/cpu/strided.h"
+#include "evenkeel/kernels/cpu/strided.h"
 
 namespace evenkeel::cpu {
 namespace {
@@ -142,6 +142,7 @@ void axpy(const AxpyArgs<T>& args) {
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 #undef EK_INSTANTIATE
+template void equal(const BinaryArgs<std::int64_t>&);
 
 #define EK_INSTANTIATE(To)                               \
   template void copy(const CopyArgs<To, float>&);        \

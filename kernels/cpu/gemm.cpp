@@ -1,4 +1,4 @@
-#include "kernels/cpu/gemm.h"
+#include "evenkeel/kernels/cpu/gemm.h"
 
 #include <algorithm>
 

@@ -5,7 +5,7 @@
 // and the chunks are added in order: the same bits for any tile, any number of threads, AVX2 and AVX-512.
 #pragma once
 
-#include "kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/lanes.h"
 
 namespace evenkeel::cpu::EK_ISA::gemm {
 

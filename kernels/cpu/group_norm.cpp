@@ -1,9 +1,9 @@
-#include "kernels/group_norm.h"
+#include "evenkeel/kernels/group_norm.h"
 
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/norm_common.h"
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/scratch.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/norm_common.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/scratch.h"
 
 namespace evenkeel::cpu::EK_ISA {
 

@@ -1,10 +1,11 @@
-#include "kernels/isa.h"
+#include "evenkeel/kernels/isa.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <iterator>
 
-#include "core/error.h"
+#include "evenkeel/core/error.h"
 
 namespace evenkeel::cpu {
 namespace {
@@ -30,8 +31,8 @@ Isa first_isa() {
   fail("EVENKEEL_MAX_CPU_ISA is \"{}\"; it can be avx512, avx2 or baseline", most);
 }
 
-Isa& current() {
-  static Isa isa = first_isa();
+std::atomic<Isa>& current() {
+  static std::atomic<Isa> isa = first_isa();
   return isa;
 }
 
@@ -46,7 +47,7 @@ const std::vector<Isa>& supported_isas() {
   return isas;
 }
 
-Isa isa() { return current(); }
+Isa isa() { return current().load(std::memory_order_relaxed); }
 
 void set_isa(Isa isa) {
   EK_CHECK(is_supported(isa), "this build or this CPU has no {}", name_of(isa));

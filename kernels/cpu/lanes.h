@@ -2,9 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
-#include "kernels/cpu/scratch.h"
-#include "kernels/cpu/simd.h"
+#include "evenkeel/kernels/cpu/scratch.h"
+#include "evenkeel/kernels/cpu/simd.h"
 
 namespace evenkeel::cpu::EK_ISA {
 
@@ -12,25 +13,26 @@ namespace evenkeel::cpu::EK_ISA {
 template <typename T>
 using HalfVec = typename VecOf<T>::half;
 
-/// Transposes a square of HalfVecs in place: log2(n) rounds that swap blocks off the diagonal.
+/// Swaps the blocks of H x H off the diagonal, in each square of 2H x 2H: J are the numbers of a HalfVec.
+template <int H, typename V, int... J>
+EK_INLINE void swap_blocks(V* row, std::integer_sequence<int, J...>) {
+  constexpr int n = sizeof...(J);
+#pragma GCC unroll 8
+  for (int i = 0; i < n; ++i) {
+    if (i & H) continue;
+    const V a = row[i], b = row[i + H];
+    row[i] = __builtin_shufflevector(a, b, (J & H ? n + J - H : J)...);
+    row[i + H] = __builtin_shufflevector(a, b, (J & H ? n + J : J + H)...);
+  }
+}
+
+/// Transposes a square of HalfVecs in place: log2(n) rounds.
 template <typename T>
 EK_INLINE void transpose_square(HalfVec<T>* row) {
-  constexpr int n = kLanes<T> / 2;
-#pragma GCC unroll 3
-  for (int h = 1; h < n; h *= 2) {
-    typename VecOf<T>::half_index low, high;
-    for (int j = 0; j < n; ++j) {
-      low[j] = j & h ? n + j - h : j;
-      high[j] = j & h ? n + j : j + h;
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) {
-      if (i & h) continue;
-      const HalfVec<T> a = row[i], b = row[i + h];
-      row[i] = __builtin_shuffle(a, b, low);
-      row[i + h] = __builtin_shuffle(a, b, high);
-    }
-  }
+  constexpr auto numbers = std::make_integer_sequence<int, kLanes<T> / 2>();
+  swap_blocks<1>(row, numbers);
+  swap_blocks<2>(row, numbers);
+  if constexpr (kLanes<T> / 2 > 4) swap_blocks<4>(row, numbers);
 }
 
 /// lanes[i] holds element i of each of `count` images, which lie `stride` apart; the other lanes are 0.

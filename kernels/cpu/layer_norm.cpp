@@ -1,12 +1,12 @@
-#include "kernels/layer_norm.h"
+#include "evenkeel/kernels/layer_norm.h"
 
 #include <algorithm>
 
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/lanes/statistics.h"
-#include "kernels/cpu/norm_common.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/lanes/statistics.h"
+#include "evenkeel/kernels/cpu/norm_common.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {
@@ -300,9 +300,9 @@ void short_rows_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, dou
 template <typename T>
 void backward_of_short_rows(const LayerNormBackwardArgs<T>& a) {
   constexpr std::int64_t kChunks = 64;  // at most
-  constexpr std::int64_t kBlocks = 4;   // of lanes in a chunk, at least
+  constexpr std::int64_t kFewest = 4;   // blocks of lanes in a chunk, at least
   const std::int64_t blocks = lane_blocks<T>(a.M);
-  const Partial partial = partial_sums(std::clamp<std::int64_t>(blocks / kBlocks, 1, kChunks), a.D);
+  const Partial partial = partial_sums(std::clamp<std::int64_t>(blocks / kFewest, 1, kChunks), a.D);
   parallel_for(partial.chunks, 10 * a.D * a.M / partial.chunks, [&](std::int64_t k) {
     short_rows_gradients(a, partial.dgamma(a, k), partial.dbeta(a, k),
                          k * blocks / partial.chunks * kLanes<T>,

@@ -1,10 +1,10 @@
-#include "kernels/layer_norm2d.h"
+#include "evenkeel/kernels/layer_norm2d.h"
 
 #include <algorithm>
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/norm_common.h"
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/scratch.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/norm_common.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/scratch.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {

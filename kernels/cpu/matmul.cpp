@@ -1,9 +1,9 @@
-#include "kernels/matmul.h"
+#include "evenkeel/kernels/matmul.h"
 
 #include <algorithm>
 
-#include "kernels/cpu/gemm.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/gemm.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {

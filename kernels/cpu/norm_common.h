@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "kernels/cpu/simd.h"
+#include "evenkeel/kernels/cpu/simd.h"
 
 namespace evenkeel::cpu::EK_ISA {
 
@@ -13,11 +13,14 @@ struct Moments {
   double count = 0, mean = 0, m2 = 0;
 };
 
+/// The number from which distances are taken: from infinity or NaN there are none.
+inline double pivot_at(double x) { return x - x == 0 ? x : 0; }
+
 /// The moments of all elements of n parts, which lie `stride` apart. Means are taken relative to that of the
 /// first part and in two passes, so that the number of parts costs no digits.
 inline Moments merged(const Moments* part, std::int64_t n, std::int64_t stride) {
   Moments all;
-  const double pivot = part[0].mean;
+  const double pivot = pivot_at(part[0].mean);
   double offset = 0;
   for (std::int64_t i = 0; i < n; ++i) {
     all.count += part[i * stride].count;
@@ -43,7 +46,7 @@ inline Moments shifted_moments(double count, double pivot, double sum, double sq
 /// The moments of n elements, in one pass.
 template <typename T>
 EK_INLINE Moments moments(const T* x, std::int64_t n) {
-  const double pivot = x[0];
+  const double pivot = pivot_at(x[0]);
   const auto distance = [=](std::int64_t i) EK_INLINE_LAMBDA { return static_cast<double>(x[i]) - pivot; };
   const auto [sum, squares] =
       lane_sums(n, distance, [=](std::int64_t i) EK_INLINE_LAMBDA { return distance(i) * distance(i); });

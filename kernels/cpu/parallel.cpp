@@ -1,50 +1,62 @@
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/parallel_for.h>
+#include <pthread.h>
 
+#include <atomic>
 #include <cstdlib>
-#include <memory>
 #include <thread>
+
+#include "evenkeel/kernels/cpu/thread_pool.h"
 
 namespace evenkeel::cpu {
 namespace {
 
-using oneapi::tbb::global_control;
+constexpr int kMostThreads = 1 << 16;
 
 int default_threads() {
   const char* wanted = std::getenv("OMP_NUM_THREADS");
-  const int n = wanted != nullptr ? std::atoi(wanted) : 0;
-  return n > 0 ? n : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  const long n = wanted != nullptr ? std::strtol(wanted, nullptr, 10) : 0;
+  if (n > 0) return static_cast<int>(std::min<long>(n, kMostThreads));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-/// How many threads may work, and oneTBB's handle on that.
-struct Threads {
-  int count = 0;
-  std::unique_ptr<global_control> limit;
-
-  explicit Threads(int n) { set(n); }
-  void set(int n) {
-    count = n;
-    limit = std::make_unique<global_control>(global_control::max_allowed_parallelism,
-                                             static_cast<std::size_t>(n));
-  }
-};
-
-Threads& threads() {
-  static Threads instance(default_threads());
-  return instance;
+/// How many threads may work.
+std::atomic<int>& thread_count() {
+  static std::atomic<int> count = [] {
+    const int n = default_threads();
+    thread_pool::set_limit(n);
+    return n;
+  }();
+  return count;
 }
+
+/// fork() copies the thread that calls it and no other: a child of a process that has used the pool finds the
+/// pool's state without the pool's threads, and perhaps locked by one of them. It never touches it.
+std::atomic<bool> pool_used = false, pool_lost = false;
+
+void after_fork_in_child() {
+  if (pool_used) pool_lost = true;
+}
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, after_fork_in_child);
 
 }  // namespace
 
-int num_threads() { return threads().count; }
-void set_num_threads(int n) { threads().set(n); }
+int num_threads() {
+  if (pool_lost.load(std::memory_order_relaxed)) return 1;
+  return thread_count().load(std::memory_order_relaxed);
+}
+
+void set_num_threads(int n) {
+  if (pool_lost) return;
+  n = std::min(n, kMostThreads);
+  thread_count() = n;
+  thread_pool::set_limit(n);
+}
 
 void run_ranges(std::int64_t n, std::int64_t grain, void (*call)(const void*, std::int64_t, std::int64_t),
                 const void* f) {
-  const oneapi::tbb::blocked_range<std::int64_t> range(0, n, static_cast<std::size_t>(grain));
-  oneapi::tbb::parallel_for(range, [=](const auto& part) { call(f, part.begin(), part.end()); });
+  if (!pool_used.load(std::memory_order_relaxed)) pool_used = true;
+  thread_pool::run(n, grain, call, f);
 }
 
 }  // namespace evenkeel::cpu

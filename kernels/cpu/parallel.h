@@ -1,5 +1,4 @@
-// Threads of the CPU backend: oneTBB's. Its waiting threads sleep and its working ones take over what others
-// have not begun, so that a busy machine slows a loop in proportion and no more.
+// Loops of the CPU backend, on the threads of its pool (kernels/cpu/thread_pool.h).
 #pragma once
 
 #include <algorithm>
@@ -7,8 +6,10 @@
 
 namespace evenkeel::cpu {
 
-/// OMP_NUM_THREADS at the start if that is a positive number, else the number of processors.
+/// OMP_NUM_THREADS at the start if that is a positive number, else the number of processors. In a child of
+/// fork() whose parent has used the pool, 1 for good: its threads are not there.
 int num_threads();
+/// For the loops that begin later; others may be running.
 void set_num_threads(int n);
 
 /// Calls call(f, begin, end) for ranges that cover [0, n), of `grain` indices at least, on all threads.
@@ -16,8 +17,9 @@ void run_ranges(std::int64_t n, std::int64_t grain,
                 void (*call)(const void* f, std::int64_t begin, std::int64_t end), const void* f);
 
 /// Calls f(i) for i in [0, n), each once, in any order, on all threads if n * cost is worth it; `cost` is the
-/// work of one call, in element operations. f must not throw, and what it computes must not depend on the
-/// thread: then the result does not depend on their number either.
+/// work of one call, in element operations. What f computes must not depend on the thread: then the result
+/// does not depend on their number either. The first exception that f throws reaches the caller, once the
+/// calls that have begun are over; some others are then left out. f may contain loops of its own.
 template <typename F>
 void parallel_for(std::int64_t n, std::int64_t cost, const F& f) {
   constexpr std::int64_t kWorthATask =

@@ -1,4 +1,4 @@
-#include "kernels/permutation.h"
+#include "evenkeel/kernels/permutation.h"
 
 #include <numeric>
 #include <utility>

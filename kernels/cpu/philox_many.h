@@ -1,8 +1,8 @@
 // philox() for many blocks at once.
 #pragma once
 
-#include "kernels/cpu/simd.h"
-#include "kernels/philox.h"
+#include "evenkeel/kernels/cpu/simd.h"
+#include "evenkeel/kernels/philox.h"
 
 namespace evenkeel::cpu::EK_ISA {
 

@@ -1,10 +1,10 @@
-#include "kernels/pool2d.h"
+#include "evenkeel/kernels/pool2d.h"
 
 #include <algorithm>
 
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/pool2d_window.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/pool2d_window.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 /// Calls f(plane) on all threads.
 template <typename F>
 void for_each_plane(const Pool2dSizes& s, F f) {
-  parallel_for(s.planes, s.P * s.Q * s.R * s.S, f);
+  parallel_for(s.planes, pooling_cost(s), f);
 }
 
 /// Calls f(output offset in the plane, window) for every output pixel.
@@ -24,14 +24,14 @@ void for_each_window(const Pool2dSizes& s, F f) {
 }
 
 /// Takes the values x[0], x[STRIDE], ... with indices first, first+STRIDE, ... into n running maxima. No
-/// branches: random data would mispredict them. Larger values win, and the first NaN; taking a value twice
-/// changes nothing.
+/// branches: random data would mispredict them. Larger values win, and NaN, the last one; taking a value
+/// twice changes nothing.
 template <int STRIDE, typename T>
 EK_INLINE void take_maxima(T* __restrict largest, std::int64_t* __restrict index, const T* __restrict x,
                            std::int64_t first, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
     const T value = x[i * STRIDE];
-    const bool wins = !(value <= largest[i]) & (largest[i] == largest[i]);
+    const bool wins = (value > largest[i]) | (value != value);
     largest[i] = wins ? value : largest[i];
     index[i] = wins ? first + i * STRIDE : index[i];
   }
@@ -41,13 +41,16 @@ EK_INLINE void take_maxima(T* __restrict largest, std::int64_t* __restrict index
 template <typename T>
 void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSizes& s, std::int64_t p) {
   const Window rows(s, p, 0);
+  // The taps that meet the plane in any window.
+  const std::int64_t first_tap = std::max<std::int64_t>(0, s.pad_w - (s.Q - 1) * s.stride_w),
+                     end_tap = std::min(s.S, s.W + s.pad_w);
   for (std::int64_t q = 0; q < s.Q; ++q) {
     index[q] =
         rows.h0 * s.W + std::max<std::int64_t>(q * s.stride_w - s.pad_w, 0);  // the window's first pixel
     y[q] = x[index[q]];
   }
   for (std::int64_t h = rows.h0; h < rows.h1; ++h) {
-    for (std::int64_t tap = 0; tap < s.S; ++tap) {
+    for (std::int64_t tap = first_tap; tap < end_tap; ++tap) {
       // The outputs q whose column q * stride - pad + tap lies in the plane.
       const std::int64_t begin = std::max<std::int64_t>(0, (s.pad_w - tap + s.stride_w - 1) / s.stride_w);
       const std::int64_t room = s.W - 1 + s.pad_w - tap;
@@ -99,7 +102,7 @@ void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
 template <typename T>
 void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::avg_pool2d_forward(a);
-  const T scale = T(1) / static_cast<T>(a.sizes.R * a.sizes.S);
+  const T window = static_cast<T>(a.sizes.R * a.sizes.S);
   for_each_plane(a.sizes, [&](std::int64_t plane) {
     const T* x = a.x + plane * a.sizes.H * a.sizes.W;
     T* y = a.y + plane * a.sizes.P * a.sizes.Q;
@@ -109,7 +112,7 @@ void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
         for (std::int64_t i = h * a.sizes.W + w.w0; i < h * a.sizes.W + w.w1; ++i)
           total += static_cast<double>(x[i]);
       }
-      y[out] = static_cast<T>(total) * scale;
+      y[out] = static_cast<T>(total) / window;
     });
   });
 }
@@ -118,14 +121,14 @@ template <typename T>
 void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::avg_pool2d_backward(a);
   const std::int64_t inputs = a.sizes.H * a.sizes.W;
-  const T scale = T(1) / static_cast<T>(a.sizes.R * a.sizes.S);
+  const T window = static_cast<T>(a.sizes.R * a.sizes.S);
   for_each_plane(a.sizes, [&](std::int64_t plane) {
     T* dx = a.dx + plane * inputs;
     const T* dy = a.dy + plane * a.sizes.P * a.sizes.Q;
     std::fill_n(dx, inputs, T(0));
     for_each_window(a.sizes, [&](std::int64_t out, const Window& w) {
       for (std::int64_t h = w.h0; h < w.h1; ++h) {
-        for (std::int64_t i = h * a.sizes.W + w.w0; i < h * a.sizes.W + w.w1; ++i) dx[i] += dy[out] * scale;
+        for (std::int64_t i = h * a.sizes.W + w.w0; i < h * a.sizes.W + w.w1; ++i) dx[i] += dy[out] / window;
       }
     });
   });

@@ -1,10 +1,10 @@
-#include "kernels/random.h"
+#include "evenkeel/kernels/random.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numbers>
 
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu {
 namespace {

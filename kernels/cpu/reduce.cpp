@@ -1,8 +1,6 @@
-#include "kernels/reduce.h"
+#include "evenkeel/kernels/reduce.h"
 
-#include <cmath>
-
-#include "kernels/cpu/strided.h"
+#include "evenkeel/kernels/cpu/strided.h"
 
 namespace evenkeel::cpu {
 namespace {
@@ -23,7 +21,7 @@ void reduce(const Args& args, F finish) {
 
 template <typename T>
 bool is_larger(T x, T than) {
-  return x > than || (std::isnan(x) && !std::isnan(than));
+  return x > than || (x != x && than == than);  // NaN alone differs from itself
 }
 
 }  // namespace
@@ -63,7 +61,9 @@ template void sum(const ReduceArgs<float>&);
 template void sum(const ReduceArgs<double>&);
 template void max(const ReduceArgs<float>&);
 template void max(const ReduceArgs<double>&);
+template void max(const ReduceArgs<std::int64_t>&);
 template void argmax(const ArgmaxArgs<float>&);
 template void argmax(const ArgmaxArgs<double>&);
+template void argmax(const ArgmaxArgs<std::int64_t>&);
 
 }  // namespace evenkeel::cpu

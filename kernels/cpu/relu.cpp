@@ -1,7 +1,7 @@
-#include "kernels/relu.h"
+#include "evenkeel/kernels/relu.h"
 
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/simd.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {
@@ -13,7 +13,7 @@ void forward_range(T* y, const T* x, std::int64_t n) {
 
 template <typename T>
 void backward_range(T* dx, const T* dy, const T* y, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) dx[i] = y[i] > 0 ? dy[i] : T(0);
+  for (std::int64_t i = 0; i < n; ++i) dx[i] = y[i] <= 0 ? T(0) : dy[i];
 }
 
 }  // namespace

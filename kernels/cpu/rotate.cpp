@@ -1,9 +1,9 @@
-#include "kernels/rotate.h"
+#include "evenkeel/kernels/rotate.h"
 
 #include <cmath>
 
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {

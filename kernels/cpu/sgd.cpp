@@ -1,9 +1,9 @@
-#include "kernels/sgd.h"
+#include "evenkeel/kernels/sgd.h"
 
 #include <cmath>
 
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/simd.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {
@@ -18,7 +18,8 @@ void step_range(T* __restrict p, T* __restrict velocity, const T* __restrict g, 
   const T threshold = a.proximal ? static_cast<T>(a.lr * a.l1) : T(0);
   for (std::int64_t i = 0; i < n; ++i) {
     const T sign = p[i] > 0 ? T(1) : p[i] < 0 ? T(-1) : T(0);
-    const T d = g[i] + weight_decay * p[i] + l1 * sign;
+    const T decayed = weight_decay != 0 ? g[i] + weight_decay * p[i] : g[i];  // 0 times infinity is no 0
+    const T d = decayed + l1 * sign;
     T direction = d;
     if constexpr (MOMENTUM) {
       const T v = momentum * velocity[i] + d;

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "kernels/lanes.h"
+#include "evenkeel/kernels/lanes.h"
 
 #if defined(__SSE2__)
 #  include <immintrin.h>

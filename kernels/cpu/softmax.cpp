@@ -1,10 +1,10 @@
-#include "kernels/softmax.h"
+#include "evenkeel/kernels/softmax.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu {
 

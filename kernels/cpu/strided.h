@@ -3,8 +3,8 @@
 
 #include <array>
 
-#include "kernels/cpu/parallel.h"
-#include "kernels/strided.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/strided.h"
 
 namespace evenkeel::cpu {
 

@@ -1,7 +1,7 @@
-#include "kernels/batch_norm.h"
+#include "evenkeel/kernels/batch_norm.h"
 
-#include "kernels/cuda/channel_chunks.cuh"
-#include "kernels/cuda/norm.cuh"
+#include "evenkeel/kernels/cuda/channel_chunks.cuh"
+#include "evenkeel/kernels/cuda/norm.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   if (threadIdx.x == 0) out[place.channel * chunks.per_channel + place.chunk] = m;
 }
 
-/// running += momentum (batch - running), with the unbiased variance; null: not kept.
+/// running = (1 - momentum) running + momentum batch, with the unbiased variance; null: not kept.
 template <typename A>
 struct RunningAverage {
   A *mean, *var;
@@ -39,8 +39,8 @@ struct RunningAverage {
   __device__ __forceinline__ void operator()(std::int64_t c, const Moments<A>& batch,
                                              const Count<A>& count) const {
     if (mean == nullptr) return;
-    mean[c] -= momentum * batch.mean.centre(mean[c]);
-    var[c] += momentum * (batch.m2 / (count.n - 1) - var[c]);
+    mean[c] = moved_average(mean[c], batch.mean.high, momentum);
+    var[c] = moved_average(var[c], batch.m2 / (count.n - 1), momentum);
   }
 };
 
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   const Count<A> count(chunks.count);
   const A mean = a.mean[c], rstd = a.rstd[c], scale = value_or(a.gamma, c, A(1)) * rstd;
   const A rest = a.training ? total.rest(count) : A(0);  // the running mean is no mean of this batch
-  const A dgamma = total.dy_xhat(rest, rstd);
+  const A dgamma = a.training ? total.dy_xhat(rest, rstd) : total.dy_x * rstd;
   if (a.dgamma != nullptr) a.dgamma[c] = dgamma;
   if (a.dbeta != nullptr) a.dbeta[c] = total.dy;
   const A along_xhat = a.training ? scale * rstd * (dgamma * count.inverse) : A(0);
@@ -166,11 +166,11 @@ __global__ void __launch_bounds__(kChunkThreads)
   out[c] = {{{mean, rest}, along_xhat, offset}, scale};
 }
 
-/// dx. Bytes: 3 N C S sizeof(T).
+/// dx; in evaluation scale dy, whatever x is. Bytes: 3 N C S sizeof(T).
 template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads, 2)
     batch_norm_input_gradient(T* dx, const T* dy, const T* x, const ChannelGradient<A>* gradients,
-                              ChannelChunks chunks) {
+                              ChannelChunks chunks, bool training) {
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy_part[K], x_part[K];
   place.load_from(dy, dy_part);
@@ -179,8 +179,11 @@ __global__ void __launch_bounds__(kChunkThreads, 2)
   EK_UNROLL
   for (int k = 0; k < K; ++k) {
     EK_UNROLL
-    for (int j = 0; j < V; ++j)
-      x_part[k].at[j] = static_cast<T>(gradient.input.at(gradient.scale, dy_part[k].at[j], x_part[k].at[j]));
+    for (int j = 0; j < V; ++j) {
+      const A dy_j = dy_part[k].at[j], x_j = x_part[k].at[j];
+      x_part[k].at[j] =
+          static_cast<T>(training ? gradient.input.at(gradient.scale, dy_j, x_j) : gradient.scale * dy_j);
+    }
     if (place.at[k] >= 0) store<V>(dx + place.at[k], x_part[k]);
   }
 }
@@ -242,7 +245,7 @@ void backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
          a, scratch.of_chunk, chunks, scratch.of_channel);
   if (a.dx == nullptr) return;
   launch("batch_norm_input_gradient", batch_norm_input_gradient<V, K, T>, whole, a.dx, a.dy, a.x,
-         scratch.of_channel, chunks);
+         scratch.of_channel, chunks, a.training);
 }
 
 // --- ladders -----------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 // functions for a whole block. With constant sizes the compiler folds them in.
 #pragma once
 
-#include "kernels/cuda/conv2d_direct.cuh"
-#include "kernels/cuda/conv2d_weight.cuh"
+#include "evenkeel/kernels/cuda/conv2d_direct.cuh"
+#include "evenkeel/kernels/cuda/conv2d_weight.cuh"
 
 namespace evenkeel::cuda {
 

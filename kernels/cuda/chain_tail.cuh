@@ -2,9 +2,9 @@
 // way into the next convolution's tile, backward from the gradient of that tile.
 #pragma once
 
-#include "kernels/conv_chain.h"
-#include "kernels/cuda/chain_conv.cuh"
-#include "kernels/cuda/norm.cuh"
+#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/cuda/chain_conv.cuh"
+#include "evenkeel/kernels/cuda/norm.cuh"
 
 namespace evenkeel::cuda {
 
@@ -113,12 +113,12 @@ struct TailImage {
       }
     }
   }
-  /// The largest element of a window: the first of equals, and the first NaN, as max_pool2d.
+  /// The largest element of a window: the first of equals, and the last NaN, as max_pool2d.
   __device__ __forceinline__ int largest_in_window(int i, T& largest) const {
     int index = -1;
     for_each_in_window(i, [&](const ImageElement& at) {
       const T value = output(at);
-      if (index < 0 || (!(value <= largest) && largest == largest)) {
+      if (index < 0 || value > largest || value != value) {
         largest = value;
         index = at.e;
       }
@@ -244,8 +244,8 @@ __device__ __forceinline__ void merge_statistics(const Tail<T>& t, ChainStatisti
       const SplitMean<T> mean = merge_moments(t, c, m2);
       of = {mean.high, mean.low, Moments<T>{mean, m2}.rstd(count, eps)};
       if (is_first && thread % kWarp == 0 && t.running_mean != nullptr) {
-        t.running_mean[c] -= momentum * mean.centre(t.running_mean[c]);
-        t.running_var[c] += momentum * (m2 / (count.n - 1) - t.running_var[c]);
+        t.running_mean[c] = moved_average(t.running_mean[c], mean.high, momentum);
+        t.running_var[c] = moved_average(t.running_var[c], m2 / (count.n - 1), momentum);
       }
     } else {
       of = {t.running_mean[c], T(0), T(1) / std::sqrt(t.running_var[c] + eps)};

@@ -1,7 +1,7 @@
 // The way back through a chain's tail, for one image: device functions for a whole block.
 #pragma once
 
-#include "kernels/cuda/chain_tail.cuh"
+#include "evenkeel/kernels/cuda/chain_tail.cuh"
 
 namespace evenkeel::cuda {
 
@@ -34,7 +34,7 @@ struct TailBackward {
         d = dx[(at.c * t.pooled_height() + h) * t.pooled_width() + w] / static_cast<T>(t.window * t.window);
       }
     }
-    return !t.relu || image.norm_output(at) > T(0) ? d : T(0);
+    return t.relu && image.norm_output(at) <= T(0) ? T(0) : d;
   }
   __device__ __forceinline__ T xhat(const ImageElement& at, int set) const {
     return image.xhat(image.tail.norm_input(image.z[at.e]), set);
@@ -97,7 +97,7 @@ struct TailBackward {
   /// dnorm.
   __device__ __forceinline__ T dz(const ImageElement& at, T d, const T* of_set) const {
     const Tail<T>& t = image.tail;
-    if (t.relu_first && !(image.z[at.e] > T(0))) return T(0);
+    if (t.relu_first && image.z[at.e] <= T(0)) return T(0);
     if (t.norm == ChainNorm::none) return d;
     const int set = t.set_of(at), i = t.parameter_of(at, set);
     const T inverse = T(1) / static_cast<T>(t.set_size);
@@ -113,7 +113,7 @@ __device__ __forceinline__ void max_pool_hand_back(const TailImage<T>& image, co
   for (int i = block_thread(); i < t.pooled_elements(); i += block_threads()) {
     T largest = 0;
     const int index = image.largest_in_window(i, largest);
-    const T d = (t.relu || t.relu_first) && !(largest > T(0)) ? T(0) : dx[i];
+    const T d = (t.relu || t.relu_first) && largest <= T(0) ? T(0) : dx[i];
     image.for_each_in_window(i, [&](const ImageElement& at) { sink.dz(at, at.e == index ? d : T(0)); });
   }
   const int rows = t.pooled_height() * t.window, columns = t.pooled_width() * t.window;
@@ -174,7 +174,7 @@ __device__ __forceinline__ T batch_norm_dz(const TailImage<T>& image, const Imag
                                            const T* merged) {
   const Tail<T>& t = image.tail;
   const T z = image.z[at.e];
-  if (t.relu_first && !(z > T(0))) return T(0);
+  if (t.relu_first && z <= T(0)) return T(0);
   const T scale = t.gamma_at(at.c) * image.statistics[at.c].spread;
   if (!t.training) return scale * dnorm;
   const T inverse = T(1) / static_cast<T>(t.N * t.set_size);

@@ -1,7 +1,7 @@
 // Walks over the elements of each channel of x [N, C, S], a block a chunk of a channel.
 #pragma once
 
-#include "kernels/cuda/set_norm.cuh"
+#include "evenkeel/kernels/cuda/set_norm.cuh"
 
 namespace evenkeel::cuda {
 

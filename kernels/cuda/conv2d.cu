@@ -1,10 +1,10 @@
 // Chooses between the kernels for small filters (conv2d_direct.cuh, conv2d_weight.cuh), which the study's
 // network uses, the general ones below, for any stride, padding, dilation and groups, and cuDNN's.
-#include "kernels/conv2d.h"
+#include "evenkeel/kernels/conv2d.h"
 
-#include "kernels/cuda/conv2d_direct.cuh"
-#include "kernels/cuda/conv2d_weight.cuh"
-#include "kernels/cuda/cudnn.h"
+#include "evenkeel/kernels/cuda/conv2d_direct.cuh"
+#include "evenkeel/kernels/cuda/conv2d_weight.cuh"
+#include "evenkeel/kernels/cuda/cudnn.h"
 
 namespace evenkeel::cuda {
 namespace {

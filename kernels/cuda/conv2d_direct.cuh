@@ -3,9 +3,9 @@
 // their two channel axes exchanged.
 #pragma once
 
-#include "kernels/conv2d.h"
-#include "kernels/cuda/divisor.cuh"
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/conv2d.h"
+#include "evenkeel/kernels/cuda/divisor.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 

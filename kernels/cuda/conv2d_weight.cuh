@@ -2,9 +2,9 @@
 // stages with a fixed order of additions.
 #pragma once
 
-#include "kernels/conv2d.h"
-#include "kernels/cuda/conv2d_direct.cuh"
-#include "kernels/cuda/reduce.cuh"
+#include "evenkeel/kernels/conv2d.h"
+#include "evenkeel/kernels/cuda/conv2d_direct.cuh"
+#include "evenkeel/kernels/cuda/reduce.cuh"
 
 namespace evenkeel::cuda {
 

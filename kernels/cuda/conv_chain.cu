@@ -1,8 +1,8 @@
-#include "kernels/conv_chain.h"
+#include "evenkeel/kernels/conv_chain.h"
 
 #include <algorithm>
 
-#include "kernels/cuda/chain_tail_backward.cuh"
+#include "evenkeel/kernels/cuda/chain_tail_backward.cuh"
 
 namespace evenkeel::cuda {
 namespace {

@@ -1,8 +1,8 @@
-#include "kernels/cuda/cudnn.h"
+#include "evenkeel/kernels/cuda/cudnn.h"
 
 #include <stdexcept>
 
-#include "kernels/cuda/simt.h"
+#include "evenkeel/kernels/cuda/simt.h"
 
 #if defined(__CUDACC__) && __has_include(<cudnn.h>)
 #  define EK_WITH_CUDNN

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "kernels/conv2d.h"
+#include "evenkeel/kernels/conv2d.h"
 
 namespace evenkeel::cuda {
 

@@ -1,7 +1,7 @@
 // Division by a number that the host knows and the compiler does not.
 #pragma once
 
-#include "kernels/cuda/simt.h"
+#include "evenkeel/kernels/cuda/simt.h"
 
 namespace evenkeel::cuda {
 

@@ -1,6 +1,6 @@
-#include "kernels/dropout.h"
+#include "evenkeel/kernels/dropout.h"
 
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 namespace {

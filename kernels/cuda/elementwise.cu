@@ -1,8 +1,8 @@
-#include "kernels/elementwise.h"
+#include "evenkeel/kernels/elementwise.h"
 
 #include <cmath>
 
-#include "kernels/cuda/strided.cuh"
+#include "evenkeel/kernels/cuda/strided.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -168,6 +168,7 @@ EK_BINARY(sub, Sub)
 EK_BINARY(mul, Mul)
 EK_BINARY(div, Div)
 EK_BINARY(equal, Equal)
+template void equal(const BinaryArgs<std::int64_t>&, Stream);
 #undef EK_BINARY
 
 #define EK_UNARY(name, F)                                                     \

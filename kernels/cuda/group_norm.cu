@@ -1,9 +1,9 @@
-#include "kernels/group_norm.h"
+#include "evenkeel/kernels/group_norm.h"
 
 #include <algorithm>
 #include <stdexcept>
 
-#include "kernels/cuda/row_norm.cuh"
+#include "evenkeel/kernels/cuda/row_norm.cuh"
 
 namespace evenkeel::cuda {
 namespace {

@@ -1,8 +1,8 @@
-#include "kernels/layer_norm.h"
+#include "evenkeel/kernels/layer_norm.h"
 
 #include <algorithm>
 
-#include "kernels/cuda/row_norm.cuh"
+#include "evenkeel/kernels/cuda/row_norm.cuh"
 
 namespace evenkeel::cuda {
 namespace {

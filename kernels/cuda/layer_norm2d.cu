@@ -1,8 +1,8 @@
-#include "kernels/layer_norm2d.h"
+#include "evenkeel/kernels/layer_norm2d.h"
 
 #include <algorithm>
 
-#include "kernels/cuda/channel_chunks.cuh"
+#include "evenkeel/kernels/cuda/channel_chunks.cuh"
 
 namespace evenkeel::cuda {
 namespace {

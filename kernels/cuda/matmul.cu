@@ -1,6 +1,6 @@
-#include "kernels/matmul.h"
+#include "evenkeel/kernels/matmul.h"
 
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 namespace {

@@ -4,9 +4,9 @@
 
 #include <cmath>
 
-#include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/vector.cuh"
-#include "kernels/half.h"
+#include "evenkeel/kernels/cuda/reduce.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/half.h"
 
 namespace evenkeel::cuda {
 
@@ -116,6 +116,12 @@ struct GradientSums {
   /// The sum of dy * xhat, xhat = (x - mean - rest) * rstd.
   __device__ __forceinline__ T dy_xhat(T rest, T rstd) const { return (dy_x - rest * dy) * rstd; }
 };
+
+/// A running statistic after a batch. The difference of the two would lose the digits of the smaller one.
+template <typename T>
+__device__ __forceinline__ T moved_average(T running, T batch, T momentum) {
+  return (T(1) - momentum) * running + momentum * batch;
+}
 
 /// dx = scale dy - (x - mean) along_xhat - offset: the form of every normalization's input gradient.
 template <typename T>

@@ -1,6 +1,6 @@
-#include "kernels/permutation.h"
+#include "evenkeel/kernels/permutation.h"
 
-#include "kernels/cuda/simt.h"
+#include "evenkeel/kernels/cuda/simt.h"
 
 namespace evenkeel::cuda {
 namespace {

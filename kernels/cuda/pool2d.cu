@@ -1,7 +1,7 @@
-#include "kernels/pool2d.h"
+#include "evenkeel/kernels/pool2d.h"
 
-#include "kernels/cuda/reduce.cuh"
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/reduce.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -37,7 +37,7 @@ struct Pixel {
 };
 
 /// y [planes, P, Q] and the index of each maximum: a thread an output. The first of equal values, and the
-/// first NaN. Bytes: the input once, y and 8 for the index.
+/// last NaN. Bytes: the input once, y and 8 for the index.
 template <typename T>
 __global__ void __launch_bounds__(kThreads) max_pool2d_forward_kernel(MaxPool2dForwardArgs<T> a) {
   const Pool2dSizes& s = a.sizes;
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads) max_pool2d_forward_kernel(MaxPool2dF
   for (std::int64_t h = window.h0; h < window.h1; ++h) {
     for (std::int64_t w = window.w0; w < window.w1; ++w) {
       const T value = x[h * s.W + w];
-      if (!(value <= largest) && largest == largest) {
+      if (value > largest || value != value) {
         largest = value;
         index = h * s.W + w;
       }

@@ -1,6 +1,6 @@
-#include "kernels/random.h"
+#include "evenkeel/kernels/random.h"
 
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 namespace {

@@ -1,9 +1,9 @@
-#include "kernels/reduce.h"
+#include "evenkeel/kernels/reduce.h"
 
 #include <cmath>
 #include <limits>
 
-#include "kernels/cuda/strided.cuh"
+#include "evenkeel/kernels/cuda/strided.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -165,7 +165,9 @@ template void sum(const ReduceArgs<float>&, Stream);
 template void sum(const ReduceArgs<double>&, Stream);
 template void max(const ReduceArgs<float>&, Stream);
 template void max(const ReduceArgs<double>&, Stream);
+template void max(const ReduceArgs<std::int64_t>&, Stream);
 template void argmax(const ArgmaxArgs<float>&, Stream);
 template void argmax(const ArgmaxArgs<double>&, Stream);
+template void argmax(const ArgmaxArgs<std::int64_t>&, Stream);
 
 }  // namespace evenkeel::cuda

@@ -4,7 +4,7 @@
 
 #include <type_traits>
 
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 

@@ -1,6 +1,6 @@
-#include "kernels/relu.h"
+#include "evenkeel/kernels/relu.h"
 
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -12,7 +12,7 @@ struct Forward {
 
 template <typename T>
 struct Backward {
-  __device__ T operator()(std::int64_t, T dy, T y) const { return y > T(0) ? dy : T(0); }
+  __device__ T operator()(std::int64_t, T dy, T y) const { return y <= T(0) ? T(0) : dy; }
 };
 
 }  // namespace
@@ -23,7 +23,7 @@ void relu_forward(const ReluForwardArgs<T>& a, Stream stream) {
   map("relu_forward", a.y, a.n, Forward<T>{}, stream, a.x);
 }
 
-/// dx = dy where y > 0, n elements. Bytes: 3 n sizeof(T).
+/// dx = 0 where y <= 0, dy elsewhere, n elements. Bytes: 3 n sizeof(T).
 template <typename T>
 void relu_backward(const ReluBackwardArgs<T>& a, Stream stream) {
   map("relu_backward", a.dx, a.n, Backward<T>{}, stream, a.dy, a.y);

@@ -1,6 +1,6 @@
-#include "kernels/rotate.h"
+#include "evenkeel/kernels/rotate.h"
 
-#include "kernels/cuda/rotate.cuh"
+#include "evenkeel/kernels/cuda/rotate.cuh"
 
 namespace evenkeel::cuda {
 namespace {

@@ -1,7 +1,7 @@
 // Turning an image, pixel by pixel: see kernels/rotate.h.
 #pragma once
 
-#include "kernels/cuda/simt.h"
+#include "evenkeel/kernels/cuda/simt.h"
 
 namespace evenkeel::cuda {
 

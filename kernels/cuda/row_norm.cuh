@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/set_norm.cuh"
-#include "kernels/variants.h"
+#include "evenkeel/kernels/cuda/set_norm.cuh"
+#include "evenkeel/kernels/variants.h"
 
 namespace evenkeel::cuda {
 

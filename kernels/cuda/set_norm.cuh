@@ -8,7 +8,7 @@
 //   parameter(p)  with offset(k) in x and set(k) of element k of those with parameter p
 #pragma once
 
-#include "kernels/cuda/norm.cuh"
+#include "evenkeel/kernels/cuda/norm.cuh"
 
 namespace evenkeel::cuda {
 

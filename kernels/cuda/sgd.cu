@@ -1,9 +1,9 @@
-#include "kernels/sgd.h"
+#include "evenkeel/kernels/sgd.h"
 
 #include <algorithm>
 
-#include "kernels/cuda/sgd.cuh"
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/sgd.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 namespace {

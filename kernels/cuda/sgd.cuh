@@ -1,8 +1,8 @@
 // One step of stochastic gradient descent for one element.
 #pragma once
 
-#include "kernels/cuda/simt.h"
-#include "kernels/sgd.h"
+#include "evenkeel/kernels/cuda/simt.h"
+#include "evenkeel/kernels/sgd.h"
 
 namespace evenkeel::cuda {
 
@@ -26,7 +26,8 @@ struct SgdRule {
 template <typename T>
 __device__ __forceinline__ void step_element(const SgdRule<T>& a, T* p_out, T* v_out, T g) {
   const T p = *p_out, sign = p > T(0) ? T(1) : p < T(0) ? T(-1) : T(0);
-  const T d = g + a.weight_decay * p + a.l1 * sign;
+  const T decayed = a.weight_decay != 0 ? g + a.weight_decay * p : g;  // 0 times infinity is no 0
+  const T d = decayed + a.l1 * sign;
   T direction = d;
   if (v_out != nullptr) {
     const T v = a.momentum * *v_out + d;

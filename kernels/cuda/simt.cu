@@ -1,4 +1,4 @@
-#include "kernels/cuda/simt.h"
+#include "evenkeel/kernels/cuda/simt.h"
 
 #include <map>
 #include <mutex>

@@ -14,8 +14,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/common.h"
-#include "kernels/cuda/workspace.h"
+#include "evenkeel/kernels/common.h"
+#include "evenkeel/kernels/cuda/workspace.h"
 
 #ifdef __CUDACC__
 #  define SIMT_SHARED(T, name, ...) __shared__ T name __VA_ARGS__

@@ -1,7 +1,7 @@
-#include "kernels/softmax.h"
+#include "evenkeel/kernels/softmax.h"
 
-#include "kernels/cuda/softmax.cuh"
-#include "kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/cuda/softmax.cuh"
+#include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "kernels/cuda/reduce.cuh"
+#include "evenkeel/kernels/cuda/reduce.cuh"
 
 namespace evenkeel::cuda {
 

@@ -1,8 +1,8 @@
 // Walks over strided arrays: a thread an element.
 #pragma once
 
-#include "kernels/cuda/vector.cuh"
-#include "kernels/strided.h"
+#include "evenkeel/kernels/cuda/vector.cuh"
+#include "evenkeel/kernels/strided.h"
 
 namespace evenkeel::cuda {
 

@@ -1,11 +1,11 @@
-#include "kernels/team.h"
+#include "evenkeel/kernels/team.h"
 
 #ifdef __CUDACC__
 #  include <cooperative_groups.h>
 #endif
 
-#include "kernels/cuda/simt.h"
-#include "kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/simt.h"
+#include "evenkeel/kernels/cuda/team.cuh"
 
 namespace evenkeel::cuda {
 namespace {

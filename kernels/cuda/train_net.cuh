@@ -2,12 +2,12 @@
 // shared memory: device functions on top of those of the chains.
 #pragma once
 
-#include "kernels/cuda/chain_tail_backward.cuh"
-#include "kernels/cuda/cluster.cuh"
-#include "kernels/cuda/rotate.cuh"
-#include "kernels/cuda/softmax.cuh"
-#include "kernels/cuda/team.cuh"
-#include "kernels/train_net.h"
+#include "evenkeel/kernels/cuda/chain_tail_backward.cuh"
+#include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/kernels/cuda/rotate.cuh"
+#include "evenkeel/kernels/cuda/softmax.cuh"
+#include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/train_net.h"
 
 namespace evenkeel::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "kernels/cuda/simt.h"
+#include "evenkeel/kernels/cuda/simt.h"
 
 namespace evenkeel::cuda {
 

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/common.h"
+#include "evenkeel/kernels/common.h"
 
 namespace evenkeel::cuda {
 

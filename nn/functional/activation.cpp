@@ -1,7 +1,7 @@
-#include "kernels/dropout.h"
-#include "kernels/relu.h"
-#include "kernels/softmax.h"
-#include "nn/functional/common.h"
+#include "evenkeel/kernels/dropout.h"
+#include "evenkeel/kernels/relu.h"
+#include "evenkeel/kernels/softmax.h"
+#include "evenkeel/nn/functional/common.h"
 
 namespace evenkeel {
 

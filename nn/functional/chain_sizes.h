@@ -1,7 +1,7 @@
 // The sizes of a chain of convolutions, and its tails without their memory.
 #pragma once
 
-#include "nn/conv_chain.h"
+#include "evenkeel/nn/conv_chain.h"
 
 namespace evenkeel::functional {
 

@@ -1,8 +1,12 @@
 // What the functions of this folder share.
 #pragma once
 
-#include "core/autograd.h"
-#include "nn/functional.h"
+#include <limits>
+#include <vector>
+
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/overlap.h"
+#include "evenkeel/nn/functional.h"
 
 namespace evenkeel::functional {
 
@@ -23,9 +27,13 @@ template <typename T>
 const T* in(const Tensor& x) {
   return x.defined() ? x.data<T>(x.format()) : nullptr;
 }
+/// Likewise, for a kernel that writes it: throws Error unless x is dense. What a user hands over goes through
+/// DenseTarget (core/overlap.h) before.
 template <typename T>
 T* out(Tensor& x) {
-  return x.defined() ? x.mutable_data<T>(x.format()) : nullptr;
+  if (!x.defined()) return nullptr;
+  check_dense_target("out", x);
+  return x.mutable_data<T>(x.format());
 }
 
 inline bool wants_grad(const Tensor& x) { return x.defined() && x.requires_grad(); }
@@ -41,6 +49,11 @@ inline Tensor dense_or_lanes(const Tensor& x) {
 /// The elements of dense memory, for element-wise kernels: in lanes, unused ones included.
 inline std::int64_t memory_size(const Tensor& x) {
   return x.format() == MemoryFormat::lanes ? x.lanes_memory().numel() : x.numel();
+}
+
+/// NaN in the shape of a reduction of x, which has nothing along `axes`.
+inline Tensor mean_of_nothing(const Tensor& x, const std::vector<int>& axes = {}, bool keepdim = false) {
+  return sum(x, axes, keepdim) * std::numeric_limits<double>::quiet_NaN();
 }
 
 /// Throws unless all of `index` is in [0, limit). Skipped on a GPU, where reading it would wait for the

@@ -1,7 +1,7 @@
-#include "nn/conv_chain.h"
+#include "evenkeel/nn/conv_chain.h"
 
-#include "nn/functional/chain_sizes.h"
-#include "nn/functional/common.h"
+#include "evenkeel/nn/functional/chain_sizes.h"
+#include "evenkeel/nn/functional/common.h"
 
 namespace evenkeel {
 

@@ -1,5 +1,6 @@
-#include "kernels/conv2d.h"
-#include "nn/functional/common.h"
+#include "evenkeel/kernels/conv2d.h"
+#include "evenkeel/nn/functional/common.h"
+#include "evenkeel/nn/functional/window.h"
 
 namespace evenkeel {
 
@@ -17,35 +18,49 @@ Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bi
            "conv2d: stride ({}, {}), dilation ({}, {}) and groups {} must be at least 1, padding ({}, {}) at "
            "least 0",
            o.stride.h, o.stride.w, o.dilation.h, o.dilation.w, o.groups, o.padding.h, o.padding.w);
-  EK_CHECK(weight.size(0) % o.groups == 0 && x.size(1) == weight.size(1) * o.groups,
-           "conv2d: x of shape {} and weight of shape {} do not fit {} groups", x.shape().str(),
-           weight.shape().str(), o.groups);
+  EK_CHECK(
+      weight.size(0) % o.groups == 0 && x.size(1) % o.groups == 0 && x.size(1) / o.groups == weight.size(1),
+      "conv2d: x of shape {} and weight of shape {} do not fit {} groups", x.shape().str(),
+      weight.shape().str(), o.groups);
   EK_CHECK(!bias.defined() || bias.shape() == Shape{weight.size(0)},
            "conv2d: bias of shape {} does not fit weight {}", bias.shape().str(), weight.shape().str());
-  Conv2dSizes s{.N = x.size(0),
-                .C = x.size(1),
-                .H = x.size(2),
-                .W = x.size(3),
-                .K = weight.size(0),
-                .R = weight.size(2),
-                .S = weight.size(3),
-                .P = 0,
-                .Q = 0,
-                .stride_h = o.stride.h,
-                .stride_w = o.stride.w,
-                .pad_h = o.padding.h,
-                .pad_w = o.padding.w,
-                .dilation_h = o.dilation.h,
-                .dilation_w = o.dilation.w,
-                .groups = o.groups};
-  const std::int64_t room_h = s.H + 2 * s.pad_h - s.dilation_h * (s.R - 1) - 1;
-  const std::int64_t room_w = s.W + 2 * s.pad_w - s.dilation_w * (s.S - 1) - 1;
-  EK_CHECK(room_h >= 0 && room_w >= 0 && s.R >= 1 && s.S >= 1,
-           "conv2d: the kernel of weight {} is larger than the padded input {}", weight.shape().str(),
-           x.shape().str());
-  s.P = room_h / s.stride_h + 1;
-  s.Q = room_w / s.stride_w + 1;
-  return s;
+  EK_CHECK(weight.size(2) >= 1 && weight.size(3) >= 1, "conv2d: the kernel of weight {} is empty",
+           weight.shape().str());
+  WindowAxis h{x.size(2), weight.size(2), o.dilation.h, o.padding.h, o.stride.h};
+  WindowAxis w{x.size(3), weight.size(3), o.dilation.w, o.padding.w, o.stride.w};
+  const std::int64_t P = count_windows("conv2d", h), Q = count_windows("conv2d", w);
+  EK_CHECK(P >= 1 && Q >= 1, "conv2d: the kernel of weight {} is larger than the padded input {}",
+           weight.shape().str(), x.shape().str());
+  checked_product("conv2d",
+                  {x.size(0), weight.size(0), P, Q});  // from here on sizes are multiplied as they are
+  return {.N = x.size(0),
+          .C = x.size(1),
+          .H = h.in,
+          .W = w.in,
+          .K = weight.size(0),
+          .R = h.taps,
+          .S = w.taps,
+          .P = P,
+          .Q = Q,
+          .stride_h = h.stride,
+          .stride_w = w.stride,
+          .pad_h = h.pad,
+          .pad_w = w.pad,
+          .dilation_h = h.dilation,
+          .dilation_w = w.dilation,
+          .groups = o.groups};
+}
+
+/// conv2d where x or weight has no elements: y is the bias, or 0, and the gradients of x and weight are 0.
+Tensor conv2d_of_nothing(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dSizes& s) {
+  Tensor y = zeros({s.N, s.K, s.P, s.Q}, x.options());
+  if (bias.defined()) y.copy_(bias.detach().reshape({s.K, 1, 1}));
+  record("conv2d", y, {&x, &weight, &bias},
+         [of_x = x.shape(), of_weight = weight.shape(), parameters = weight.options()](const Tensor& dy) {
+           return std::vector{zeros(of_x, dy.options()), zeros(of_weight, parameters),
+                              sum(dy.to(parameters.dtype), {0, 2, 3})};
+         });
+  return y;
 }
 
 /// The format in which x is convolved: lanes if it lies in them, else what is fastest.
@@ -80,6 +95,7 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, ConvOptions options) {
   const Conv2dSizes sizes = conv2d_sizes(input, weight, bias, options);
+  if (input.numel() == 0 || weight.numel() == 0) return conv2d_of_nothing(input, weight, bias, sizes);
   const Tensor x = input.detach().to(format_for(input, sizes)), w = dense(weight), b = dense(bias);
   Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options(), x.format());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
@@ -103,8 +119,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   EK_CHECK(!bias.defined() || bias.shape() == Shape{weight.size(0)},
            "linear: bias of shape {} does not fit weight {}", bias.shape().str(), weight.shape().str());
   Shape shape = x.shape();
+  std::int64_t rows_of_x = 1;
+  for (int d = 0; d < x.rank() - 1; ++d) rows_of_x *= x.size(d);
   shape[x.rank() - 1] = weight.size(0);
-  const Tensor rows = x.reshape({x.numel() / std::max<std::int64_t>(x.size(-1), 1), x.size(-1)});
+  const Tensor rows = x.reshape({rows_of_x, x.size(-1)});
   const Tensor y = matmul(rows, weight.transpose(0, 1));
   return (bias.defined() ? y + bias : y).reshape(shape);
 }

@@ -1,5 +1,5 @@
-#include "kernels/softmax.h"
-#include "nn/functional/common.h"
+#include "evenkeel/kernels/softmax.h"
+#include "evenkeel/nn/functional/common.h"
 
 namespace evenkeel {
 
@@ -70,7 +70,7 @@ Tensor nll_loss(const Tensor& log_probs, const Tensor& target, Reduction reducti
   const Tensor loss = nll_loss_per_row(log_probs, target);
   switch (reduction) {
     case Reduction::mean:
-      return mean(loss);
+      return N > 0 ? mean(loss) : mean_of_nothing(loss);
     case Reduction::sum:
       return sum(loss);
     case Reduction::none:
@@ -87,12 +87,25 @@ void add_classification_totals(Tensor& totals, const Tensor& log_probs, const Te
       "add_classification_totals: totals are {} {} on {}, need f64 [2] on {}", name_of(totals.dtype()),
       totals.shape().str(), totals.device().str(), log_probs.device().str());
   check_same_kind("add_classification_totals", {&log_probs, &mean_loss});
-  const Tensor x = dense(log_probs), labels = dense(target), loss = dense(mean_loss);
+  if (log_probs.size(0) == 0) return;  // the mean of no losses is NaN
+  DenseTarget sums("add_classification_totals", totals);
+  const Tensor x = apart_from(dense(log_probs), {&totals}), labels = dense(target),
+               loss = apart_from(dense(mean_loss), {&totals});
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const ClassificationTotalsArgs<T> args{out<double>(totals),      in<T>(x),  in<T>(loss),
-                                           in<std::int64_t>(labels), x.size(0), x.size(1)};
+    const ClassificationTotalsArgs<T> args{out<double>(sums.memory()), in<T>(x),  in<T>(loss),
+                                           in<std::int64_t>(labels),   x.size(0), x.size(1)};
     EK_DISPATCH(x.device(), classification_totals, args);
   });
+  sums.store();
+}
+
+Tensor accuracy(const Tensor& logits, const Tensor& target) {
+  check_classes("accuracy", logits, target);
+  const Tensor x = dense(logits), labels = dense(target);
+  check_range("accuracy", labels, x.size(1));
+  Tensor totals = zeros({2}, {DType::f64, x.device()});
+  add_classification_totals(totals, x, labels, zeros({}, x.options()));
+  return totals.slice(0, 1, 2).reshape({}) / static_cast<double>(x.size(0));
 }
 
 Tensor cross_entropy(const Tensor& logits, const Tensor& target, Reduction reduction) {

@@ -1,8 +1,8 @@
-#include "kernels/batch_norm.h"
-#include "kernels/group_norm.h"
-#include "kernels/layer_norm.h"
-#include "kernels/layer_norm2d.h"
-#include "nn/functional/common.h"
+#include "evenkeel/kernels/batch_norm.h"
+#include "evenkeel/kernels/group_norm.h"
+#include "evenkeel/kernels/layer_norm.h"
+#include "evenkeel/kernels/layer_norm2d.h"
+#include "evenkeel/nn/functional/common.h"
 
 namespace evenkeel {
 
@@ -27,14 +27,49 @@ void check_channels(const char* op, const Tensor& x, const Tensor& gamma, const 
   }
 }
 
-/// The gradients of a normalization: dx, dgamma and dbeta, each only where wanted.
+/// The gradients of a normalization: dx, dgamma and dbeta, each only where wanted; 0 where x has no elements,
+/// which no kernel is called for.
 struct NormGradients {
   Tensor dx, dgamma, dbeta;
   NormGradients(const Tensor& x, const Shape& parameter, bool want_x, bool want_gamma, bool want_beta)
       : dx(empty_if(want_x, x.shape(), x.options(), x.format())),
         dgamma(empty_if(want_gamma, parameter, parameters_of(x))),
-        dbeta(empty_if(want_beta, parameter, parameters_of(x))) {}
+        dbeta(empty_if(want_beta, parameter, parameters_of(x))) {
+    if (x.numel() > 0) return;
+    if (want_gamma) dgamma.zero_();
+    if (want_beta) dbeta.zero_();
+  }
   std::vector<Tensor> list() const { return {dx, dgamma, dbeta}; }
+};
+
+}  // namespace
+
+namespace {
+
+/// The running statistics of batch norm, either of which may be any view that does not overlap itself or the
+/// other: training updates them in place, evaluation reads them.
+struct RunningStatistics {
+  DenseTarget mean, var;
+  bool updated;
+
+  RunningStatistics(const Tensor& running_mean, const Tensor& running_var, bool training)
+      : mean("batch_norm", training ? running_mean : dense(running_mean)),
+        var("batch_norm", training ? running_var : dense(running_var)),
+        updated(training) {
+    EK_CHECK(!training || !share_memory(running_mean, running_var),
+             "batch_norm: running_mean and running_var share memory, so one would overwrite the other; give "
+             "each its own");
+  }
+  /// x, or a copy of it where it lies in the statistics that are updated.
+  Tensor apart(const Tensor& x) const { return updated ? apart_from(x, {&mean.target(), &var.target()}) : x; }
+  template <typename T>
+  T* memory(DenseTarget& target) {
+    return updated ? out<T>(target.memory()) : const_cast<T*>(in<T>(target.memory()));
+  }
+  void store() {
+    mean.store();
+    var.store();
+  }
 };
 
 }  // namespace
@@ -46,17 +81,20 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
   const std::int64_t N = input.size(0), C = input.size(1), S = size_from(input.shape(), 2);
   EK_CHECK(running_mean.defined() == running_var.defined() && (training || running_mean.defined()),
            "batch_norm: running_mean and running_var come together, and evaluation needs them");
-  EK_CHECK(!training || N * S > 1,
+  EK_CHECK(!training || N * S != 1 || C == 0,
            "batch_norm: training needs more than one value per channel, x has shape {}", input.shape().str());
-  const Tensor x = dense_or_lanes(input), g = dense(gamma), b = dense(beta);
+  RunningStatistics running(running_mean, running_var, training);
+  const Tensor x = running.apart(dense_or_lanes(input)), g = running.apart(dense(gamma)),
+               b = running.apart(dense(beta));
   Tensor y = empty_like(x), mean = empty({C}, parameters_of(x)), rstd = empty({C}, parameters_of(x));
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     using A = Arithmetic<T>;
+    if (x.numel() == 0) return;
     const BatchNormForwardArgs<T> args{out<T>(y),
                                        out<A>(mean),
                                        out<A>(rstd),
-                                       out<A>(running_mean),
-                                       out<A>(running_var),
+                                       running.memory<A>(running.mean),
+                                       running.memory<A>(running.var),
                                        in<T>(x),
                                        in<A>(g),
                                        in<A>(b),
@@ -69,6 +107,7 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
                                        x.format()};
     EK_DISPATCH_STORAGE(T, x.device(), batch_norm_forward, args);
   });
+  running.store();
   record("batch_norm", y, {&input, &gamma, &beta},
          [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), N, C, S, training,
           want_x = wants_grad(input), want_gamma = wants_grad(gamma),
@@ -76,6 +115,7 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
            NormGradients d(*x, {C}, want_x, want_gamma, want_beta);
            dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
              using A = Arithmetic<T>;
+             if (dy.numel() == 0) return;
              const BatchNormBackwardArgs<T> args{out<T>(d.dx),
                                                  out<A>(d.dgamma),
                                                  out<A>(d.dbeta),
@@ -110,7 +150,7 @@ Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, 
       x.dtype(), x.device(),
       [&]<typename T>() {
         using A = Arithmetic<T>;
-        forward(x, out<T>(y), out<A>(mean), out<A>(rstd), in<T>(x), in<A>(g), in<A>(b));
+        if (x.numel() > 0) forward(x, out<T>(y), out<A>(mean), out<A>(rstd), in<T>(x), in<A>(g), in<A>(b));
       },
       op);
   record(op, y, {&input, &gamma, &beta},
@@ -120,6 +160,7 @@ Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, 
            NormGradients d(*x, parameter, want_x, want_gamma, want_beta);
            dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
              using A = Arithmetic<T>;
+             if (dy.numel() == 0) return;
              backward(dy, out<T>(d.dx), out<A>(d.dgamma), out<A>(d.dbeta), in<T>(dy), in<T>(*x), in<A>(*mean),
                       in<A>(*rstd), in<A>(*g));
            });

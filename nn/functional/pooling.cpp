@@ -1,6 +1,10 @@
-#include "kernels/lanes.h"
-#include "kernels/pool2d.h"
-#include "nn/functional/common.h"
+#include <algorithm>
+#include <limits>
+
+#include "evenkeel/kernels/lanes.h"
+#include "evenkeel/kernels/pool2d.h"
+#include "evenkeel/nn/functional/common.h"
+#include "evenkeel/nn/functional/window.h"
 
 namespace evenkeel {
 
@@ -21,18 +25,31 @@ Pool2dSizes pool2d_sizes(const char* op, const Tensor& x, Size2d kernel, PoolOpt
   EK_CHECK(kernel.h >= 1 && kernel.w >= 1 && o.stride.h >= 1 && o.stride.w >= 1,
            "{}: kernel ({}, {}) and stride ({}, {}) must be at least 1", op, kernel.h, kernel.w, o.stride.h,
            o.stride.w);
-  EK_CHECK(o.padding.h >= 0 && o.padding.w >= 0 && 2 * o.padding.h <= kernel.h && 2 * o.padding.w <= kernel.w,
+  EK_CHECK(o.padding.h >= 0 && o.padding.w >= 0 && o.padding.h <= kernel.h / 2 && o.padding.w <= kernel.w / 2,
            "{}: padding ({}, {}) must be between 0 and half the kernel ({}, {})", op, o.padding.h,
            o.padding.w, kernel.h, kernel.w);
-  const std::int64_t H = x.size(-2), W = x.size(-1);
-  const std::int64_t room_h = H + 2 * o.padding.h - kernel.h, room_w = W + 2 * o.padding.w - kernel.w;
-  EK_CHECK(room_h >= 0 && room_w >= 0, "{}: the kernel ({}, {}) is larger than the padded input {}", op,
-           kernel.h, kernel.w, x.shape().str());
+  constexpr std::int64_t kMost =
+      std::numeric_limits<std::int32_t>::max();  // so that a window's size has 64 bits
+  EK_CHECK(kernel.h <= kMost && kernel.w <= kMost, "{}: kernel ({}, {}) must be below 2^31", op, kernel.h,
+           kernel.w);
+  WindowAxis h{x.size(-2), kernel.h, 1, o.padding.h, o.stride.h};
+  WindowAxis w{x.size(-1), kernel.w, 1, o.padding.w, o.stride.w};
+  EK_CHECK(h.in >= 1 && w.in >= 1, "{}: x of shape {} has no pixels", op, x.shape().str());
+  const std::int64_t P = count_windows(op, h), Q = count_windows(op, w);
+  EK_CHECK(P >= 1 && Q >= 1, "{}: the kernel ({}, {}) is larger than the padded input {}", op, kernel.h,
+           kernel.w, x.shape().str());
   shape = x.shape();
-  const std::int64_t P = shape[x.rank() - 2] = room_h / o.stride.h + 1;
-  const std::int64_t Q = shape[x.rank() - 1] = room_w / o.stride.w + 1;
-  const std::int64_t planes = H * W > 0 ? memory_size(x) / (H * W) / lanes_of(x) : 0;
-  return {planes, H, W, kernel.h, kernel.w, P, Q, o.stride.h, o.stride.w, o.padding.h, o.padding.w};
+  shape[x.rank() - 2] = P;
+  shape[x.rank() - 1] = Q;
+  const std::int64_t planes = memory_size(x) / (h.in * w.in) / lanes_of(x);
+  return {planes, h.in, w.in, kernel.h, kernel.w, P, Q, h.stride, w.stride, h.pad, w.pad};
+}
+
+/// True if an f32 counts the pixels of a window: in lanes that is how max_pool2d notes which was the largest.
+bool numbers_fit(const Tensor& x, Size2d kernel) {
+  return x.rank() != 4 || static_cast<double>(std::min(kernel.h, x.size(2))) *
+                                  static_cast<double>(std::min(kernel.w, x.size(3))) <=
+                              0x1p24;
 }
 
 /// x in the format in which it is pooled: the lanes are of images, which [C, H, W] has none of.
@@ -42,7 +59,7 @@ Tensor pooled_form(const Tensor& x) { return x.rank() == 4 ? dense_or_lanes(x) :
 
 Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Shape shape;
-  const Tensor x = pooled_form(input);
+  const Tensor x = numbers_fit(input, kernel) ? pooled_form(input) : dense(input);
   const Pool2dSizes sizes = pool2d_sizes("max_pool2d", x, kernel, options, shape);
   const bool lanes = x.format() == MemoryFormat::lanes;
   Tensor y = empty(shape, x.options(), x.format());
@@ -88,6 +105,7 @@ Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
 
 Tensor global_avg_pool2d(const Tensor& x) {
   EK_CHECK(x.rank() == 4, "global_avg_pool2d: x has shape {}, it needs 4 axes", x.shape().str());
+  if (x.size(2) == 0 || x.size(3) == 0) return mean_of_nothing(x, {2, 3}, /*keepdim=*/true);
   return avg_pool2d(x, {x.size(2), x.size(3)});
 }
 

@@ -1,8 +1,8 @@
-#include "kernels/rotate.h"
+#include "evenkeel/kernels/rotate.h"
 
 #include <limits>
 
-#include "nn/functional/common.h"
+#include "evenkeel/nn/functional/common.h"
 
 namespace evenkeel {
 
@@ -55,9 +55,10 @@ Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor&
   return y;
 }
 
-std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& index, const Tensor& first,
+std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& order, const Tensor& first,
                                      std::int64_t N, MemoryFormat format) {
-  const Tensor &images = source.images, &labels = source.labels, &angles = source.angles;
+  const Tensor images = dense(source.images), labels = dense(source.labels), angles = dense(source.angles),
+               index = dense(order);
   check_inputs("take_batch", images, index, {&index, &labels, &angles, &first});
   check_angles("take_batch", angles, {images.size(0)});
   EK_CHECK(labels.dtype() == DType::i64 && labels.shape() == Shape{images.size(0)},

@@ -1,10 +1,10 @@
-#include "kernels/batch_norm.h"
+#include "evenkeel/kernels/batch_norm.h"
 
 #include <algorithm>
 
-#include "kernels/cpu/batch_norm_common.h"
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/lanes/statistics.h"
+#include "evenkeel/kernels/cpu/batch_norm_common.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/lanes/statistics.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {
@@ -14,7 +14,8 @@ namespace {
 /// moments() of norm_common.h, over the first `count` images.
 template <typename T>
 Moments plane_moments(const T* x, std::int64_t S, std::int64_t count) {
-  const Doubles<T> pivot(static_cast<double>(x[0]));
+  const double first = pivot_at(x[0]);
+  const Doubles<T> pivot(first);
   LaneTotals<T> sums, squares;
   for (int part = 0; part < kParts; ++part) {
     Doubles<T> sum, square;
@@ -26,7 +27,7 @@ Moments plane_moments(const T* x, std::int64_t S, std::int64_t count) {
     sums.set(part, sum);
     squares.set(part, square);
   }
-  return shifted_moments(static_cast<double>(S * count), x[0], sums.sum(count), squares.sum(count));
+  return shifted_moments(static_cast<double>(S * count), first, sums.sum(count), squares.sum(count));
 }
 
 template <typename T>

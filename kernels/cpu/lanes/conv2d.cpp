@@ -2,11 +2,11 @@
 // backward_input, which is the correlation of dy, spread by the stride, with the flipped weights;
 // backward_weight has its own. Tasks are rows, and tiles of channels, of a block of images; what each
 // computes does not depend on how they are shared out.
-#include "kernels/conv2d.h"
+#include "evenkeel/kernels/conv2d.h"
 
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {

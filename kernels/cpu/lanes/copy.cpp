@@ -1,6 +1,6 @@
 // Between the memory formats.
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {

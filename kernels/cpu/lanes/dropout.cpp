@@ -1,12 +1,12 @@
-#include "kernels/dropout.h"
+#include "evenkeel/kernels/dropout.h"
 
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/philox_many.h"
+#include "evenkeel/kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/philox_many.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {

@@ -1,10 +1,10 @@
-#include "kernels/layer_norm.h"
+#include "evenkeel/kernels/layer_norm.h"
 
 #include <algorithm>
 
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/lanes/statistics.h"
-#include "kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/lanes/statistics.h"
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {

@@ -1,13 +1,13 @@
 // The kernels for MemoryFormat::lanes, which those of cpu:: call when their args ask for it.
 #pragma once
 
-#include "kernels/batch_norm.h"
-#include "kernels/conv2d.h"
-#include "kernels/dropout.h"
-#include "kernels/group_norm.h"
-#include "kernels/layer_norm.h"
-#include "kernels/layer_norm2d.h"
-#include "kernels/pool2d.h"
+#include "evenkeel/kernels/batch_norm.h"
+#include "evenkeel/kernels/conv2d.h"
+#include "evenkeel/kernels/dropout.h"
+#include "evenkeel/kernels/group_norm.h"
+#include "evenkeel/kernels/layer_norm.h"
+#include "evenkeel/kernels/layer_norm2d.h"
+#include "evenkeel/kernels/pool2d.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 

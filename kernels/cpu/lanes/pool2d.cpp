@@ -1,12 +1,12 @@
 // Pooling of planes of vectors: element-wise in the lanes.
-#include "kernels/pool2d.h"
+#include "evenkeel/kernels/pool2d.h"
 
 #include <algorithm>
 
-#include "kernels/cpu/lanes/ops.h"
-#include "kernels/cpu/lanes/statistics.h"
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/pool2d_window.h"
+#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/lanes/statistics.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/pool2d_window.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 namespace {
@@ -19,12 +19,12 @@ EK_INLINE void for_each_window(const Pool2dSizes& s, F f) {
   }
 }
 
-/// The running maximum of a window, and its tap. NaN wins, and the first of equal values.
+/// The running maximum of a window, and its tap: the first of equal values, and the last NaN.
 template <typename T>
 struct Maximum {
   Register<T> largest, tap;
   EK_INLINE void take(const Register<T>& value, T number) {
-    const auto wins = ~(value <= largest) & (largest == largest);
+    const auto wins = (value > largest) | (value != value);
     largest = wins ? value : largest;
     tap = wins ? Register<T>{} + number : tap;
   }
@@ -63,7 +63,8 @@ void max_plane_2x2(Column<T> y, Column<T> taps, Column<const T> x, const Pool2dS
 /// overlap.
 template <bool OVERLAP, typename T>
 void max_plane_gradient(Column<T> dx, Column<const T> dy, Column<const T> taps, const Pool2dSizes& s) {
-  const bool covered = !OVERLAP && s.P * s.R == s.H && s.Q * s.S == s.W;
+  // Windows of a padded plane reach past it, so that their sizes add up to more of it than they cover.
+  const bool covered = !OVERLAP && s.pad_h == 0 && s.pad_w == 0 && s.P * s.R == s.H && s.Q * s.S == s.W;
   for (std::int64_t i = 0; !covered && i < s.H * s.W; ++i) dx[i] = Register<T>{};
   for_each_window(s, [&](const Window& w, std::int64_t out) EK_INLINE_LAMBDA {
     const Register<T> gradient = dy[out], at = taps[out];
@@ -76,24 +77,26 @@ void max_plane_gradient(Column<T> dx, Column<const T> dy, Column<const T> taps, 
   });
 }
 
-/// One plane of y: scale * the sum of each window, added in f64.
+/// One plane of y: the sum of each window, added in f64, divided by the size of a whole one.
 template <typename T>
-void average_plane(Column<T> y, Column<const T> x, const Pool2dSizes& s, T scale) {
+void average_plane(Column<T> y, Column<const T> x, const Pool2dSizes& s) {
+  const T window = static_cast<T>(s.R * s.S);
   for_each_window(s, [&](const Window& w, std::int64_t out) EK_INLINE_LAMBDA {
     Doubles<T> total;
     for (std::int64_t h = w.h0; h < w.h1; ++h) {
       for (std::int64_t i = w.w0; i < w.w1; ++i) total += Doubles<T>(x[h * s.W + i]);
     }
-    y[out] = total.rounded() * scale;
+    y[out] = total.rounded() / window;
   });
 }
 
 /// One plane of dx.
 template <typename T>
-void average_plane_gradient(Column<T> dx, Column<const T> dy, const Pool2dSizes& s, T scale) {
+void average_plane_gradient(Column<T> dx, Column<const T> dy, const Pool2dSizes& s) {
+  const T window = static_cast<T>(s.R * s.S);
   for (std::int64_t i = 0; i < s.H * s.W; ++i) dx[i] = Register<T>{};
   for_each_window(s, [&](const Window& w, std::int64_t out) EK_INLINE_LAMBDA {
-    const Register<T> share = dy[out] * scale;
+    const Register<T> share = dy[out] / window;
     for (std::int64_t h = w.h0; h < w.h1; ++h) {
       for (std::int64_t i = w.w0; i < w.w1; ++i) dx[h * s.W + i] += share;
     }
@@ -103,14 +106,9 @@ void average_plane_gradient(Column<T> dx, Column<const T> dy, const Pool2dSizes&
 /// Calls f(part, its first input, its first output) for each register of each plane, on all threads.
 template <typename T, typename F>
 void for_each_plane(const Pool2dSizes& s, F f) {
-  parallel_for(s.planes, s.P * s.Q * s.R * s.S * kLanes<T>, [&](std::int64_t plane) {
+  parallel_for(s.planes, pooling_cost(s) * kLanes<T>, [&](std::int64_t plane) {
     for (int part = 0; part < kParts; ++part) f(part, plane * s.H * s.W, plane * s.P * s.Q);
   });
-}
-
-template <typename T>
-T window_share(const Pool2dSizes& s) {
-  return T(1) / static_cast<T>(s.R * s.S);
 }
 
 }  // namespace
@@ -137,15 +135,14 @@ void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
 template <typename T>
 void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
   for_each_plane<T>(a.sizes, [&](int part, std::int64_t in, std::int64_t out) {
-    average_plane<T>(column(a.y, part) + out, column(a.x, part) + in, a.sizes, window_share<T>(a.sizes));
+    average_plane<T>(column(a.y, part) + out, column(a.x, part) + in, a.sizes);
   });
 }
 
 template <typename T>
 void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& a) {
   for_each_plane<T>(a.sizes, [&](int part, std::int64_t in, std::int64_t out) {
-    average_plane_gradient<T>(column(a.dx, part) + in, column(a.dy, part) + out, a.sizes,
-                              window_share<T>(a.sizes));
+    average_plane_gradient<T>(column(a.dx, part) + in, column(a.dy, part) + out, a.sizes);
   });
 }
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <iterator>
 
-#include "kernels/cpu/lanes.h"
-#include "kernels/cpu/norm_common.h"
+#include "evenkeel/kernels/cpu/lanes.h"
+#include "evenkeel/kernels/cpu/norm_common.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
 
@@ -87,7 +87,7 @@ EK_INLINE Register<T> rectified(const Register<T>& x, bool relu) {
 /// The gradient of x from that of rectified(x, relu).
 template <typename T>
 EK_INLINE Register<T> rectified_gradient(const Register<T>& dy, const Register<T>& x, bool relu) {
-  return relu ? (x > 0 ? dy : Register<T>{}) : dy;
+  return relu ? (x <= 0 ? Register<T>{} : dy) : dy;
 }
 
 /// Mean and biased variance of each image.

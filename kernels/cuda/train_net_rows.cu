@@ -1,0 +1,7 @@
+#include "evenkeel/kernels/cuda/train_net_kernel.cuh"
+
+namespace evenkeel::cuda {
+
+template struct TrainNetKernel<ChainNorm::rows, true, float>;
+
+}  // namespace evenkeel::cuda
