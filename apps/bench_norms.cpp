@@ -10,8 +10,9 @@
 #include "bench/peer.h"
 #include "bench/peer_file.h"
 #include "bench/report.h"
+#include "bench/requirements.h"
 #include "console.h"
-#include "core/files.h"
+#include "evenkeel/core/files.h"
 #include "program.h"
 
 using namespace evenkeel;
@@ -58,7 +59,7 @@ void run(const std::vector<Row>& rows, const Options& options) {
     app::stop_if_signalled("between two rows");
     Result result = measure(row, options.device, flush, options.effort);
     for (const PeerFile& file : peer_files) {
-      if (const auto peer = file.find(row)) result.peers.push_back(*peer);
+      if (const auto peer = file.find(row.json())) result.peers.push_back(*peer);
     }
     if (!result.ok()) ++failed;
     app::print_line(line(row, result, machine));
@@ -76,10 +77,12 @@ int main(int argc, char** argv) {
     const auto options = parse_options(argc, argv);
     if (!options) return;
     if (options->threads > 0) set_num_threads(options->threads);
+    require_writable(options->json);
     const std::vector<Row> rows = selected_rows(*options);
     if (options->list) {
       list(rows, *options);
     } else {
+      require_memory(rows);
       run(rows, *options);
     }
   });

@@ -2,9 +2,12 @@
 
 #include <zlib.h>
 
+#include <limits>
 #include <map>
 
-#include "nn/safetensors.h"
+#include "evenkeel/core/files.h"
+#include "evenkeel/core/json.h"
+#include "evenkeel/nn/safetensors.h"
 
 namespace evenkeel::app {
 namespace {
@@ -28,6 +31,32 @@ std::string checksum(const Metadata& metadata, const NamedTensors& tensors) {
     });
   }
   return fmt::format("{:08x}", crc);
+}
+
+/// Fills in what the metadata say of where the run stands. Throws Malformed unless a run can stand there: at
+/// least one step of its epoch is done, unless nothing is to be trained, and the figures are those of epochs
+/// before.
+void parse_progress(Metadata& metadata, Checkpoint& c) {
+  constexpr double kMostSeconds = 1e9;  // 31 years
+  const std::int64_t epochs = integer_at(c.recipe, "epochs", 0, std::numeric_limits<int>::max());
+  const std::int64_t first = epochs > 0 ? 1 : 0, most_steps = epochs > 0 ? INT64_MAX : 0;
+  const nlohmann::json state = parse_json(metadata["state"], "has a state that is", 1);
+  c.epoch = static_cast<int>(integer_at(state, "epoch", first, epochs));
+  c.steps = integer_at(state, "steps", first, most_steps);
+  c.step = integer_at(state, "step", first, c.steps);
+  c.seconds = number_at(state, "seconds", 0, kMostSeconds);
+  c.draws = unsigned_at(state, "draws");
+  c.rows = parse_metrics(metadata["metrics"]);
+  if (!c.rows.empty() && (c.rows.back().epoch >= c.epoch || c.rows.size() % 2 != 0))
+    fail<Malformed>("has figures of an epoch that is not over");
+}
+
+std::map<std::string, std::string> parse_results(const std::string& text) {
+  const nlohmann::json json = parse_json(text, "has results that are", 1);
+  if (!json.is_object()) fail<Malformed>("has no object as results");
+  std::map<std::string, std::string> results;
+  for (const auto& [name, sum] : json.items()) results.emplace(name, text_at(json, name.c_str()));
+  return results;
 }
 
 }  // namespace
@@ -54,38 +83,30 @@ void save_checkpoint(const std::filesystem::path& file, const Checkpoint& c) {
       {"epoch", c.epoch}, {"step", c.step}, {"steps", c.steps}, {"seconds", c.seconds}, {"draws", c.draws}};
   Metadata metadata = {
       {"recipe", c.recipe.dump()}, {"state", state.dump()}, {"metrics", metrics_jsonl(c.rows)}};
+  if (!c.results.empty()) metadata["results"] = nlohmann::json(c.results).dump();
   metadata["crc32"] = checksum(metadata, c.tensors);
   save_safetensors(file, c.tensors, metadata);
 }
 
-Checkpoint load_checkpoint(const std::filesystem::path& file) {
+Checkpoint load_checkpoint(const std::filesystem::path& file, std::string_view advice) {
   Metadata metadata;
   Checkpoint c;
   try {
     c.tensors = load_safetensors(file, metadata);
   } catch (const DataError& e) {
-    fail<DataError>("{}, or {}", e.what(), kCheckpointAdvice);
+    fail<DataError>("{}, or {}", e.what(), advice);
   }
-  for (const char* key : {"recipe", "state", "metrics", "crc32"}) {
-    if (!metadata.contains(key))
-      fail<DataError>("{} is no checkpoint of a run: {}", file.string(), kCheckpointAdvice);
-  }
-  if (checksum(metadata, c.tensors) != metadata["crc32"]) {
-    fail<DataError>("{} is damaged, its checksum is wrong: {}", file.string(), kCheckpointAdvice);
-  }
-  try {
-    c.recipe = nlohmann::json::parse(metadata["recipe"]);
-    const auto state = nlohmann::json::parse(metadata["state"]);
-    state.at("epoch").get_to(c.epoch);
-    state.at("step").get_to(c.step);
-    state.at("steps").get_to(c.steps);
-    state.at("seconds").get_to(c.seconds);
-    state.at("draws").get_to(c.draws);
-    c.rows = parse_metrics(metadata["metrics"]);
-  } catch (const nlohmann::json::exception&) {
-    fail<DataError>("{} is a checkpoint of another version: {}", file.string(), kCheckpointAdvice);
-  }
-  return c;
+  return reading(file, advice, [&] {
+    for (const char* key : {"recipe", "state", "metrics", "crc32"}) {
+      if (!metadata.contains(key)) fail<Malformed>("is no checkpoint of a run");
+    }
+    if (checksum(metadata, c.tensors) != metadata["crc32"])
+      fail<Malformed>("is damaged, its checksum is wrong");
+    c.recipe = parse_json(metadata["recipe"], "has a recipe that is");
+    parse_progress(metadata, c);
+    if (metadata.contains("results")) c.results = parse_results(metadata["results"]);
+    return c;
+  });
 }
 
 }  // namespace evenkeel::app

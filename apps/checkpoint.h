@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "evenkeel/nn/module.h"
 #include "metrics.h"
-#include "nn/module.h"
 
 namespace evenkeel::app {
 
@@ -30,8 +32,9 @@ struct Progress {
 /// A run between two steps. One file holds all of it, so that weights, counters and figures cannot disagree.
 struct Checkpoint : Progress {
   nlohmann::json recipe;
-  std::uint64_t draws = 0;  ///< keys that the default generator has handed out
-  NamedTensors tensors;     ///< network, optimizer, schedule, running totals: "network.0.weight", ...
+  std::uint64_t draws = 0;                     ///< keys that the default generator has handed out
+  std::map<std::string, std::string> results;  ///< of a finished run: the SHA-256 of each file, by name
+  NamedTensors tensors;  ///< network, optimizer, schedule, running totals: "network.0.weight", ...
 
   /// "after epoch 3 of 20" or "in epoch 4 of 20, after step 17 of 938".
   std::string where() const;
@@ -43,7 +46,8 @@ struct Checkpoint : Progress {
 
 /// Writes the file atomically. Throws Error if that fails; an older one is still whole then.
 void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkpoint);
-/// Throws DataError, in one line, if the file is damaged or no checkpoint.
-Checkpoint load_checkpoint(const std::filesystem::path& file);
+/// Throws DataError, in one line that ends in `advice`, if the file is damaged or no checkpoint: the progress
+/// is one that a run of the recipe's epochs can have. Whether the tensors fit is seen where they are used.
+Checkpoint load_checkpoint(const std::filesystem::path& file, std::string_view advice = kCheckpointAdvice);
 
 }  // namespace evenkeel::app

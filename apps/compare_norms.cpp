@@ -10,10 +10,13 @@
 #include <algorithm>
 
 #include "console.h"
-#include "nn/train_net.h"
+#include "evenkeel/nn/train_net.h"
+#include "locked_directory.h"
 #include "program.h"
+#include "report/limits.h"
 #include "report/report.h"
-#include "run_directory.h"
+#include "report/report_directory.h"
+#include "resume.h"
 #include "study.h"
 #include "training.h"
 
@@ -40,9 +43,33 @@ std::vector<std::vector<RunOptions>> in_groups(const std::vector<RunOptions>& ru
   return groups;
 }
 
-/// The runs that are left of `all`.
-void train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mnist) {
+/// Trains them together or, if the loss of one is not finite, one by one, which the others need not suffer.
+/// Returns those that failed.
+std::vector<FailedRun> train_group(const std::vector<RunOptions>& group, const Mnist& mnist) {
+  std::vector<FailedRun> failed;
+  if (group.size() > 1) {
+    try {
+      train_together(group, mnist);
+      return failed;
+    } catch (const NonFiniteError& e) {
+      print_line(fmt::format("{}: the runs go on one by one", e.what()));
+    }
+  }
+  for (const RunOptions& run : group) {
+    try {
+      if (!finished_before(run)) train_run(run, mnist);
+    } catch (const NonFiniteError& e) {
+      print_line(fmt::format("{}; the study goes on without this run", e.what()));
+      failed.push_back({run, e.what()});
+    }
+  }
+  return failed;
+}
+
+/// The runs that are left of `all`; returns those that failed.
+std::vector<FailedRun> train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mnist) {
   const Stopwatch clock;
+  std::vector<FailedRun> failed;
   std::size_t done = 0;
   for (const std::vector<RunOptions>& group : in_groups(runs)) {
     const auto left = [&] {
@@ -55,20 +82,18 @@ void train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mn
     const std::string seeds = group.size() == 1 ? fmt::format(", seed {}", group.front().seed) : "";
     print_line(fmt::format("{}: {}{}{}", numbers, group.front().network(), seeds,
                            done > 0 ? fmt::format("; about {} left", duration(left())) : ""));
-    if (group.size() == 1) {
-      train_run(group.front(), mnist);
-    } else {
-      train_together(group, mnist);
-    }
+    for (FailedRun& one : train_group(group, mnist)) failed.push_back(std::move(one));
     done += group.size();
   }
+  return failed;
 }
 
-Findings find(const StudyOptions& study, const data::Dataset& train) {
+Findings find(const StudyOptions& study, const std::vector<FailedRun>& failed, const Mnist& mnist) {
   constexpr std::int64_t kDiagnosisSteps = 200;
   const std::int64_t most = study.run.max_steps;
   const auto steps = static_cast<int>(most > 0 ? std::min(most, kDiagnosisSteps) : kDiagnosisSteps);
-  Findings f{read_results(study), {}, {}, diagnose_layer_norm(study.run, train, steps)};
+  Findings f{
+      read_results(study, failed, mnist.test), {}, {}, diagnose_layer_norm(study.run, mnist.train, steps)};
   f.comparisons = compare(f.results.networks);
   f.batch_comparisons = compare_at_batch_sizes(f.results.batch_networks);
   return f;
@@ -82,14 +107,24 @@ int main(int argc, char** argv) {
     const auto study = app::parse_study_options(argc, argv);
     if (!study) return;  // --help
     if (study->run.threads > 0) set_num_threads(study->run.threads);
+    const app::LockedDirectory lock(
+        study->run.out);  // no other study writes runs or a report there meanwhile
+    const auto report = study->run.out / "report";
+    app::check_report_directory(report);  // refused now, not hours later
     const auto runs = app::runs_to_do(*study);
     const app::Mnist mnist = app::load_data(study->run);
-    app::train(runs, study->runs().size(), mnist);
+    const auto failed = app::train(runs, study->runs().size(), mnist);
 
-    const app::Findings findings = app::find(*study, mnist.train);
-    const auto report = study->run.out / "report";
+    const app::Findings findings = app::find(*study, failed, mnist);
+    lock.require_in_place();
     app::write_report(report, findings, mnist.test);
     app::print_line(app::summary_table(findings.results.networks));
+    const std::vector<std::string> limits = app::limits(findings);
+    if (!limits.empty()) app::print_line(fmt::format("Cut short: {}", fmt::join(limits, "; ")));
     app::print_line(fmt::format("Report: {}", (report / "index.html").string()));
+    if (!failed.empty()) {
+      fail<app::NonFiniteError>("{} of {} runs failed, and the report is of the others: {}", failed.size(),
+                                study->runs().size(), failed.front().why);
+    }
   });
 }

@@ -4,22 +4,34 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <limits>
 
 namespace evenkeel::app {
 namespace {
-
-constexpr double kLevel = 0.05;  // of significance
 
 constexpr Reference kReference[] = {{"bn-l1", 0.01686, 99.43, 57, 24},
                                     {"gn", 0.01832, 99.48, 52, 22},
                                     {"ln-row", 2.302585, 9.80, 9020, 21.5}};
 
+/// The runs of a and b with the same seed.
+std::vector<std::pair<const RunResult*, const RunResult*>> pairs_by_seed(const NetworkResult& a,
+                                                                         const NetworkResult& b) {
+  std::vector<std::pair<const RunResult*, const RunResult*>> pairs;
+  for (const RunResult& of_a : a.runs) {
+    for (const RunResult& of_b : b.runs) {
+      if (of_a.run.seed == of_b.run.seed) pairs.emplace_back(&of_a, &of_b);
+    }
+  }
+  return pairs;
+}
+
 Comparison compare(const NetworkResult& a, const NetworkResult& b) {
-  Comparison c{&a, &b, {}};
+  Comparison c{.a = &a, .b = &b, .difference = {}};
   std::vector<double> points;
   std::vector<std::int64_t> images;
-  for (std::size_t seed = 0; seed < a.runs.size(); ++seed) {
-    const RunResult &of_a = a.runs[seed], &of_b = b.runs[seed];
+  const auto pairs = pairs_by_seed(a, b);
+  for (const auto& pair : pairs) {
+    const RunResult &of_a = *pair.first, &of_b = *pair.second;
     points.push_back(of_a.accuracy_percent() - of_b.accuracy_percent());
     images.push_back(of_a.misclassified() - of_b.misclassified());
     for (std::size_t i = 0; i < of_a.predictions.size(); ++i) {
@@ -28,13 +40,16 @@ Comparison compare(const NetworkResult& a, const NetworkResult& b) {
       c.b_only_right += b_right && !a_right;
     }
   }
-  c.difference = summarize(points);
+  c.seeds = static_cast<int>(pairs.size());
+  c.difference = summarize(points, {-100, 100});
   c.p_sign_flip = sign_flip_p(images);
   c.p_mcnemar = mcnemar_p(c.a_only_right, c.b_only_right);
+  if (pairs.empty()) c.p_sign_flip = c.p_mcnemar = std::numeric_limits<double>::quiet_NaN();
   return c;
 }
 
 Verdict judge(const Comparison& c) {
+  if (c.seeds == 0) return Verdict::not_tested;
   if (c.p_holm < kLevel) return c.difference.mean > 0 ? Verdict::a : Verdict::b;
   return c.smallest_p < kLevel ? Verdict::no_difference : Verdict::too_few_seeds;
 }
@@ -55,13 +70,19 @@ std::vector<Comparison> compare_pairs(
     }
   }
   std::vector<double> p;
-  for (const Comparison& c : all) p.push_back(c.p_sign_flip);
+  for (const Comparison& c : all) {
+    if (c.seeds > 0) p.push_back(c.p_sign_flip);
+  }
   const std::vector<double> adjusted = holm(p);
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const auto seeds = static_cast<int>(all[i].a->runs.size());
-    all[i].p_holm = adjusted[i];
-    all[i].smallest_p = std::min(1.0, static_cast<double>(all.size()) * smallest_sign_flip_p(seeds));
-    all[i].verdict = judge(all[i]);
+  auto next = adjusted.begin();
+  for (Comparison& c : all) {
+    if (c.seeds > 0) {
+      c.p_holm = *next++;
+      c.smallest_p = std::min(1.0, static_cast<double>(p.size()) * smallest_sign_flip_p(c.seeds));
+    } else {
+      c.p_holm = c.smallest_p = std::numeric_limits<double>::quiet_NaN();
+    }
+    c.verdict = judge(c);
   }
   return all;
 }
@@ -74,7 +95,8 @@ std::string text(const Summary& s, int digits) {
 }  // namespace
 
 std::string_view name_of(Verdict verdict) {
-  constexpr std::array<std::string_view, 4> names = {"a", "b", "no-difference", "too-few-seeds"};
+  constexpr std::array<std::string_view, 5> names = {"a", "b", "no-difference", "too-few-seeds",
+                                                     "not-tested"};
   return names[static_cast<std::size_t>(verdict)];
 }
 
@@ -99,6 +121,7 @@ std::vector<Comparison> compare_at_batch_sizes(const std::vector<NetworkResult>&
 }
 
 std::string summary_table(const std::vector<NetworkResult>& networks) {
+  if (networks.empty()) return "No run has finished: there are no figures.";
   constexpr const char* kRow = "{:<18} {:>6} {:>5}  {:>17} {:>13} {:>14} {:>12} | {:>9} {:>10} {:>13}\n";
   std::string table = fmt::format("{:>92} | {:<}\n", "", "reference*") +
                       fmt::format(kRow, "network", "epochs", "seeds", "test loss", "accuracy %",

@@ -8,12 +8,13 @@
 
 namespace evenkeel::app {
 
-enum class Verdict { a, b, no_difference, too_few_seeds };
+enum class Verdict { a, b, no_difference, too_few_seeds, not_tested };
 std::string_view name_of(Verdict verdict);
 
-/// Networks a and b with the same seeds, the same images in the same order.
+/// Networks a and b, by the seeds that both have runs of: with the same images in the same order.
 struct Comparison {
   const NetworkResult *a, *b;
+  int seeds = 0;                  ///< that both have; without any, all that follows is NaN or 0
   Summary difference;             ///< over the seeds: accuracy of a minus accuracy of b, in percentage points
   double p_sign_flip = 1;         ///< sign_flip_p of the misclassified images
   double p_holm = 1;              ///< adjusted over all comparisons that are made together
@@ -21,7 +22,8 @@ struct Comparison {
   std::int64_t a_only_right = 0;  ///< predictions, of all seeds together, that only a has right
   std::int64_t b_only_right = 0;
   double p_mcnemar = 1;  ///< on these. Seeds share the test images: it says nothing beyond these images.
-  /// a or b: more accurate, p_holm below 0.05. too_few_seeds: p_holm cannot be below 0.05.
+  /// a or b: more accurate, p_holm below kLevel. too_few_seeds: p_holm cannot be below it. not_tested: there
+  /// is no seed that both have.
   Verdict verdict = Verdict::no_difference;
 };
 

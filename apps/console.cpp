@@ -1,18 +1,39 @@
 #include "console.h"
 
-#include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <atomic>
+#include <cerrno>
 #include <cstdlib>
-#include <string_view>
+#include <cstring>
+
+#include "evenkeel/core/error.h"
 
 namespace evenkeel::app {
 namespace {
 
 constexpr std::string_view kClearLine = "\r\x1b[K";
+
+std::atomic<int> output_error = 0;  // the first errno of stdout
+
+/// Writes all of it, waiting where the other end has set the file to O_NONBLOCK. 0 or what errno says.
+int write_all(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(file, text.data(), text.size());
+    if (written >= 0) {
+      text.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN) {
+      pollfd room = {file, POLLOUT, 0};
+      poll(&room, 1, -1);
+    } else if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
 
 std::string_view environment(const char* name) {
   const char* value = std::getenv(name);
@@ -38,10 +59,22 @@ std::string duration(double seconds) {
   return fmt::format("{}:{:02} h", s / 3600, s % 3600 / 60);
 }
 
-void print_line(const std::string& line) {
-  fmt::print("{}\n", line);
-  std::fflush(stdout);
+void print_text(std::string_view text) {
+  const int error = write_all(STDOUT_FILENO, text);
+  int none = 0;
+  if (error != 0) output_error.compare_exchange_strong(none, error);
 }
+
+void print_line(const std::string& line) { print_text(line + "\n"); }
+
+void check_output() {
+  if (const int error = output_error) {
+    fail("cannot write to standard output ({}): what was to be printed is lost, files are not",
+         std::strerror(error));
+  }
+}
+
+void print_error(std::string_view text) { write_all(STDERR_FILENO, text); }
 
 EpochProgress::EpochProgress(EpochSize size, bool quiet)
     : size_(size),
@@ -49,7 +82,7 @@ EpochProgress::EpochProgress(EpochSize size, bool quiet)
       lines_(!quiet && !(bar_ && isatty(STDOUT_FILENO) != 0)) {}
 
 EpochProgress::~EpochProgress() {
-  if (bar_) fmt::print(stderr, "{}", kClearLine);
+  if (bar_) print_error(kClearLine);
 }
 
 void EpochProgress::step(std::int64_t steps_done) {
@@ -80,8 +113,8 @@ void EpochProgress::draw(std::int64_t steps_done) const {
   const bool color = environment("NO_COLOR").empty();
   const std::string bar = fmt::format("{}{:#>{}}{}{:.>{}}", color ? "\x1b[32m" : "", "", full,
                                       color ? "\x1b[0m" : "", "", width - full);
-  fmt::print(stderr, "{}{}", kClearLine,
-             room < 0 ? (before + after).substr(0, terminal_columns() - 1) : before + bar + after);
+  print_error(std::string(kClearLine) +
+              (room < 0 ? (before + after).substr(0, terminal_columns() - 1) : before + bar + after));
 }
 
 }  // namespace evenkeel::app

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace evenkeel::app {
 
@@ -21,8 +22,14 @@ class Stopwatch {
 /// "8 s", "4:03 min" or "2:10 h".
 std::string duration(double seconds);
 
-/// Prints a line on stdout at once, also into a pipe.
+/// Prints on stdout at once, also into a pipe. What cannot be written is lost, and the first error kept for
+/// check_output: no result of hours is given up because a terminal or a pipe is gone.
+void print_text(std::string_view text);
 void print_line(const std::string& line);
+/// Throws Error if something could not be printed on stdout.
+void check_output();
+/// Prints on stderr. What cannot be written is lost: there is nowhere left to say so but the exit code.
+void print_error(std::string_view text);
 
 struct EpochSize {
   int epoch, epochs;    // this one, counted from 1, and all

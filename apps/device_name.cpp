@@ -2,7 +2,7 @@
 
 #include <fstream>
 
-#include "core/cuda.h"
+#include "evenkeel/core/cuda.h"
 
 namespace evenkeel::app {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/device.h"
+#include "evenkeel/core/device.h"
 
 namespace evenkeel::app {
 

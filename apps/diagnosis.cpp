@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/autograd.h"
-#include "core/ops.h"
-#include "core/random.h"
 #include "evaluation.h"
-#include "nn/functional.h"
-#include "nn/layers.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/layers.h"
 #include "program.h"
 #include "statistics.h"
 
@@ -92,7 +92,11 @@ std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& o, const data::Data
 
 double largest(const Diagnosis& diagnosis, double DiagnosisStep::*figure) {
   double most = 0;
-  for (const DiagnosisStep& step : diagnosis.steps) most = std::max(most, step.*figure);
+  for (const DiagnosisStep& step : diagnosis.steps) {
+    const double value = step.*figure;
+    if (std::isnan(value)) return value;
+    most = std::max(most, value);
+  }
   return most;
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/data.h"
+#include "evenkeel/nn/data.h"
 #include "options.h"
 
 namespace evenkeel::app {
@@ -27,7 +27,7 @@ struct Diagnosis {
 /// before the ReLUs, and without the last one (moved); ln, ln-c and gn1, group norm with one group (widened).
 std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& run, const data::Dataset& train, int steps);
 
-/// Over the steps.
+/// Over the steps; NaN if one is.
 double largest(const Diagnosis& diagnosis, double DiagnosisStep::*figure);
 /// Over the steps, of convolution k, counted from 0.
 double median_gradient(const Diagnosis& diagnosis, std::size_t k);

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "console.h"
-#include "core/autograd.h"
+#include "evenkeel/core/autograd.h"
 #include "picture.h"
 #include "program.h"
 
@@ -56,15 +56,16 @@ Evaluation evaluate(nn::Module& net, const data::Dataset& dataset, std::int64_t 
   return e;
 }
 
-std::string predictions_csv(const Evaluation& e) {
-  std::string csv = "index,label,prediction,p_label,p_prediction\n";
+std::vector<Prediction> predictions(const Evaluation& e) {
+  std::vector<Prediction> all;
   const std::int64_t classes = e.log_probs.size(1);
   const float* row = e.log_probs.data<float>();
   for (std::int64_t i = 0; i < e.images(); ++i, row += classes) {
-    csv += fmt::format("{},{},{},{:.6g},{:.6g}\n", i, e.labels[i], e.predicted[i], std::exp(row[e.labels[i]]),
-                       std::exp(row[e.predicted[i]]));
+    const std::int64_t label = e.labels[i], predicted = e.predicted[i];
+    all.push_back({static_cast<int>(label), static_cast<int>(predicted), std::exp(row[label]),
+                   std::exp(row[predicted])});
   }
-  return csv;
+  return all;
 }
 
 std::string confusion_csv(const Evaluation& e) {

@@ -5,8 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "nn/data.h"
-#include "nn/module.h"
+#include "evenkeel/nn/data.h"
+#include "evenkeel/nn/module.h"
+#include "predictions.h"
 
 namespace evenkeel::app {
 
@@ -28,8 +29,8 @@ struct Evaluation {
 /// Runs `net` in evaluation mode over the whole dataset; leaves it in training mode.
 Evaluation evaluate(nn::Module& net, const data::Dataset& dataset, std::int64_t batch_size, Device device);
 
-/// "index,label,prediction,p_label,p_prediction", one line an image.
-std::string predictions_csv(const Evaluation& evaluation);
+/// The label and the prediction of every image with their probabilities.
+std::vector<Prediction> predictions(const Evaluation& evaluation);
 /// Counts by label (rows) and prediction (columns).
 std::string confusion_csv(const Evaluation& evaluation);
 /// A picture of the first ten misclassified images, each under its prediction and label, below `title`.

@@ -25,9 +25,10 @@ struct Metrics {
 std::string metrics_csv(const std::vector<Metrics>& rows);
 /// One JSON object a line.
 std::string metrics_jsonl(const std::vector<Metrics>& rows);
-/// The rows that metrics_jsonl wrote, exactly. Throws nlohmann::json::exception on anything else.
+/// The rows that metrics_jsonl wrote, exactly. Throws Malformed on anything else, and unless they are those
+/// of a run: train and test of epoch 1, of epoch 2 and so on, or test of epoch 0 alone.
 std::vector<Metrics> parse_metrics(const std::string& jsonl);
-/// Reads metrics.jsonl. Throws Error if that fails.
+/// Reads metrics.jsonl, which has rows. Throws Malformed.
 std::vector<Metrics> read_metrics(const std::filesystem::path& jsonl);
 
 }  // namespace evenkeel::app

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/device.h"
-#include "nn/models.h"
-#include "nn/optim.h"
+#include "evenkeel/core/device.h"
+#include "evenkeel/nn/models.h"
+#include "evenkeel/nn/optim.h"
 
 namespace CLI {
 class App;
@@ -21,6 +21,8 @@ namespace evenkeel::app {
 /// What runs a training step. layers: a kernel an op or chain. grid: one kernel on the whole GPU. sm: one
 /// kernel on one of its multiprocessors.
 enum class Engine { layers, grid, sm };
+
+constexpr std::int64_t kTrainImages = 60000, kTestImages = 10000;  ///< of each data set
 
 /// One training run. The defaults are the recipe of the study.
 struct RunOptions {
@@ -39,7 +41,8 @@ struct RunOptions {
   Device device;
   int threads = 0;
   std::int64_t log_interval = 100;
-  std::int64_t max_steps = 0;
+  std::int64_t max_steps = 0;    // of each epoch; 0: all
+  std::int64_t test_images = 0;  // the first ones; 0: all
   std::filesystem::path out;
   std::filesystem::path weights;
   bool save_logits = false;
@@ -47,7 +50,8 @@ struct RunOptions {
   Engine engine = Engine::layers;
   bool graph = true;
   bool profile = false;
-  bool resume = false;
+  bool resume = false;     // what is in `out`
+  bool may_start = false;  // with resume: if nothing is there
 
   /// "bn-l1", "gn-b16", "bn-l1-proximal": the norm, the penalty, a batch size other than the recipe's.
   std::string network() const;

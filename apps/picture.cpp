@@ -9,7 +9,7 @@
 #include <array>
 #include <string_view>
 
-#include "core/error.h"
+#include "evenkeel/core/error.h"
 
 namespace evenkeel::app {
 namespace {

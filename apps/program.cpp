@@ -1,11 +1,16 @@
 #include "program.h"
 
-#include <algorithm>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <csignal>
-#include <cstdio>
 #include <new>
 #include <string>
+
+#include "console.h"
+#include "evenkeel/core/out_of_memory.h"
+#include "text.h"
 
 namespace evenkeel::app {
 namespace {
@@ -21,12 +26,23 @@ void install_signal_handlers() {
   action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);  // writing to a pipe without a reader is an error like others,
+  signal(SIGXFSZ, SIG_IGN);  // and so is a file above the limit of `ulimit -f`
 }
 
-int report(const char* name, std::string message, int exit_code) {
-  std::replace(message.begin(), message.end(), '\n', ' ');
-  std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", name, message);
+/// A standard stream that the caller closed would lend its number to the next file that is opened, and what
+/// is printed would go there. It becomes one that cannot be written.
+void reserve_standard_streams() {
+  for (int file = STDIN_FILENO; file <= STDERR_FILENO; ++file) {
+    if (fcntl(file, F_GETFD) == -1) open("/dev/null", O_RDONLY);  // takes the lowest number that is free
+  }
+}
+
+constexpr const char* kMemoryAdvice =
+    "use a smaller --batch-size or --test-batch-size, in bench_norms a smaller --shape";
+
+int report(const char* name, const std::string& message, int exit_code) {
+  print_error(fmt::format("{}: {}\n", name, as_one_line(message)));
   return exit_code;
 }
 
@@ -43,11 +59,11 @@ void stop_if_signalled(const std::string& where) {
 }
 
 int run_program(const char* name, const std::function<void()>& body) {
+  reserve_standard_streams();
   install_signal_handlers();
   try {
     body();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
-      fail("cannot write to standard output: is the disk full?");
+    check_output();
     return kOk;
   } catch (const UsageError& e) {
     return report(name, e.what(), kUsage);
@@ -59,8 +75,10 @@ int run_program(const char* name, const std::function<void()>& body) {
     return report(name, e.what(), kNonFiniteLoss);
   } catch (const Interrupted& e) {
     return report(name, e.what(), 128 + e.signal);
+  } catch (const OutOfMemory& e) {
+    return report(name, fmt::format("{}; {}", e.what(), kMemoryAdvice), kFailure);
   } catch (const std::bad_alloc&) {
-    return report(name, "out of memory: use smaller batches", kFailure);
+    return report(name, fmt::format("out of memory; {}", kMemoryAdvice), kFailure);
   } catch (const std::exception& e) {
     return report(name, e.what(), kFailure);
   }

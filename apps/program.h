@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/error.h"
+#include "evenkeel/core/error.h"
 
 namespace evenkeel::app {
 
@@ -38,7 +38,9 @@ struct Interrupted : Error {
 };
 
 /// Runs `body` and returns the exit code. An error becomes one line on stderr, "NAME: what is wrong: what to
-/// do". From here on SIGINT and SIGTERM only leave a note, a second one of either kills.
+/// do", and the exit code says so even where stderr cannot be written. A stdout that cannot be written ends
+/// nothing, but the exit code is 1 then. From here on SIGINT and SIGTERM only leave a note, a second one of
+/// either kills.
 int run_program(const char* name, const std::function<void()>& body);
 
 /// Throws Interrupted if there was a signal. Called between steps, where nothing is half done.

@@ -1,5 +1,9 @@
 #include "resume.h"
 
+#include <unistd.h>
+
+#include "done.h"
+#include "evenkeel/core/json.h"
 #include "program.h"
 #include "run_directory.h"
 
@@ -8,37 +12,85 @@ namespace fs = std::filesystem;
 namespace evenkeel::app {
 namespace {
 
+/// A value from a file, which may be anything, for a message.
+std::string shown(const nlohmann::json& value) {
+  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_primitive() && !value.is_string() ? text : in_quotes(text);
+}
+
 /// "lr 0.01, not 0.02" for the first option in which the recipe of a run that is `there` is another; or "".
 std::string difference(const RunOptions& run, const nlohmann::json& there) {
   const nlohmann::json here = recipe(run);
   for (const auto& [key, value] : here.items()) {
     const nlohmann::json other = there.value(key, nlohmann::json());
-    if (other != value) return fmt::format("{} {}, not {}", key, other.dump(), value.dump());
+    if (other != value) return fmt::format("{} {}, not {}", key, shown(other), value.dump());
   }
   return "";
 }
 
+/// True if the recipes differ in nothing but perhaps in epochs, of which the run has `epochs` or more.
+bool is_as_long(const RunOptions& run, const nlohmann::json& there, std::int64_t epochs) {
+  nlohmann::json as_long = there;
+  as_long["epochs"] = run.epochs;
+  return 0 < epochs && epochs <= run.epochs && difference(run, as_long).empty();
+}
+
+[[noreturn]] void refuse_finished(const RunOptions& run, const std::string& problem) {
+  fail<UsageError>("{} is a finished run {}: remove it or choose another --out", run.out.string(), problem);
+}
+
+/// The checkpoint beside DONE, if it can be used.
+std::optional<Checkpoint> checkpoint_beside_done(const RunOptions& run) {
+  try {
+    return load_checkpoint(run.out / kCheckpointFile);
+  } catch (const DataError&) {
+    return std::nullopt;
+  }
+}
+
+/// Where a finished run goes on to more epochs: after its last one, or where it was stopped on the way to
+/// them.
+Checkpoint last_checkpoint_for(const RunOptions& run) {
+  Checkpoint last = load_last_checkpoint(run.out);
+  if (!is_as_long(run, last.recipe, last.epoch)) refuse_finished(run, "with " + difference(run, last.recipe));
+  const auto later = checkpoint_beside_done(run);
+  return later && is_as_long(run, later->recipe, later->epoch) ? *later : last;
+}
+
 }  // namespace
+
+void require_run_to_resume(const RunOptions& run) {
+  if (!run.resume || run.may_start || may_hold_run(run.out)) return;
+  fail<UsageError>("--resume: there is no run in {}: correct --out, or start one with --resume-or-start",
+                   run.out.string());
+}
 
 bool finished_before(const RunOptions& run) {
   const auto config = finished_config(run.out);
   if (!config) return false;
-  std::string problem = difference(run, config->at("recipe"));
+  const nlohmann::json& there = config->at("recipe");
+  verify_results(run.out, there);
+  std::string problem = difference(run, there);
+  const nlohmann::json epochs = there.value("epochs", nlohmann::json());
+  if (!problem.empty() && epochs.is_number_integer() && is_as_long(run, there, epochs.get<std::int64_t>()))
+    return false;
   if (!problem.empty()) problem = "with " + problem;
   if (problem.empty() && run.save_logits && !fs::exists(run.out / "logits.safetensors")) {
     problem = "without --save-logits";
   }
-  if (!problem.empty()) {
-    fail<UsageError>("{} is a finished run {}: remove it or choose another --out", run.out.string(), problem);
-  }
-  std::error_code ignored;  // left there by a kill after DONE
-  fs::remove(run.out / kCheckpointFile, ignored);
+  if (!problem.empty()) refuse_finished(run, problem);
+  const auto beside = checkpoint_beside_done(run);  // left there by a kill after DONE, or of more epochs
+  if (!beside || difference(run, beside->recipe).empty()) unlink((run.out / kCheckpointFile).c_str());
   return true;
 }
 
 std::optional<Checkpoint> checkpoint_for(const RunOptions& run) {
-  check_usable(run.out);
   std::error_code error;
+  if (run.resume && fs::exists(run.out / kDoneFile, error)) {
+    check_writable(run.out);
+    return last_checkpoint_for(run);
+  }
+  check_usable(run.out);
   if (!fs::exists(run.out / kCheckpointFile, error) && !error) return std::nullopt;
   Checkpoint checkpoint = load_checkpoint(run.out / kCheckpointFile);
   const std::string out = run.out.string(), saved = "saved " + checkpoint.where();

@@ -1,12 +1,17 @@
 #include "run_directory.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
-#include <fstream>
+#include <cerrno>
+#include <cstring>
 #include <vector>
 
-#include "checkpoint.h"
-#include "core/files.h"
+#include "done.h"
+#include "evenkeel/core/json.h"
+#include "metrics.h"
 #include "program.h"
 
 namespace fs = std::filesystem;
@@ -14,89 +19,193 @@ namespace fs = std::filesystem;
 namespace evenkeel::app {
 namespace {
 
-constexpr std::array<std::string_view, 10> kFiles = {
-    "config.json",        "metrics.csv",     "metrics.jsonl",     kCheckpointFile, "model.safetensors",
-    "logits.safetensors", "predictions.csv", "misclassified.png", "confusion.csv", "DONE"};
-/// Those that an unfinished run needs to continue, and the figures of its epochs.
-constexpr std::array<std::string_view, 4> kFilesOfUnfinished = {"config.json", "metrics.csv", "metrics.jsonl",
+constexpr const char* kConfigFile = "config.json";
+/// What an unfinished run needs to continue, and the figures of its epochs.
+constexpr std::array<std::string_view, 4> kFilesOfUnfinished = {kConfigFile, "metrics.csv", "metrics.jsonl",
                                                                 kCheckpointFile};
 
-/// The files of a run in `directory`, among them what a killed writer left beside them
-/// ("metrics.csv.123.tmp").
-std::vector<fs::path> files_of_run(const fs::path& directory) {
-  std::vector<fs::path> found;
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory, ignored)) {
-    const std::string name = entry.path().filename().string();
-    const auto belongs = [&](std::string_view file) {
-      return name.starts_with(file) && (name.size() == file.size() || name[file.size()] == '.');
-    };
-    if (std::any_of(kFiles.begin(), kFiles.end(), belongs)) found.push_back(entry.path());
+/// The names of a directory's entries; none if it is not there.
+std::vector<std::string> names_in(const fs::path& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  fs::directory_iterator entry(directory, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
   }
-  return found;
+  if (error && error != std::errc::no_such_file_or_directory)
+    fail("cannot read the folder {} ({}): choose another --out", directory.string(), error.message());
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
-bool remove_quietly(const fs::path& path) {
-  std::error_code ignored;
-  return fs::remove(path, ignored);
+bool is_of_run(std::string_view name) {
+  return name == kCheckpointFile || name == kDoneFile ||
+         std::find(kResultFiles.begin(), kResultFiles.end(), name) != kResultFiles.end();
 }
 
-std::optional<nlohmann::json> read_config(const fs::path& directory) {
-  std::ifstream in(directory / "config.json");
-  nlohmann::json config = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object() || !config.contains("evenkeel") || !config.contains("recipe")) return std::nullopt;
-  return config;
+/// True if the name is that of a file which a kill has left half written.
+bool is_half_written(std::string_view name) {
+  const auto of = [name](std::string_view file) { return is_left_by_write(name, file); };
+  return of(kCheckpointFile) || of(kDoneFile) || std::any_of(kResultFiles.begin(), kResultFiles.end(), of);
+}
+
+bool is_regular(const fs::path& file) {
+  struct stat status = {};
+  return lstat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+void remove_file(const fs::path& file) {
+  if (unlink(file.c_str()) != 0 && errno != ENOENT)
+    fail("cannot remove {} ({}): may it be written?", file.string(), std::strerror(errno));
+}
+
+constexpr std::size_t kMostConfigBytes = 1 << 20;
+
+/// Throws Malformed unless there is the config.json of a run.
+nlohmann::json read_config(const fs::path& directory) {
+  return parse_config(read_text(directory / kConfigFile, kMostConfigBytes));
+}
+
+bool has_config(const fs::path& directory) {
+  try {
+    read_config(directory);
+    return true;
+  } catch (const Malformed&) {
+    return false;
+  }
+}
+
+/// True if config.json can be what a kill or a power failure left of one: empty, only NULs, or cut short.
+bool has_rest_of_config(const fs::path& directory) {
+  constexpr std::string_view kStart = "{\n  \"build\": \"";  // of each: members are in order of their names
+  constexpr std::string_view kEnd = "\n}";
+  std::string text;
+  try {
+    text = read_text(directory / kConfigFile, kMostConfigBytes);
+  } catch (const Malformed&) {
+    return false;
+  }
+  if (text.find_first_not_of('\0') == std::string::npos || kStart.starts_with(text)) return true;
+  return text.starts_with(kStart) && text.find(kEnd) == std::string::npos && !nlohmann::json::accept(text);
+}
+
+bool has_checkpoint(const fs::path& directory) {
+  try {
+    load_checkpoint(directory / kCheckpointFile);
+    return true;
+  } catch (const DataError&) {
+    return false;
+  }
+}
+
+/// True if a run was begun in the directory, which has files of these names. The rest of a config.json says
+/// so only where nothing else could be lost.
+bool is_begun(const fs::path& directory, const std::vector<std::string>& names) {
+  if (has_config(directory) || has_checkpoint(directory)) return true;
+  const auto is_other = [](const std::string& name) { return is_of_run(name) && name != kConfigFile; };
+  return std::none_of(names.begin(), names.end(), is_other) && has_rest_of_config(directory);
 }
 
 }  // namespace
 
-void write_text(const fs::path& file, std::string_view bytes) {
-  write_file_atomically(file, [bytes](std::ostream& out) { out << bytes; });
+void write_text(const fs::path& file, std::string_view bytes, Sync sync) {
+  write_file_atomically(
+      file, [bytes](std::ostream& out) { out << bytes; }, sync);
+}
+
+nlohmann::json parse_config(std::string_view text) {
+  nlohmann::json config = parse_json(text);
+  text_at(config, "evenkeel");
+  if (!member(config, "recipe").is_object()) fail<Malformed>("has no object as recipe");
+  return config;
 }
 
 std::optional<nlohmann::json> finished_config(const fs::path& directory) {
   std::error_code ignored;
-  if (!fs::exists(directory / "DONE", ignored)) return std::nullopt;
-  auto config = read_config(directory);
-  EK_CHECK(config, "{} has DONE but no config.json of a run: remove it or choose another --out",
-           directory.string());
-  return config;
+  if (!fs::exists(directory / kDoneFile, ignored)) return std::nullopt;
+  return reading(directory / kConfigFile,
+                 fmt::format("{} has DONE: remove it or choose another --out", directory.string()),
+                 [&] { return read_config(directory); });
+}
+
+void check_writable(const fs::path& directory) {
+  if (access(directory.c_str(), W_OK | X_OK) != 0 && errno != ENOENT)
+    fail<UsageError>("{} may not be written ({}): choose another --out", directory.string(),
+                     std::strerror(errno));
+  for (const std::string& name : names_in(directory)) {
+    const fs::path file = directory / name;
+    if (is_of_run(name) && !is_regular(file))
+      fail<UsageError>("{} is no regular file and would be replaced: choose another --out", file.string());
+  }
 }
 
 void check_usable(const fs::path& directory) {
   if (finished_config(directory)) {
     fail<UsageError>("{} holds a finished run: remove it or choose another --out", directory.string());
   }
-  const std::vector<fs::path> files = files_of_run(directory);
-  if (!files.empty() && !read_config(directory)) {
-    fail<UsageError>("{} is not of a run and would be overwritten: choose another --out", files[0].string());
+  check_writable(directory);
+  const std::vector<std::string> names = names_in(directory);
+  if (is_begun(directory, names)) return;
+  for (const std::string& name : names) {
+    if (is_of_run(name) && name != kCheckpointFile) {
+      fail<UsageError>("{} is not of a run and would be overwritten: choose another --out",
+                       (directory / name).string());
+    }
   }
 }
 
-RunDirectory::RunDirectory(const fs::path& directory, const nlohmann::json& config, bool resume)
-    : directory_(fs::absolute(directory / "").lexically_normal().parent_path()), shown_(directory) {
-  check_usable(shown_);
-  std::error_code error;
-  for (fs::path p = directory_; p.has_relative_path() && !fs::exists(p, error); p = p.parent_path()) {
-    first_created_ = p;
-  }
-  fs::create_directories(directory_, error);
-  if (error) fail("cannot create {} ({}): choose another --out", shown_.string(), error.message());
-  write_text(file("config.json"), config.dump(2) + "\n");
+bool may_hold_run(const fs::path& directory) {
+  std::error_code ignored;
+  if (!fs::is_directory(directory, ignored)) return false;
+  std::vector<std::string> names = names_in(directory);
+  std::erase(names, kLockFile);  // the first thing in it, on some filesystems
+  const auto is_known = [](const std::string& name) { return is_of_run(name) || is_half_written(name); };
+  return names.empty() || std::any_of(names.begin(), names.end(), is_known);
+}
+
+void RunDirectory::begin(const nlohmann::json& config, bool resume) {
+  config_ = config;
+  goes_on_ = fs::exists(file(kDoneFile));
+  begun_ = true;
+  has_results_ = resume;
+  if (!goes_on_) write_text(file(kConfigFile), config.dump(2) + "\n");
   const std::size_t kept = resume ? kFilesOfUnfinished.size() : 1;
-  for (const fs::path& left : files_of_run(directory_)) {
+  for (const std::string& name : names_in(directory_.path())) {
     const auto end = kFilesOfUnfinished.begin() + kept;
-    if (std::find(kFilesOfUnfinished.begin(), end, left.filename()) == end) remove_quietly(left);
+    const bool is_left =
+        !goes_on_ && is_of_run(name) && std::find(kFilesOfUnfinished.begin(), end, name) == end;
+    if ((is_left || is_half_written(name)) && is_regular(file(name))) remove_file(file(name));
   }
 }
 
 RunDirectory::~RunDirectory() {
+  const fs::path& path = directory_.path();
   std::error_code ignored;
-  if (has_results_ || fs::exists(directory_ / kCheckpointFile, ignored)) return;
-  for (const fs::path& left : files_of_run(directory_)) remove_quietly(left);
-  if (first_created_.empty()) return;
-  fs::path p = directory_;
-  while (remove_quietly(p) && p != first_created_) p = p.parent_path();
+  if (!begun_ || has_results_ || goes_on_ || !directory_.is_in_place()) return;
+  if (fs::exists(path / kCheckpointFile, ignored)) return;
+  for (const std::string_view name : kResultFiles) {
+    if (name != kConfigFile) unlink((path / name).c_str());
+  }
+  unlink((path / kConfigFile).c_str());  // last: as long as there is anything, it says whose it is
+}
+
+fs::path RunDirectory::file(std::string_view name) const {
+  directory_.require_in_place();
+  return directory_.path() / name;
+}
+
+void RunDirectory::write_figures(const std::vector<Metrics>& rows, Sync sync) {
+  if (goes_on_) return;  // those that are there belong to the results
+  write_text(file("metrics.csv"), metrics_csv(rows), sync);
+  write_text(file("metrics.jsonl"), metrics_jsonl(rows), sync);
+  has_results_ = true;
+}
+
+void RunDirectory::begin_results() {
+  if (!goes_on_) return;
+  remove_file(file(kDoneFile));
+  sync_directory(directory_.path());
+  begin(config_, /*resume=*/true);
 }
 
 void RunDirectory::write(std::string_view name, std::string_view bytes) {
@@ -104,11 +213,12 @@ void RunDirectory::write(std::string_view name, std::string_view bytes) {
   has_results_ = true;
 }
 
-void RunDirectory::finish() {
-  write("DONE", "done\n");  // before the checkpoint goes: whoever is killed in between has lost nothing
-  remove_checkpoint();
+void RunDirectory::finish(Checkpoint last) {
+  last.results = checksums_of_results(directory_.path());
+  save_checkpoint(file(kDoneFile), last);
+  remove_checkpoint();  // after DONE: whoever is killed in between has lost nothing
 }
 
-void RunDirectory::remove_checkpoint() { remove_quietly(file(kCheckpointFile)); }
+void RunDirectory::remove_checkpoint() { remove_file(file(kCheckpointFile)); }
 
 }  // namespace evenkeel::app

@@ -6,42 +6,67 @@
 #include <optional>
 #include <string_view>
 
+#include "checkpoint.h"
+#include "evenkeel/core/files.h"
+#include "locked_directory.h"
+
 namespace evenkeel::app {
 
 /// write_file_atomically with the bytes at hand.
-void write_text(const std::filesystem::path& file, std::string_view bytes);
+void write_text(const std::filesystem::path& file, std::string_view bytes, Sync sync = Sync::yes);
 
-/// The config.json of a finished run, one that has DONE; nothing if there is none. Throws Error if it cannot
-/// be read.
+/// config.json: an object that has the version as "evenkeel", and "recipe". Throws Malformed on anything
+/// else.
+nlohmann::json parse_config(std::string_view text);
+
+/// The config.json of a finished run, one that has DONE; nothing if there is none. Throws DataError if it
+/// cannot be read.
 std::optional<nlohmann::json> finished_config(const std::filesystem::path& directory);
 
-/// Throws UsageError if the directory holds results of another kind that a run would overwrite.
+/// Throws UsageError unless a run could write all its files there: if the directory may not be written, or
+/// anything but a file has the name of one.
+void check_writable(const std::filesystem::path& directory);
+
+/// Throws UsageError if the directory holds a finished run, files that are not of a run and that a run would
+/// overwrite, or whatever check_writable refuses. What a killed run leaves is no obstacle, wherever it was
+/// killed.
 void check_usable(const std::filesystem::path& directory);
 
-/// A run in progress. Holds config.json from the start, DONE at the end.
+/// True if a run was begun in the directory, or could have been: it has files of one, or is empty.
+bool may_hold_run(const std::filesystem::path& directory);
+
+/// A run in progress, in a directory that no other program works in meanwhile. Holds config.json from the
+/// start, DONE at the end. While a finished run goes on to more epochs, its results stay until new ones are
+/// there.
 class RunDirectory {
  public:
-  /// Creates the directory and writes config.json; removes what an unfinished run left there, except for its
-  /// checkpoint and figures if it is to `resume`. Throws Error if it cannot be written, and whatever
-  /// check_usable throws.
-  RunDirectory(const std::filesystem::path& directory, const nlohmann::json& config, bool resume);
-  /// Unless there are results or a checkpoint, leaves nothing behind.
+  /// Makes and locks the directory, and leaves what is there alone. Throws whatever LockedDirectory throws.
+  explicit RunDirectory(const std::filesystem::path& directory) : directory_(directory) {}
+  /// Unless there are results or a checkpoint, leaves nothing behind that was not there before.
   ~RunDirectory();
-  RunDirectory(const RunDirectory&) = delete;
-  RunDirectory& operator=(const RunDirectory&) = delete;
 
-  /// The path of one of the files of a run.
-  std::filesystem::path file(std::string_view name) const { return shown_ / name; }
+  /// Writes config.json; removes what an unfinished run left there, except for its checkpoint and figures if
+  /// it is to `resume`. What other programs or people put there stays. Throws Error if that fails.
+  void begin(const nlohmann::json& config, bool resume);
+  /// The path of one of the files of a run, to be used at once. Throws Error if the directory is no longer
+  /// where it was, so that nothing is written to another one of that name.
+  std::filesystem::path file(std::string_view name) const;
+  /// The figures of the epochs so far, which a checkpoint has too.
+  void write_figures(const std::vector<Metrics>& rows, Sync sync = Sync::no);
+  /// Called before the results are written: those of fewer epochs are no result from here on.
+  void begin_results();
   void write(std::string_view name, std::string_view bytes);
-  /// Marks the run as finished, which needs no checkpoint any more.
-  void finish();
+  /// Marks the run as finished, with the checksums of its results and the state from which it could go on to
+  /// more epochs, which is its last checkpoint.
+  void finish(Checkpoint last);
   /// For a run that has no use for it: one that is finished or cannot be.
   void remove_checkpoint();
 
  private:
-  std::filesystem::path directory_;      // absolute, to walk up from
-  std::filesystem::path shown_;          // as the user wrote it
-  std::filesystem::path first_created_;  // the outermost directory that was not there before; may be empty
+  LockedDirectory directory_;
+  nlohmann::json config_;
+  bool begun_ = false;
+  bool goes_on_ = false;  // a finished run whose results are still there
   bool has_results_ = false;
 };
 

@@ -11,8 +11,9 @@
 
 namespace evenkeel::app {
 
-Summary summarize(const std::vector<double>& values) {
+Summary summarize(const std::vector<double>& values, Bounds bounds) {
   constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+  if (values.empty()) return {kNaN, kNaN, kNaN, kNaN};
   const auto n = static_cast<double>(values.size());
   double shifted = 0;  // by the first value, so that equal ones have a deviation of exactly 0
   for (const double v : values) shifted += v - values.front();
@@ -21,11 +22,15 @@ Summary summarize(const std::vector<double>& values) {
   double squares = 0;
   for (const double v : values) squares += (v - mean) * (v - mean);
   const double std = std::sqrt(squares / (n - 1));
+  if (values.size() < kLeastForInterval) return {mean, std, kNaN, kNaN};
   const double half = quantile(boost::math::students_t(n - 1), 0.975) * std / std::sqrt(n);
-  return {mean, std, mean - half, mean + half};
+  const double low = mean - half, high = mean + half;  // written so that NaN stays
+  return {mean, std, low < bounds.low ? bounds.low : low, high > bounds.high ? bounds.high : high};
 }
 
 double median(std::vector<double> values) {
+  const bool has_nan = std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); });
+  if (values.empty() || has_nan) return std::numeric_limits<double>::quiet_NaN();
   std::sort(values.begin(), values.end());
   const std::size_t n = values.size();
   return (values[(n - 1) / 2] + values[n / 2]) / 2;
@@ -47,10 +52,16 @@ double sign_flip_p(const std::vector<std::int64_t>& differences) {
   for (const auto& [sum, probability] : ways) {
     if (std::abs(sum) >= observed) p += probability;
   }
-  return p;
+  return std::min(p, 1.0);  // rounding
 }
 
 double smallest_sign_flip_p(int n) { return std::min(1.0, std::ldexp(2.0, -n)); }
+
+int pairs_for_verdict(int comparisons) {
+  int n = 1;
+  while (!(comparisons * smallest_sign_flip_p(n) < kLevel)) ++n;
+  return n;
+}
 
 double mcnemar_p(std::int64_t a, std::int64_t b) {
   if (a + b == 0) return 1;

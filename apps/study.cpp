@@ -2,39 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <fstream>
 
 #include "console.h"
-#include "nn/safetensors.h"
+#include "cross_checks.h"
+#include "evenkeel/core/files.h"
+#include "evenkeel/nn/safetensors.h"
+#include "locked_directory.h"
 #include "resume.h"
 #include "statistics.h"
 
 namespace evenkeel::app {
 namespace {
-
-[[noreturn]] void damaged(const std::filesystem::path& file, std::string_view problem) {
-  fail<DataError>("{} {}: remove {}, so that the run is repeated", file.string(), problem,
-                  file.parent_path().string());
-}
-
-std::vector<Prediction> read_predictions(const std::filesystem::path& csv) {
-  std::ifstream in(csv);
-  std::vector<Prediction> all;
-  std::string line;
-  std::getline(in, line);  // the names of the columns
-  while (std::getline(in, line)) {
-    std::size_t index = 0;
-    Prediction p;
-    const int read = std::sscanf(line.c_str(), "%zu,%d,%d,%lf,%lf", &index, &p.label, &p.predicted,
-                                 &p.p_label, &p.p_predicted);
-    const auto is_class = [](int c) { return 0 <= c && c < 10; };
-    if (read != 5 || index != all.size() || !is_class(p.label) || !is_class(p.predicted))
-      damaged(csv, fmt::format("has no prediction of image {} in line {}", all.size(), all.size() + 2));
-    all.push_back(p);
-  }
-  return all;
-}
 
 void count(ParameterCounts& c, const Tensor& values) {
   for (const float v : values.to_vector<float>()) {
@@ -55,21 +33,49 @@ std::vector<ParameterCounts> count_parameters(const NamedTensors& state) {
   return kinds;
 }
 
-RunResult read_run(const RunOptions& run) {
-  const std::filesystem::path predictions = run.out / "predictions.csv", figures = run.out / "metrics.jsonl";
-  RunResult r{run, {}, read_predictions(predictions), {}};
+/// What to do about a run of which a file is damaged.
+std::string advice_for(const RunOptions& run) {
+  return fmt::format("remove {}, so that the run is repeated", run.out.string());
+}
+
+/// Throws Error, naming the file, unless these are the weights of the run's network.
+void check_weights(const RunOptions& run, const NamedTensors& state) {
   try {
-    r.rows = read_metrics(figures);
-    r.parameters = count_parameters(load_safetensors(run.out / "model.safetensors"));
+    models::mnist_net(run.norm, run.groups).load_state_dict(state);
   } catch (const Error& e) {
-    fail<DataError>("{}: remove {}, so that the run is repeated", e.what(), run.out.string());
+    fail("{} does not fit the network ({})", (run.out / "model.safetensors").string(), e.what());
   }
-  const Metrics& last = r.rows.back();
-  const auto images = static_cast<double>(r.predictions.size());
-  if (last.split != "test" || last.epoch != run.epochs) damaged(figures, "does not end with the last epoch");
-  if (std::llround((1 - last.accuracy) * images) != r.misclassified() || images == 0)
-    damaged(predictions, "does not have the accuracy of metrics.jsonl");
+}
+
+RunResult read_run(const RunOptions& run) {
+  const std::filesystem::path predictions = run.out / "predictions.csv", figures = run.out / "metrics.jsonl",
+                              weights = run.out / "model.safetensors";
+  const std::string advice = advice_for(run);
+  RunResult r{run, {}, {}, {}};
+  reading(figures, advice, [&] {
+    r.rows = read_metrics(figures);
+    if (r.rows.back().epoch != run.epochs || r.rows.back().split != "test")
+      fail<Malformed>("does not end with the last epoch");
+  });
+  r.predictions = reading(predictions, advice, [&] { return read_predictions(predictions); });
+  try {
+    const NamedTensors state = load_safetensors(weights);
+    check_weights(run, state);
+    r.parameters = count_parameters(state);
+  } catch (const Error& e) {
+    fail<DataError>("{}, or {}", e.what(), advice);
+  }
+  cross_check(r);
   return r;
+}
+
+/// Throws DataError unless the run's predictions are of these images.
+void check_labels(const RunResult& r, const std::vector<std::int64_t>& labels) {
+  const auto same = [](const Prediction& p, std::int64_t label) { return p.label == label; };
+  if (!std::equal(r.predictions.begin(), r.predictions.end(), labels.begin(), labels.end(), same)) {
+    fail<DataError>("{} has other labels than the test images; {}", (r.run.out / "predictions.csv").string(),
+                    advice_for(r.run));
+  }
 }
 
 }  // namespace
@@ -81,7 +87,8 @@ std::vector<RunOptions> runs_to_do(const StudyOptions& study) {
     if (finished_before(run)) {
       read_run(run);  // refused now, not hours later
     } else {
-      checkpoint_for(run);  // likewise
+      const LockedDirectory unused(run.out);  // likewise; other programs may have it until its turn comes
+      checkpoint_for(run);
       to_do.push_back(run);
     }
   }
@@ -105,16 +112,28 @@ double RunResult::seconds_per_epoch() const {
   return median(seconds);
 }
 
-StudyResults read_results(const StudyOptions& study) {
+StudyResults read_results(const StudyOptions& study, const std::vector<FailedRun>& failed,
+                          const data::Dataset& test) {
+  const std::vector<std::int64_t> labels = test.labels().to_vector<std::int64_t>();
+  const auto has_failed = [&](const RunOptions& run) {
+    return std::any_of(failed.begin(), failed.end(),
+                       [&](const FailedRun& one) { return one.run.out == run.out; });
+  };
   const auto read = [&](const std::vector<RunOptions>& networks) {
     std::vector<NetworkResult> results;
     for (const RunOptions& network : networks) {
-      results.push_back({network, {}});
-      for (int i = 0; i < study.seeds; ++i) results.back().runs.push_back(read_run(study.run_of(network, i)));
+      NetworkResult one{network, {}};
+      for (int i = 0; i < study.seeds; ++i) {
+        const RunOptions run = study.run_of(network, i);
+        if (has_failed(run)) continue;
+        one.runs.push_back(read_run(run));
+        check_labels(one.runs.back(), labels);
+      }
+      if (!one.runs.empty()) results.push_back(std::move(one));
     }
     return results;
   };
-  return {study, read(study.networks()), read(study.batch_networks())};
+  return {study, read(study.networks()), read(study.batch_networks()), failed};
 }
 
 }  // namespace evenkeel::app

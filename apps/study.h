@@ -4,22 +4,17 @@
 #include <string>
 #include <vector>
 
+#include "evenkeel/nn/data.h"
 #include "metrics.h"
+#include "predictions.h"
 #include "study_options.h"
 
 namespace evenkeel::app {
 
 /// The runs of the study that are not finished yet; says how many finished ones are used again. Throws
-/// UsageError if a directory holds something else.
+/// UsageError if a directory holds something else or another program works in it, also if its turn would come
+/// last.
 std::vector<RunOptions> runs_to_do(const StudyOptions& study);
-
-/// A line of predictions.csv.
-struct Prediction {
-  int label = 0, predicted = 0;
-  double p_label = 0, p_predicted = 0;
-
-  bool right() const { return label == predicted; }
-};
 
 /// Of the final values of one kind of parameters: "conv" for the convolutions, "gamma" and "beta" for the
 /// norms.
@@ -46,7 +41,7 @@ struct RunResult {
 
 struct NetworkResult {
   RunOptions network;
-  std::vector<RunResult> runs;  // one a seed
+  std::vector<RunResult> runs;  // one a seed, at least one
 
   std::string name() const { return network.network(); }
   /// One value of each run: of(&RunResult::test_loss).
@@ -58,14 +53,23 @@ struct NetworkResult {
   }
 };
 
+/// A run whose loss became NaN or infinite, and what was said of it.
+struct FailedRun {
+  RunOptions run;
+  std::string why;
+};
+
+/// Networks have the runs that did not fail; those of which all failed are left out.
 struct StudyResults {
   StudyOptions study;
   std::vector<NetworkResult> networks;
   std::vector<NetworkResult> batch_networks;
+  std::vector<FailedRun> failed;
 };
 
-/// Reads the directories of all runs, which are finished. Throws DataError, naming the file and what to do,
-/// if one there is damaged.
-StudyResults read_results(const StudyOptions& study);
+/// Reads the directories of all runs but those that failed; the others are finished. Throws DataError, naming
+/// the file and what to do, if one there is damaged, or is not of these test images.
+StudyResults read_results(const StudyOptions& study, const std::vector<FailedRun>& failed,
+                          const data::Dataset& test);
 
 }  // namespace evenkeel::app

@@ -1,12 +1,13 @@
 #include "study_options.h"
 
 #include <algorithm>
-#include <charconv>
-#include <sstream>
+#include <limits>
+#include <set>
 
 #include "command_line.h"
-#include "nn/train_net.h"
+#include "evenkeel/nn/train_net.h"
 #include "program.h"
+#include "text.h"
 
 namespace evenkeel::app {
 namespace {
@@ -14,11 +15,7 @@ namespace {
 using models::Norm;
 
 std::int64_t parse_batch_size(const std::string& text) {
-  std::int64_t size = 0;
-  const char* end = text.data() + text.size();
-  const auto result = std::from_chars(text.data(), end, size);
-  EK_CHECK(result.ec == std::errc() && result.ptr == end && size > 0, "'{}' is no batch size", text);
-  return size;
+  return parse_number<std::int64_t>(text, 1, kMostCount);
 }
 
 Penalty parse_penalty(std::string_view text) {
@@ -27,17 +24,17 @@ Penalty parse_penalty(std::string_view text) {
                                                                    : Penalty::subgradient;
 }
 
+constexpr int kMostSeeds = 10'000;
+
 /// Reads "bn,gn": what `parse_one` reads, each once.
 template <typename F>
 auto parse_list(const std::string& text, F parse_one) {
   std::vector<decltype(parse_one(text))> all;
-  std::istringstream names(text);
-  for (std::string name; std::getline(names, name, ',');) {
+  for (const std::string& name : split_list(text)) {
     const auto one = parse_one(name);
     EK_CHECK(std::count(all.begin(), all.end(), one) == 0, "{} is named twice", name);
     all.push_back(one);
   }
-  EK_CHECK(!all.empty(), "name at least one");
   return all;
 }
 
@@ -100,9 +97,13 @@ RunOptions StudyOptions::run_of(const RunOptions& network, int i) const {
 
 std::vector<RunOptions> StudyOptions::runs() const {
   std::vector<RunOptions> all;
+  std::set<std::filesystem::path> places;  // a batch size may make a network that is there already
   for (int i = 0; i < seeds; ++i) {
     for (const auto& part : {networks(), batch_networks()}) {
-      for (const RunOptions& network : part) all.push_back(run_of(network, i));
+      for (const RunOptions& network : part) {
+        RunOptions one = run_of(network, i);
+        if (places.insert(one.out).second) all.push_back(std::move(one));
+      }
     }
   }
   return all;
@@ -110,10 +111,10 @@ std::vector<RunOptions> StudyOptions::runs() const {
 
 std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   StudyOptions study;
-  study.command = fmt::format("{}", fmt::join(argv, argv + argc, " "));
+  study.command = as_utf8(fmt::format("{}", fmt::join(argv, argv + argc, " ")));
   RunOptions& o = study.run;
   o.sgd.l1 = 1e-5;
-  o.resume = true;
+  o.resume = o.may_start = true;
   o.device = Device::best();
   CLI::App app("Trains the network of the study with several normalizations and compares them.",
                "compare_norms");
@@ -138,23 +139,30 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
       app, "--batch-norms",
       [&study](const std::string& text) { study.batch_norms = parse_list(text, models::parse_norm); },
       "Its normalizations", "bn,gn,ln");
-  app.add_option("--batch-epochs", study.batch_epochs, "Its epochs; the learning rate drops after each");
-  app.add_option("--seeds", study.seeds, "Runs of each, with seeds SEED, SEED+1, ...");
+  add_number<int>(app, "--batch-epochs", study.batch_epochs, 1, kMostCount,
+                  "Its epochs; the learning rate drops after each");
+  add_number<int>(app, "--seeds", study.seeds, 1, kMostSeeds, "Runs of each, with seeds SEED, SEED+1, ...");
   add_run_options(app, o);
-  app.add_flag("--resume", o.resume, "Taken for granted: unfinished runs are continued");
+  add_switch(app, "--resume", o.resume, "Taken for granted: unfinished runs are continued");
   app.get_option("--l1")->description("Strength of the L1 penalty, where there is one");
   app.remove_option(app.get_option("--l1-mode"));
-  app.add_option("--out", o.out, "Directory of the results; default: runs/<dataset>-<epochs>ep");
+  add_path(app, "--out", o.out, "Directory of the results; default: runs/<dataset>-<epochs>ep");
   app.get_option("--engine")->default_str("sm for several runs on a CUDA device that can, else layers");
   if (!parse(app, argc, argv)) return std::nullopt;
   if (app.count("--engine") == 0 && trains_together(study)) o.engine = Engine::sm;
   complete(o);
   require_positive("--epochs", o.epochs);
-  require_positive("--seeds", study.seeds);
-  require_positive("--batch-epochs", study.batch_epochs);
+  const std::uint64_t last_seed = std::numeric_limits<std::uint64_t>::max() - (study.seeds - 1);
+  require(o.seed <= last_seed, "--seed", o.seed,
+          fmt::format("at most {} with --seeds {}", last_seed, study.seeds));
   if (!study.penalties.empty() && study.penalties != std::vector{Penalty::off})
     require_positive("--l1", o.sgd.l1);
-  for (const RunOptions& run : study.runs()) check_network(run);
+  for (const auto& networks : {study.networks(), study.batch_networks()}) {
+    for (const RunOptions& network : networks) {
+      check_network(network);
+      require_positive("--lr", network.sgd.lr);  // in proportion to the batch size
+    }
+  }
   o.device.require_available();
   if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("{}-{}ep", o.dataset, o.epochs);
   return study;

@@ -34,7 +34,7 @@ struct StudyOptions {
   std::vector<RunOptions> batch_networks() const;
   /// One of them with the i-th seed, in a directory whose name has the hash of its recipe.
   RunOptions run_of(const RunOptions& network, int i) const;
-  /// All runs, seed by seed: where a study is stopped, its networks have the same seeds but one.
+  /// All runs, each once, seed by seed: where a study is stopped, its networks have the same seeds but one.
   std::vector<RunOptions> runs() const;
 };
 

@@ -7,9 +7,9 @@
 #include <optional>
 
 #include "console.h"
-#include "core/profile.h"
+#include "evenkeel/core/profile.h"
+#include "evenkeel/nn/safetensors.h"
 #include "metrics.h"
-#include "nn/safetensors.h"
 #include "program.h"
 #include "resume.h"
 #include "run_directory.h"
@@ -19,10 +19,21 @@
 namespace evenkeel::app {
 namespace {
 
+/// What to do about a loss that is not finite: change an option that can be the cause.
+std::string advice_for_loss(const RunOptions& o) {
+  if (o.epochs == 0) return "give other --weights";
+  std::vector<std::string> advice = {fmt::format("a lower --lr than {}", o.sgd.lr)};
+  if (o.gamma > 1) advice.push_back(fmt::format("a lower --gamma than {}", o.gamma));
+  if (o.sgd.weight_decay > 0)
+    advice.push_back(fmt::format("a lower --weight-decay than {}", o.sgd.weight_decay));
+  if (o.sgd.l1 > 0) advice.push_back(fmt::format("a lower --l1 than {}", o.sgd.l1));
+  if (!o.weights.empty()) advice.emplace_back("other --weights");
+  return fmt::format("try {}", fmt::join(advice, " or "));
+}
+
 void require_finite(double loss, const std::string& where, const RunOptions& o) {
   if (!std::isfinite(loss)) {
-    fail<NonFiniteError>("the loss of {} is {} {}: try a lower --lr than {}", o.network(), loss, where,
-                         o.sgd.lr);
+    fail<NonFiniteError>("the loss of {} is {} {}: {}", o.network(), loss, where, advice_for_loss(o));
   }
 }
 
@@ -33,26 +44,39 @@ std::string accuracy_text(std::int64_t correct, std::int64_t images) {
 
 /// One run at work. Several take turns with the default generator, whose state each keeps.
 struct Run {
-  Run(const RunOptions& o, const std::optional<Checkpoint>& checkpoint)
-      : options(o),
-        state(o, checkpoint),
-        directory(o.out, config(o), checkpoint.has_value()),
-        generator(default_generator()) {}
+  Run(const RunOptions& o, const std::optional<Checkpoint>& checkpoint, std::unique_ptr<RunDirectory> locked)
+      : options(o), state(o, checkpoint), directory(std::move(locked)), generator(default_generator()) {
+    directory->begin(config(o), checkpoint.has_value());
+  }
 
   std::string name() const { return fmt::format("{}, seed {}", options.network(), options.seed); }
-  void save() {
+  Checkpoint checkpoint() const {
     const Generator before = std::exchange(default_generator(), generator);
-    save_checkpoint(directory.file(kCheckpointFile), state.checkpoint(options));
+    Checkpoint now = state.checkpoint(options);
     default_generator() = before;
+    return now;
   }
+  /// As it was before the last epoch was evaluated.
+  Checkpoint last_checkpoint() const {
+    Checkpoint last = checkpoint();
+    std::erase_if(last.rows, [&](const Metrics& row) { return row.epoch == last.epoch; });
+    return last;
+  }
+  void save() const { save_checkpoint(directory->file(kCheckpointFile), checkpoint()); }
 
   RunOptions options;
   TrainingState state;
-  RunDirectory directory;
+  std::unique_ptr<RunDirectory> directory;
   Generator generator;
 };
 /// Runs that are trained together: at the same step, of networks of one kind.
 using Runs = std::vector<std::unique_ptr<Run>>;
+
+/// The steps of an epoch of `images` training images.
+std::int64_t steps_of_epoch(const RunOptions& o, std::int64_t images) {
+  const std::int64_t all = (images - 1) / o.batch_size + 1;
+  return o.max_steps > 0 ? std::min(o.max_steps, all) : all;
+}
 
 /// The steps of the epoch that are not done yet. Their losses are looked at every --log-interval steps;
 /// where steps run ahead, with --quiet they are only waited for then, so that a signal finds few in flight.
@@ -60,7 +84,7 @@ void train_epoch(const Runs& runs, TrainingSteps& steps, std::int64_t images) {
   TrainingState& s = runs.front()->state;
   const RunOptions& o = runs.front()->options;
   steps.begin_epoch(s.epoch);
-  s.steps = o.max_steps > 0 ? std::min(o.max_steps, steps.count()) : steps.count();
+  s.steps = steps_of_epoch(o, images);
   const Stopwatch clock;
   const double seconds_before = s.seconds;
   EpochProgress progress({s.epoch, o.epochs, s.step, s.steps, images, o.batch_size}, o.quiet);
@@ -136,19 +160,23 @@ void describe_parameters(const nn::Module& net, Metrics& metrics) {
 }
 
 /// The files that describe the final weights.
-void write_results(RunDirectory& run, const nn::Module& net, const Evaluation& test,
-                   const data::Dataset& dataset, const RunOptions& o) {
+void write_results(const Run& run, const Evaluation& test, const data::Dataset& dataset) {
+  const RunOptions& o = run.options;
+  RunDirectory& directory = *run.directory;
   std::map<std::string, std::string> metadata = {{"network", "mnist_net"},
                                                  {"norm", std::string(models::name_of(o.norm))}};
   if (o.norm == models::Norm::gn) metadata["groups"] = std::to_string(o.groups);
-  save_safetensors(run.file("model.safetensors"), net.state_dict(), metadata);
-  if (o.save_logits) save_safetensors(run.file("logits.safetensors"), {{"logits", test.log_probs}}, metadata);
-  run.write("predictions.csv", predictions_csv(test));
-  run.write("confusion.csv", confusion_csv(test));
+  directory.begin_results();
+  directory.write_figures(run.state.rows, Sync::yes);
+  save_safetensors(directory.file("model.safetensors"), run.state.net.state_dict(), metadata);
+  if (o.save_logits)
+    save_safetensors(directory.file("logits.safetensors"), {{"logits", test.log_probs}}, metadata);
+  directory.write("predictions.csv", predictions_csv(predictions(test)));
+  directory.write("confusion.csv", confusion_csv(test));
   const std::string title = fmt::format("{}, seed {}, {} epochs: {} of {} misclassified", o.network(), o.seed,
                                         o.epochs, test.misclassified().size(), test.images());
-  run.write("misclassified.png", misclassified_png(test, dataset, title));
-  run.finish();
+  directory.write("misclassified.png", misclassified_png(test, dataset, title));
+  directory.finish(run.last_checkpoint());
 }
 
 /// Evaluates after an epoch, or before the first, and writes the figures of both. The checkpoint of an epoch
@@ -174,8 +202,7 @@ Evaluation end_epoch(Run& run, const data::Dataset& test_images) {
     describe_parameters(s.net, row);
     s.rows.push_back(row);
   }
-  run.directory.write("metrics.csv", metrics_csv(s.rows));
-  run.directory.write("metrics.jsonl", metrics_jsonl(s.rows));
+  run.directory->write_figures(s.rows);
   return test;
 }
 
@@ -212,9 +239,15 @@ std::vector<Evaluation> train_epochs(const Runs& runs, const Mnist& mnist) {
   }
 }
 
-std::unique_ptr<Run> begin_run(const RunOptions& o, const Mnist& mnist) {
+std::unique_ptr<Run> begin_run(const RunOptions& o, const Mnist& mnist,
+                               std::unique_ptr<RunDirectory> directory) {
   const std::optional<Checkpoint> checkpoint = checkpoint_for(o);
-  auto run = std::make_unique<Run>(o, checkpoint);
+  auto run = std::make_unique<Run>(o, checkpoint, std::move(directory));
+  if (const std::int64_t steps = steps_of_epoch(o, mnist.train.size());
+      checkpoint && checkpoint->steps != steps) {
+    fail<DataError>("{} does not fit this run (its epochs have {} steps, not {}): {}",
+                    (o.out / kCheckpointFile).string(), checkpoint->steps, steps, kCheckpointAdvice);
+  }
   std::int64_t parameters = 0;
   for (const Tensor& p : run->state.net.parameters()) parameters += p.numel();
   print_line(fmt::format(
@@ -228,13 +261,12 @@ std::unique_ptr<Run> begin_run(const RunOptions& o, const Mnist& mnist) {
 std::vector<Evaluation> finish_runs(const Runs& runs, const Mnist& mnist, const Mnist& on_device) {
   try {
     std::vector<Evaluation> tests = train_epochs(runs, on_device);
-    for (std::size_t i = 0; i < runs.size(); ++i)
-      write_results(runs[i]->directory, runs[i]->state.net, tests[i], mnist.test, runs[i]->options);
+    for (std::size_t i = 0; i < runs.size(); ++i) write_results(*runs[i], tests[i], mnist.test);
     return tests;
   } catch (const NonFiniteError&) {
     for (const auto& run : runs) {  // one that only leads here again
       if (runs.size() == 1 || !std::isfinite(run->state.totals.mean_loss()))
-        run->directory.remove_checkpoint();
+        run->directory->remove_checkpoint();
     }
     throw;
   } catch (const Interrupted& e) {  // between two steps, or in an evaluation, which is repeated
@@ -254,13 +286,15 @@ std::vector<Evaluation> finish_runs(const Runs& runs, const Mnist& mnist, const 
 Mnist load_data(const RunOptions& o) {
   const auto read = o.dataset == "fashion" ? data::fashion_mnist : data::mnist;
   Mnist mnist{read(o.data, data::Split::train), read(o.data, data::Split::test)};
+  if (o.test_images > 0) mnist.test = mnist.test.first(o.test_images);
   stop_if_signalled("after the data was read");
   return mnist;
 }
 
-Evaluation train_run(const RunOptions& o, const Mnist& mnist) {
+Evaluation train_run(const RunOptions& o, const Mnist& mnist, std::unique_ptr<RunDirectory> directory) {
+  if (directory == nullptr) directory = std::make_unique<RunDirectory>(o.out);
   Runs runs;
-  runs.push_back(begin_run(o, mnist));
+  runs.push_back(begin_run(o, mnist, std::move(directory)));
   return finish_runs(runs, mnist, {mnist.train.to(o.device), mnist.test.to(o.device)}).front();
 }
 
@@ -269,7 +303,7 @@ void train_together(const std::vector<RunOptions>& options, const Mnist& mnist) 
   const Mnist on_device{mnist.train.to(device), mnist.test.to(device)};
   std::map<std::pair<int, std::int64_t>, Runs> at_step;  // by epoch and step
   for (const RunOptions& o : options) {
-    std::unique_ptr<Run> run = begin_run(o, mnist);
+    std::unique_ptr<Run> run = begin_run(o, mnist, std::make_unique<RunDirectory>(o.out));
     at_step[{run->state.epoch, run->state.step}].push_back(std::move(run));
   }
   for (const auto& [step, runs] : at_step) finish_runs(runs, mnist, on_device);

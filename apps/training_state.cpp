@@ -1,12 +1,28 @@
 #include "training_state.h"
 
-#include "core/random.h"
-#include "nn/functional.h"
-#include "nn/safetensors.h"
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "evenkeel/core/json.h"
+#include "evenkeel/core/out_of_memory.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/safetensors.h"
 #include "program.h"
 
 namespace evenkeel::app {
 namespace {
+
+/// Throws DataError if a weight of the network, read from `file`, is NaN or infinite, as every loss would be.
+void require_finite_weights(const nn::Sequential& net, const std::filesystem::path& file) {
+  for (const auto& [name, tensor] : net.state_dict()) {
+    if (tensor.dtype() != DType::f32) continue;
+    const std::vector<float> values = tensor.to_vector<float>();
+    if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }))
+      fail<DataError>("{} has values that are not finite in {}: give other --weights", file.string(), name);
+  }
+}
 
 /// Without options.weights where a checkpoint replaces them.
 nn::Sequential make_network(const RunOptions& o, bool load_weights) {
@@ -20,9 +36,75 @@ nn::Sequential make_network(const RunOptions& o, bool load_weights) {
       fail<UsageError>("{} does not fit --norm {}: {}", o.weights.string(), models::name_of(o.norm),
                        e.what());
     }
+    require_finite_weights(net, o.weights);
   }
   net.to(o.device);
   return net;
+}
+
+/// Throws Error unless `state` has the names, shapes and dtypes of `own`, in whatever order.
+void check_form(const char* part, const NamedTensors& own, const NamedTensors& state) {
+  const std::map<std::string, Tensor> expected(own.begin(), own.end());
+  EK_CHECK(state.size() == own.size(), "{} has {} tensors, not {}", part, state.size(), own.size());
+  for (const auto& [name, tensor] : state) {
+    const auto found = expected.find(name);
+    EK_CHECK(found != expected.end(), "{} has an unknown {}", part, in_quotes(name));
+    const Tensor& like = found->second;
+    EK_CHECK(tensor.dtype() == like.dtype() && tensor.shape() == like.shape(),
+             "{} has {} as {} {}, not {} {}", part, name, name_of(tensor.dtype()), tensor.shape().str(),
+             name_of(like.dtype()), like.shape().str());
+  }
+}
+
+/// The tensor of that name in a state that has been checked for its form.
+Tensor tensor_of(const NamedTensors& state, std::string_view name) {
+  return std::find_if(state.begin(), state.end(), [&](const auto& entry) { return entry.first == name; })
+      ->second;
+}
+
+/// Throws Error unless a run of these options, whose generator has handed out `drawn` keys before its first
+/// step, can have come to where the checkpoint is.
+void check_values(const Checkpoint& c, const RunOptions& o, std::uint64_t drawn) {
+  const double images = tensor_of(c.part("totals"), "images").item();
+  const auto step = static_cast<double>(c.step), size = static_cast<double>(o.batch_size);
+  const bool full = images == step * size, last = c.step == c.steps;
+  EK_CHECK(full || (last && (step - 1) * size < images && images < step * size),
+           "{} steps of {} images have seen {}", c.step, o.batch_size, images);
+  const double correct = tensor_of(c.part("totals"), "loss_and_correct").slice(0, 1, 2).item();
+  EK_CHECK(0 <= correct && correct <= images && correct == std::floor(correct), "{} of {} images are right",
+           correct, images);
+  EK_CHECK(c.rows.size() == 2 * static_cast<std::size_t>(c.epoch - 1),
+           "it has {} rows of figures before epoch {}", c.rows.size(), c.epoch);
+  const double lr = tensor_of(c.part("optimizer"), "lr").item();
+  EK_CHECK(0 <= lr && std::isfinite(lr), "a learning rate of {}", lr);
+  const double last_epoch = tensor_of(c.part("schedule"), "last_epoch").item();
+  EK_CHECK(last_epoch == c.epoch - 1, "the schedule is after epoch {} in epoch {}", last_epoch, c.epoch);
+  constexpr double kMostDraws = 1000;  // of a step: far more than a network has layers
+  const double steps = static_cast<double>(c.epoch - 1) * static_cast<double>(c.steps) + step;
+  EK_CHECK(c.draws >= drawn && static_cast<double>(c.draws - drawn) <= kMostDraws * steps,
+           "{} random keys cannot have been used", c.draws);
+}
+
+/// Goes on from the checkpoint. Throws Error unless everything in it can be of this run.
+void restore(TrainingState& s, const Checkpoint& c, const RunOptions& o) {
+  for (const Tensor& p : s.net.parameters()) s.sgd.momentum_buffer(p);  // all are there after a step
+  std::size_t tensors = 0;
+  const auto check = [&](const char* part, const NamedTensors& own) {
+    check_form(part, own, c.part(part));
+    tensors += own.size();
+  };
+  check("network", s.net.state_dict());
+  check("optimizer", s.sgd.state_dict());
+  check("schedule", s.schedule.state_dict());
+  check("totals", s.totals.state_dict());
+  EK_CHECK(c.tensors.size() == tensors, "it has {} tensors, not {}", c.tensors.size(), tensors);
+  check_values(c, o, default_generator().count());
+  s.net.load_state_dict(c.part("network"));
+  s.sgd.load_state_dict(c.part("optimizer"));
+  s.schedule.load_state_dict(c.part("schedule"));
+  s.totals.load_state_dict(c.part("totals"));
+  default_generator().set_count(c.draws);
+  static_cast<Progress&>(s) = c;
 }
 
 }  // namespace
@@ -44,9 +126,9 @@ NamedTensors RunningTotals::state_dict() const {
 }
 
 void RunningTotals::load_state_dict(const NamedTensors& state) {
-  EK_CHECK(state.size() == 2, "load_state_dict: there are {} running totals, not 2", state.size());
-  totals_.copy_(state[0].second);
-  images_ = state[1].second.to_vector<std::int64_t>().at(0);
+  check_form("totals", state_dict(), state);
+  totals_.copy_(tensor_of(state, "loss_and_correct"));
+  images_ = tensor_of(state, "images").to_vector<std::int64_t>().front();
 }
 
 TrainingState::TrainingState(const RunOptions& o, const std::optional<Checkpoint>& checkpoint)
@@ -56,16 +138,13 @@ TrainingState::TrainingState(const RunOptions& o, const std::optional<Checkpoint
       totals(o.device) {
   if (!checkpoint) return;
   try {
-    net.load_state_dict(checkpoint->part("network"));
-    sgd.load_state_dict(checkpoint->part("optimizer"));
-    schedule.load_state_dict(checkpoint->part("schedule"));
-    totals.load_state_dict(checkpoint->part("totals"));
+    restore(*this, *checkpoint, o);
+  } catch (const OutOfMemory&) {
+    throw;
   } catch (const Error& e) {
-    fail<DataError>("{} does not fit this network ({}): {}", (o.out / kCheckpointFile).string(), e.what(),
+    fail<DataError>("{} does not fit this run ({}): {}", (o.out / kCheckpointFile).string(), e.what(),
                     kCheckpointAdvice);
   }
-  default_generator().set_count(checkpoint->draws);
-  static_cast<Progress&>(*this) = *checkpoint;
 }
 
 void TrainingState::begin_next_epoch() {
@@ -76,7 +155,7 @@ void TrainingState::begin_next_epoch() {
 }
 
 Checkpoint TrainingState::checkpoint(const RunOptions& o) const {
-  Checkpoint c{static_cast<const Progress&>(*this), recipe(o), default_generator().count(), {}};
+  Checkpoint c{static_cast<const Progress&>(*this), recipe(o), default_generator().count(), {}, {}};
   c.add("network", net.state_dict());
   c.add("optimizer", sgd.state_dict());
   c.add("schedule", schedule.state_dict());

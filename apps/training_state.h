@@ -5,8 +5,8 @@
 #include <optional>
 
 #include "checkpoint.h"
-#include "nn/models.h"
-#include "nn/optim.h"
+#include "evenkeel/nn/models.h"
+#include "evenkeel/nn/optim.h"
 #include "options.h"
 
 namespace evenkeel::app {
@@ -29,7 +29,7 @@ class RunningTotals {
   std::int64_t correct() const { return std::llround(totals_.slice(0, 1, 2).item()); }
 
   NamedTensors state_dict() const;
-  /// Of another one's state_dict(), whose order it keeps.
+  /// Of another one's state_dict(). Throws Error, before anything is changed, on any other.
   void load_state_dict(const NamedTensors& state);
 
  private:

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/random.h"
-#include "nn/functional.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/functional.h"
 #include "program.h"
 
 namespace evenkeel::app {

@@ -3,9 +3,9 @@
 
 #include <memory>
 
-#include "core/cuda.h"
-#include "nn/data.h"
-#include "nn/train_net.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/nn/data.h"
+#include "evenkeel/nn/train_net.h"
 #include "options.h"
 #include "training_state.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor.h"
+#include "evenkeel/core/tensor.h"
 #include "reference/array.h"
 
 namespace evenkeel::bench {

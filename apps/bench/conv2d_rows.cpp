@@ -1,6 +1,6 @@
 // Rows of conv2d: the network's nine convolutions, without bias, and a large one.
 #include "bench/op_rows.h"
-#include "kernels/conv2d.h"
+#include "evenkeel/kernels/conv2d.h"
 #include "reference/conv2d.h"
 
 namespace evenkeel::bench {

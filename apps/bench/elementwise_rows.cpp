@@ -1,7 +1,7 @@
 // Rows of relu and dropout.
 #include "bench/op_rows.h"
-#include "kernels/dropout.h"
-#include "kernels/relu.h"
+#include "evenkeel/kernels/dropout.h"
+#include "evenkeel/kernels/relu.h"
 #include "reference/simple.h"
 
 namespace evenkeel::bench {

@@ -1,65 +1,49 @@
-// The most multiply-adds a second that the CPU backend's vectors give: independent chains in registers.
+// The most multiply-adds a second of the vectors that the kernels use: those of cpu::isa().
 #include <algorithm>
 
+#include "bench/fma_chains.h"
 #include "bench/machine.h"
 #include "console.h"
-#include "kernels/cpu/parallel.h"
-#include "kernels/cpu/simd.h"
-
-// A version for each instruction set: the loader picks.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(EVENKEEL_SANITIZED)
-#  define EK_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#  define EK_CLONES
-#endif
+#include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel::bench {
 namespace {
 
-using cpu::EK_ISA::Vec;
-using evenkeel::kLanes;
+constexpr std::int64_t kProducts = 16 * 1680 * 96;  // of a task: a multiple of 16 * each of kFmaChains
+static_assert(std::all_of(std::begin(kFmaChains), std::end(kFmaChains),
+                          [](int chains) { return kProducts % (16 * chains) == 0; }));
 
-constexpr std::int64_t kSteps = 1 << 16;
-
-/// CHAINS vectors, each multiplied and added to kSteps times; returns their sum, so that nothing is left out.
-template <typename T, int CHAINS>
-EK_INLINE T run_chains(T factor, T term) {
-  Vec<T> chains[CHAINS];
-  const Vec<T> a = factor - Vec<T>{}, b = term - Vec<T>{};
-  for (int k = 0; k < CHAINS; ++k) chains[k] = b * static_cast<T>(k);
-  for (std::int64_t i = 0; i < kSteps; ++i) {
-#pragma GCC unroll 16
-    for (int k = 0; k < CHAINS; ++k) chains[k] = chains[k] * a + b;
-  }
-  T sum = 0;
-  for (int k = 0; k < CHAINS; ++k) {
-    for (int lane = 0; lane < kLanes<T>; ++lane) sum += chains[k][lane];
-  }
-  return sum;
-}
-
-// Twelve chains hide the latency of two units where a vector is one of 32 registers; where it takes two of 16
-// only five stay in registers, and are enough.
+/// Operations a second of one attempt on so many threads.
 template <typename T>
-EK_CLONES T twelve_chains(T factor, T term) {
-  return run_chains<T, 12>(factor, term);
-}
-template <typename T>
-EK_CLONES T five_chains(T factor, T term) {
-  return run_chains<T, 5>(factor, term);
-}
-
-template <typename T>
-double flops_of(T (*chains)(T, T), int count) {
-  constexpr int kTasks = 8, kTries = 20;
-  const int tasks = kTasks * num_threads();
+double attempt(int chains, int threads) {
+  const std::int64_t tasks = threads == 1 ? 4 : 8 * threads;
   std::vector<T> sums(static_cast<std::size_t>(tasks));
+  const app::Stopwatch clock;
+  cpu::parallel_for(tasks, kProducts, [&](std::int64_t t) {
+    cpu::fma_chains(
+        FmaChainsArgs<T>{&sums[static_cast<std::size_t>(t)], T(0.999), T(1e-3), chains, kProducts});
+  });
+  return 2.0 * static_cast<double>(kProducts * tasks) / clock.seconds();
+}
+
+/// The best of many attempts: `kFew` with each number of chains, then with the best one until `kMany` in a
+/// row are no better.
+template <typename T>
+double peak_on(int threads) {
+  constexpr int kFew = 3, kMany = 20, kMost = 100;
+  const WithThreads on(threads);
   double best = 0;
-  for (int i = 0; i < kTries; ++i) {
-    const app::Stopwatch clock;
-    cpu::parallel_for(tasks, kSteps * count,
-                      [&](std::int64_t t) { sums[static_cast<std::size_t>(t)] = chains(T(0.999), T(1e-3)); });
-    best = std::max(best, 2.0 * static_cast<double>(kSteps) * count * kLanes<T> * tasks / clock.seconds());
+  int best_chains = kFmaChains[0], in_vain = 0;
+  for (const int chains : kFmaChains) {
+    for (int i = 0; i < kFew; ++i) {
+      const double flops = attempt<T>(chains, threads);
+      if (flops > best) best = flops, best_chains = chains;
+    }
+  }
+  for (int i = 0; i < kMost && in_vain < kMany; ++i, ++in_vain) {
+    const double flops = attempt<T>(best_chains, threads);
+    if (flops > 1.002 * best) in_vain = 0;
+    best = std::max(best, flops);
   }
   return best;
 }
@@ -68,7 +52,8 @@ double flops_of(T (*chains)(T, T), int count) {
 
 template <typename T>
 double fma_peak() {
-  return std::max(flops_of<T>(twelve_chains<T>, 12), flops_of<T>(five_chains<T>, 5));
+  const int all = num_threads();
+  return all == 1 ? peak_on<T>(1) : std::max(peak_on<T>(1), peak_on<T>(all));
 }
 template double fma_peak<float>();
 template double fma_peak<double>();

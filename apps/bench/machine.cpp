@@ -9,11 +9,11 @@
 
 #include "bench/timing.h"
 #include "console.h"
-#include "core/tensor.h"
 #include "device_name.h"
-#include "kernels/cpu/parallel.h"
-#include "kernels/elementwise.h"
-#include "kernels/isa.h"
+#include "evenkeel/core/tensor.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/elementwise.h"
+#include "evenkeel/kernels/isa.h"
 
 namespace evenkeel::bench {
 namespace {
@@ -49,19 +49,24 @@ void copy_all(Tensor& to, const Tensor& from, std::int64_t piece) {
   });
 }
 
-/// Bytes read and written a second by the fastest of several copies between two arrays of `bytes` each.
+/// Bytes read and written a second by the fastest of several copies between two arrays of `bytes` each, on
+/// one thread and on all.
 double copy_bandwidth(Device device, std::int64_t bytes, int copies) {
   constexpr int kTries = 9;
   const Tensor from = ones({bytes / 4}, {DType::f32, device});
   Tensor to = zeros_like(from);
   double best = 0;
-  const std::int64_t share = bytes / num_threads();
-  for (std::int64_t piece : {std::min<std::int64_t>(share, 256 * 1024), share}) {
-    for (int i = 0; i < kTries; ++i) {
-      const app::Stopwatch clock;
-      for (int k = 0; k < copies; ++k) copy_all(to, from, piece);
-      wait_for(device);
-      best = std::max(best, 2.0 * static_cast<double>(bytes) * copies / clock.seconds());
+  const int all = num_threads();
+  for (const int threads : device.is_cpu() && all > 1 ? std::vector{1, all} : std::vector{all}) {
+    const WithThreads on(threads);
+    const std::int64_t share = (bytes + threads - 1) / threads;
+    for (const std::int64_t piece : {std::min<std::int64_t>(share, 256 * 1024), share}) {
+      for (int i = 0; i < kTries; ++i) {
+        const app::Stopwatch clock;
+        for (int k = 0; k < copies; ++k) copy_all(to, from, piece);
+        wait_for(device);
+        best = std::max(best, 2.0 * static_cast<double>(bytes) * copies / clock.seconds());
+      }
     }
   }
   return best;
@@ -90,11 +95,11 @@ std::string microseconds(std::optional<double> seconds) {
   return seconds ? fmt::format("{:.2f} us", 1e6 * *seconds) : "not measured";
 }
 
+}  // namespace
+
 nlohmann::json number_or_null(std::optional<double> value) {
   return value ? nlohmann::json(*value) : nullptr;
 }
-
-}  // namespace
 
 std::vector<std::string> Machine::lines() const {
   std::vector<std::string> facts{name, clock};

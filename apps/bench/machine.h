@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "bench/timing.h"
-#include "core/device.h"
-#include "core/dtype.h"
+#include "evenkeel/core/device.h"
+#include "evenkeel/core/dtype.h"
 
 namespace evenkeel::bench {
 
@@ -30,8 +30,24 @@ struct Machine {
 
 Machine measure_machine(Device device);
 
-/// Operations a second of fused multiply-adds in registers, on all threads.
+/// Sets the number of threads while it lives.
+class WithThreads {
+ public:
+  explicit WithThreads(int n) : before_(num_threads()) { set_num_threads(n); }
+  ~WithThreads() { set_num_threads(before_); }
+  WithThreads(const WithThreads&) = delete;
+  WithThreads& operator=(const WithThreads&) = delete;
+
+ private:
+  int before_;
+};
+
+/// The most operations a second of multiply-adds in registers of the instruction set in use, on one thread or
+/// on all of num_threads().
 template <typename T>
 double fma_peak();
+
+/// null stands for what was not measured.
+nlohmann::json number_or_null(std::optional<double> value);
 
 }  // namespace evenkeel::bench

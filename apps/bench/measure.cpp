@@ -71,18 +71,6 @@ std::string bits_of_run(DeviceArrays& arrays, const Launch& launch) {
   return arrays.bits();
 }
 
-/// Sets the number of threads while it lives.
-class WithThreads {
- public:
-  explicit WithThreads(int n) : before_(num_threads()) { set_num_threads(n); }
-  ~WithThreads() { set_num_threads(before_); }
-  WithThreads(const WithThreads&) = delete;
-  WithThreads& operator=(const WithThreads&) = delete;
-
- private:
-  int before_;
-};
-
 void check_bits(Result& result, DeviceArrays& arrays, const Launch& launch) {
   const std::string bits = bits_of_run(arrays, launch);
   result.same_bits = bits == bits_of_run(arrays, launch);

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "bench/row.h"
-#include "kernels/variants.h"
+#include "evenkeel/kernels/variants.h"
 
 namespace evenkeel::bench {
 

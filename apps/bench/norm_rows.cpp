@@ -2,10 +2,10 @@
 // kernel.
 #include "bench/norm_kernels.h"
 #include "bench/op_rows.h"
-#include "kernels/batch_norm.h"
-#include "kernels/group_norm.h"
-#include "kernels/layer_norm.h"
-#include "kernels/layer_norm2d.h"
+#include "evenkeel/kernels/batch_norm.h"
+#include "evenkeel/kernels/group_norm.h"
+#include "evenkeel/kernels/layer_norm.h"
+#include "evenkeel/kernels/layer_norm2d.h"
 #include "reference/norms.h"
 
 namespace evenkeel::bench {

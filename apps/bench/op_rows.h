@@ -6,6 +6,9 @@
 
 namespace evenkeel::bench {
 
+/// Mean and deviation of MNIST's pixels, from 0 to 1.
+constexpr double kMean = 0.1307, kStd = 0.3081;
+
 inline constexpr std::int64_t kBatch = 64;
 
 /// Where the network has a norm and a ReLU.

@@ -1,10 +1,7 @@
 #include "bench/options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
-#include <numeric>
-#include <sstream>
 
 #include "command_line.h"
 #include "program.h"
@@ -14,16 +11,8 @@ namespace {
 
 using app::UsageError;
 
-constexpr double kMostElements = 1 << 30;
+constexpr std::int64_t kMostElements = 1 << 30;
 constexpr DType kDTypes[] = {DType::f32, DType::f64, DType::bf16, DType::f16};
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
-  if (parts.empty()) parts.emplace_back();
-  return parts;
-}
 
 std::vector<std::string> op_names() {
   std::vector<std::string> names;
@@ -32,7 +21,7 @@ std::vector<std::string> op_names() {
 }
 
 std::vector<std::string> parse_ops(const std::string& text) {
-  const std::vector<std::string> wanted = split(text), known = op_names();
+  const std::vector<std::string> wanted = app::split_list(text), known = op_names();
   for (const std::string& name : wanted) {
     EK_CHECK(std::count(known.begin(), known.end(), name) > 0, "unknown op '{}': use some of {}", name,
              fmt::join(known, ", "));
@@ -42,21 +31,26 @@ std::vector<std::string> parse_ops(const std::string& text) {
 
 Shape parse_shape(const std::string& text) {
   Shape shape;
-  for (const std::string& part : split(text)) {
-    std::int64_t size = 0;
-    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), size);
-    if (error != std::errc() || end != part.data() + part.size() || size < 1 || size >= (1 << 30))
-      fail<UsageError>("--shape: '{}' is no shape: use sizes above 0 like 64,16,10,10", text);
-    shape.push_back(size);
+  double elements = 1;
+  try {
+    for (const std::string& part : app::split_list(text)) {
+      EK_CHECK(shape.rank() < 4, "too many axes");
+      const auto size = app::parse_number<std::int64_t>(part, 1, kMostElements);
+      shape.push_back(size);
+      elements *= static_cast<double>(size);
+    }
+    EK_CHECK(elements <= static_cast<double>(kMostElements), "too large");
+  } catch (const Error&) {
+    fail<UsageError>(
+        "--shape: '{}' is no shape: use up to 4 sizes above 0 like 64,16,10,10, with at most 2^30 elements",
+        text);
   }
-  if (shape.rank() > 4 || std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies()) > kMostElements)
-    fail<UsageError>("--shape: '{}' has more than 4 axes or 2^30 elements", text);
   return shape;
 }
 
 std::vector<DType> parse_dtypes(const std::string& text) {
   std::vector<DType> dtypes;
-  for (const std::string& name : split(text)) {
+  for (const std::string& name : app::split_list(text)) {
     const auto found = std::find_if(std::begin(kDTypes), std::end(kDTypes),
                                     [&](DType dtype) { return name_of(dtype) == name; });
     EK_CHECK(found != std::end(kDTypes), "unknown type '{}': use some of f32, f64, bf16, f16", name);
@@ -87,12 +81,9 @@ std::vector<Row> rows_of(const Op& op, const Kind& kind, const std::vector<Shape
 }
 
 void check(const Options& o) {
-  if (o.threads < 0 || o.threads > 1024)
-    fail<UsageError>("--threads {}: must be from 0 (one per core) to 1024", o.threads);
-  if (o.effort.repeat < 1 || o.effort.repeat > 100000)
-    fail<UsageError>("--repeat {}: must be from 1 to 100000", o.effort.repeat);
-  if (!(o.effort.min_time >= 0 && o.effort.min_time <= 60))
-    fail<UsageError>("--min-time {}: must be from 0 to 60 seconds", o.effort.min_time);
+  for (const auto& file : o.peer_json) {
+    if (file.empty()) fail<UsageError>("--peer-json: the name is empty");
+  }
   if (o.list && !o.peer_json.empty())
     fail<UsageError>("--list with --peer-json: nothing is measured that could be compared; leave one out");
   o.device.require_available();
@@ -118,15 +109,19 @@ std::optional<Options> parse_options(int argc, char** argv) {
   const auto add = [&](const char* name, auto parse, const char* description, const char* by_default) {
     return app::add_parsed(cli, name, parse, description, by_default);
   };
-  cli.add_flag("--list", o.list, "Name the rows, with --json also for peers, and measure nothing");
+  app::add_switch(cli, "--list", o.list, "Name the rows, with --json also for peers, and measure nothing");
   add(
       "--op", [&](const std::string& text) { o.ops = parse_ops(text); },
       "Ops, separated by commas; see --list", "all");
   add(
-      "--variant", [&](const std::string& text) { o.variants = split(text); },
+      "--variant", [&](const std::string& text) { o.variants = app::split_list(text); },
       "Rows with one of these words in variant or layout", "all");
-  std::vector<std::string> shapes;
-  cli.add_option("--shape", shapes, "Shape of x like 64,16,10,10, listed or not; may be repeated")
+  cli.add_option_function<std::vector<std::string>>(
+         "--shape",
+         [&o](const std::vector<std::string>& texts) {
+           for (const std::string& text : texts) o.shapes.push_back(parse_shape(text));
+         },
+         "Shape of x like 64,16,10,10, listed or not; may be repeated")
       ->take_all()
       ->allow_extra_args(false);
   add(
@@ -136,13 +131,13 @@ std::optional<Options> parse_options(int argc, char** argv) {
       "--device", [&](const std::string& text) { o.device = Device::parse(text); },
       "auto, cpu, cuda or cuda:N", "auto")
       ->envname("EVENKEEL_DEVICE");
-  cli.add_option("--threads", o.threads, "CPU threads; 0: OMP_NUM_THREADS, or one per core");
-  cli.add_option("--repeat", o.effort.repeat, "Samples of each statistic");
-  cli.add_option("--min-time", o.effort.min_time, "Seconds of each warm sample, at least");
-  cli.add_option("--json", o.json, "Write everything to this file");
+  app::add_threads(cli, o.threads);
+  app::add_number<int>(cli, "--repeat", o.effort.repeat, 1, 100'000, "Samples of each statistic");
+  app::add_number<double>(cli, "--min-time", o.effort.min_time, 0, 60,
+                          "Seconds of each warm sample, at least");
+  app::add_path(cli, "--json", o.json, "Write everything to this file");
   cli.add_option("--peer-json", o.peer_json, "Compare with these files of scripts/peer_torch.py");
   if (!app::parse(cli, argc, argv)) return std::nullopt;
-  for (const std::string& text : shapes) o.shapes.push_back(parse_shape(text));
   check(o);
   return o;
 }

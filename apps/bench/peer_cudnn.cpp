@@ -1,7 +1,7 @@
 // cuDNN's convolutions, through the library's own cuDNN backend: the same arrays and sizes, in the same
 // process.
 #include "bench/peer.h"
-#include "kernels/cuda/cudnn.h"
+#include "evenkeel/kernels/cuda/cudnn.h"
 
 namespace evenkeel::bench {
 namespace {

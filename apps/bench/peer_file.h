@@ -16,8 +16,8 @@ class PeerFile {
 
   /// "PyTorch 1.13.0"
   const std::string& name() const { return name_; }
-  /// Nothing if the row is not in the file.
-  std::optional<PeerResult> find(const Row& row) const;
+  /// Of a row, as Row::json() describes it; nothing if it is not in the file.
+  std::optional<PeerResult> find(const nlohmann::json& row) const;
 
  private:
   std::string name_;

@@ -1,7 +1,7 @@
 // Rows of the poolings: windows side by side.
 #include "bench/op_rows.h"
-#include "kernels/lanes.h"
-#include "kernels/pool2d.h"
+#include "evenkeel/kernels/lanes.h"
+#include "evenkeel/kernels/pool2d.h"
 #include "reference/pool2d.h"
 
 namespace evenkeel::bench {

@@ -36,6 +36,28 @@ bool is_launch_bound(const Result& result, const Machine& machine) {
   return machine.node && result.timing.warm.median < 2 * *machine.node;
 }
 
+/// Why a rate may be above what the machine gives at most, one sentence for each that is. What the table
+/// shows as 100 % is not above it.
+std::vector<std::string> explanations(const Rates& r) {
+  constexpr double kAbove = 1.005;
+  std::vector<std::string> all;
+  if (r.of_peak && !(*r.of_peak < kAbove)) {
+    all.push_back(fmt::format(
+        "{} of the multiply-add peak: the operations are counted as docs/benchmarks/README.md says, products "
+        "with padding among them, and the kernel leaves some out; or the machine was slower while the peak "
+        "was measured",
+        percent(r.of_peak)));
+  }
+  if (r.of_copy && !(*r.of_copy < kAbove)) {
+    all.push_back(
+        fmt::format("{} of the copy: the kernel reads more than it writes, or the arrays stay in a cache "
+                    "that the traffic "
+                    "before a cold call does not fill; or the machine was slower while the copy was measured",
+                    percent(r.of_copy)));
+  }
+  return all;
+}
+
 std::string_view yes_or_no(std::optional<bool> good) { return !good ? "-" : *good ? "yes" : "NO"; }
 
 std::string peers(const Result& result) {
@@ -55,10 +77,6 @@ std::string which(std::string_view op, std::string_view pass, std::string_view v
 }
 std::string which(const Row& row) {
   return which(row.op, row.pass, row.variant, name_of(row.dtype), row.layout, row.shape.str());
-}
-
-nlohmann::json number_or_null(std::optional<double> value) {
-  return value ? nlohmann::json(*value) : nullptr;
 }
 
 }  // namespace
@@ -81,6 +99,7 @@ std::string line(const Row& row, const Result& result, const Machine& machine) {
       percent(r.of_peak), result.error, yes_or_no(result.same_bits), yes_or_no(result.same_bits_threads),
       peers(result));
   if (is_launch_bound(result, machine)) text += "; launch-bound";
+  for (const std::string& why : explanations(r)) text += "\n  ABOVE 100 %: " + why;
   for (const std::string& complaint : result.complaints) text += "\n  FAILED: " + complaint;
   return text;
 }
@@ -98,6 +117,7 @@ nlohmann::json json(const Row& row, const Result& result, const Machine& machine
   out["of_copy"] = number_or_null(r.of_copy);
   out["flops_per_s"] = r.flops;
   out["of_peak"] = number_or_null(r.of_peak);
+  out["above_100_percent"] = explanations(r);
   out["launch_bound"] = is_launch_bound(result, machine);
   out["error"] = result.error;
   out["error_bound"] = result.error_bound;

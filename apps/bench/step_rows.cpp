@@ -3,10 +3,10 @@
 #include <numbers>
 
 #include "bench/op_rows.h"
-#include "kernels/rotate.h"
-#include "kernels/sgd.h"
-#include "kernels/softmax.h"
-#include "nn/models.h"
+#include "evenkeel/kernels/rotate.h"
+#include "evenkeel/kernels/sgd.h"
+#include "evenkeel/kernels/softmax.h"
+#include "evenkeel/nn/models.h"
 #include "reference/rotate.h"
 #include "reference/sgd.h"
 #include "reference/simple.h"
@@ -17,7 +17,7 @@ namespace {
 // --- rotate_normalize
 // ------------------------------------------------------------------------------------------
 
-constexpr double kMean = 0.1307, kStd = 0.3081, kMostDegrees = 7;
+constexpr double kMostDegrees = 7;
 
 /// Angles at which no pixel lies so near the middle of two that rounding would decide.
 Fill angles(std::int64_t H, std::int64_t W) {

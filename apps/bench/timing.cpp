@@ -10,9 +10,9 @@
 #include <thread>
 
 #include "console.h"
-#include "core/cuda.h"
-#include "kernels/elementwise.h"
-#include "kernels/team.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/kernels/elementwise.h"
+#include "evenkeel/kernels/team.h"
 #include "program.h"
 
 namespace evenkeel::bench {

@@ -4,16 +4,15 @@
 #include <memory>
 
 #include "bench/op_rows.h"
-#include "core/cuda.h"
-#include "core/random.h"
-#include "nn/functional.h"
-#include "nn/models.h"
-#include "nn/optim.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/models.h"
+#include "evenkeel/nn/optim.h"
 
 namespace evenkeel::bench {
 namespace {
 
-constexpr double kMean = 0.1307, kStd = 0.3081;
 constexpr double kFlopsOfImage = 2 * 2296140.0;  // forward and backward
 
 /// A step that leaves the weights as they are, with a learning rate of 0, and has the same dropout masks

@@ -29,7 +29,7 @@ std::string capitalized(std::string text) {
 }
 
 std::string accuracy(const NetworkResult& n) {
-  const Summary s = summarize(n.of(&RunResult::accuracy_percent));
+  const Summary s = summarize(n, kAccuracyPercent);
   return span({fmt::format("networks/{}/accuracy_percent_mean", n.name()), s.mean}) + " %";
 }
 
@@ -41,6 +41,11 @@ std::string comparison_text(const Comparison& c) {
   const auto p_value = [&](const char* column, double value) {
     return span({key_of(c, "comparisons", column), value, 4, true});
   };
+  if (c.verdict == Verdict::not_tested) {
+    return fmt::format("{} {}, {} {}. <strong>{}</strong>", capitalized(title_of(c.a->network)),
+                       accuracy(*c.a), title_of(c.b->network), accuracy(*c.b),
+                       escape(capitalized(verdict_text(c))));
+  }
   std::string text =
       fmt::format("{} {}, {} {}. Difference {} points", capitalized(title_of(c.a->network)), accuracy(*c.a),
                   title_of(c.b->network), accuracy(*c.b), figure("difference", c.difference.mean, 3));
@@ -87,6 +92,9 @@ std::string effect_of_l1(const Findings& f) {
     if (c.a->network.norm == c.b->network.norm && has_learned(*c.a)) html += paragraph(comparison_text(c));
   }
   const optim::SgdOptions& sgd = f.results.study.run.sgd;
+  const bool has_penalty = std::any_of(f.results.networks.begin(), f.results.networks.end(),
+                                       [](const NetworkResult& n) { return n.network.sgd.l1 > 0; });
+  if (!has_penalty) return html + missing("--penalties off,subgradient,proximal");
   return html + paragraph(fmt::format("The subgradient penalty moves values towards 0 by a fixed step and so "
                                       "past it: none stays there. "
                                       "The proximal step, soft thresholding, stops at 0; but with momentum "
@@ -113,6 +121,11 @@ std::string hardest_labels(const NetworkResult& n, const std::string& dataset) {
 }
 
 std::string missed_images(const Findings& f) {
+  if (std::none_of(f.results.networks.begin(), f.results.networks.end(), has_learned)) {
+    return paragraph(
+        "No network has more than half of the test images right with its first seed: what they miss "
+        "says nothing.");
+  }
   const SharedMistakes shared = shared_mistakes(f.results.networks);
   std::string html =
       paragraph(fmt::format("With the first seed {} of the test images are wrong with at least one of the "
@@ -133,11 +146,10 @@ std::string missed_images(const Findings& f) {
 
 std::string batch_answer(const Findings& f) {
   if (f.results.batch_networks.empty()) return missing("--batch-sizes 64,32,16,8,4,2");
-  std::string html =
-      paragraph(fmt::format("Each for {} epochs, the learning rate in proportion to the batch size and "
-                            "dropped to a tenth after every epoch, "
-                            "without L1:",
-                            f.results.study.batch_epochs));
+  std::string html = paragraph(fmt::format(
+      "Each for {} epoch{}, the learning rate in proportion to the batch size and "
+      "multiplied by {} after every epoch, without L1:",
+      f.results.study.batch_epochs, f.results.study.batch_epochs == 1 ? "" : "s", f.results.study.run.gamma));
   html += "<ul>\n";
   for (const models::Norm norm : f.results.study.batch_norms) {
     std::vector<std::string> words;
@@ -145,9 +157,10 @@ std::string batch_answer(const Findings& f) {
       if (n.network.norm != norm) continue;
       words.push_back(fmt::format("{} % at {}",
                                   span({fmt::format("batch/{}/accuracy_percent_mean", n.name()),
-                                        summarize(n.of(&RunResult::accuracy_percent)).mean}),
+                                        summarize(n, kAccuracyPercent).mean}),
                                   n.network.batch_size));
     }
+    if (words.empty()) continue;  // all of its runs failed
     RunOptions named;
     named.norm = norm;
     html += fmt::format("<li>{}: {}</li>\n", capitalized(title_of(named)), fmt::join(words, ", "));
@@ -160,15 +173,17 @@ std::string layer_norm_answer(const Findings& f) {
     return span({fmt::format("diagnosis/{}/{}", d.network, column), value, 4});
   };
   const Diagnosis& rows = f.diagnosis.front();
+  const double pooled = largest(rows, &DiagnosisStep::max_abs_pooled),
+               logit = largest(rows, &DiagnosisStep::max_abs_logit), loss = rows.steps.back().loss;
+  const bool vanishes = pooled < 1e-4 && logit < 1e-4 && std::abs(loss - std::log(10)) < 1e-4;
   std::string html = paragraph(fmt::format(
-      "Only over rows, and that is an artefact of where it stands: its rows have mean zero, the network then "
-      "averages "
-      "planes of such rows, and nothing is left. The largest pooled mean in {} steps is {}, the largest "
-      "|logit| {}, the "
-      "loss stays at {} = ln 10.",
-      rows.steps.size(), figure(rows, "max_abs_pooled", largest(rows, &DiagnosisStep::max_abs_pooled)),
-      figure(rows, "max_abs_logit", largest(rows, &DiagnosisStep::max_abs_logit)),
-      figure(rows, "last_loss", rows.steps.back().loss)));
+      "{} The largest pooled mean in {} step{} is {}, the largest |logit| {}, the last loss {}{}",
+      vanishes
+          ? "Over rows it leaves nothing to learn from, and that is an artefact of where it stands: its rows "
+            "have mean zero, the network then averages planes of such rows, and only rounding is left."
+          : "Over rows, measured:",
+      rows.steps.size(), rows.steps.size() == 1 ? "" : "s", figure(rows, "max_abs_pooled", pooled),
+      figure(rows, "max_abs_logit", logit), figure(rows, "last_loss", loss), vanishes ? " = ln 10." : "."));
   std::vector<std::string> cured, not_cured;
   for (const Diagnosis& d : f.diagnosis) {
     if (&d == &rows) continue;
@@ -200,6 +215,8 @@ std::string verdict_text(const Comparison& c) {
       return "no difference shown";
     case Verdict::too_few_seeds:
       return "not enough seeds to tell";
+    case Verdict::not_tested:
+      return "not tested: no seed that both have";
   }
   return "";
 }

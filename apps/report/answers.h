@@ -16,7 +16,7 @@ struct Answer {
 /// Those that the study has the networks for; the others say what to run.
 std::vector<Answer> answers(const Findings& findings);
 
-/// "a is more accurate", "no difference shown", "not enough seeds to tell".
+/// "a is more accurate", "no difference shown", "not enough seeds to tell", "not tested: ...".
 std::string verdict_text(const Comparison& comparison);
 
 /// Of a figure of a comparison, a network or a diagnosis, as pages and data name it.

@@ -11,27 +11,49 @@
 namespace evenkeel::app {
 namespace {
 
-constexpr double kWidth = 640, kLeft = 88, kTop = 16, kBottom = 52, kLabelHeight = 19;
-constexpr double kMargin = 5;                         // that dots may reach beyond the axes
-constexpr double kLinesRight = 172, kDotsRight = 20;  // room for the labels of lines
+constexpr double kWidth = 640, kLeft = 100, kTop = 16, kBottom = 52, kLabelHeight = 19;
+constexpr double kMargin = 5;      // that dots may reach beyond the axes
+constexpr double kDotsRight = 30;  // room for half a number
+constexpr double kLetter = 11.5;   // width of a letter at 19 pixels, the size that style.css has on phones
+
+/// Room for the longest of some labels.
+double room_for(const std::vector<std::string>& labels) {
+  std::size_t longest = 0;
+  for (const std::string& label : labels) longest = std::max(longest, label.size());
+  return kLetter * static_cast<double>(longest);
+}
+
+struct Axis {
+  double log_base = 0;    // linear if it is 0
+  bool integers = false;  // of a linear axis: it ends with the values, and no tick is between integers
+  Bounds bounds = {};     // of a linear axis
+};
 
 /// One axis: from values to places in the picture.
 class Scale {
  public:
-  /// Logarithmic where log_base is not 0. Ticks of linear axes are at least min_step apart.
-  Scale(double low, double high, double from, double to, double log_base, double min_step = 0)
-      : from_(from), to_(to), log_base_(log_base) {
+  Scale(double low, double high, double from, double to, const Axis& axis)
+      : from_(from), to_(to), log_base_(axis.log_base) {
     if (log_base_ != 0) {
-      first_ = std::floor(transformed(low) + 1e-9);
-      last_ = std::max(first_ + 1, std::ceil(transformed(high) - 1e-9));
+      first_ = first_tick_ = std::floor(transformed(low) + 1e-9);
+      last_ = last_tick_ = std::max(first_ + 1, std::ceil(transformed(high) - 1e-9));
       step_ = std::max(1.0, std::ceil((last_ - first_) / 7));
+      return;
+    }
+    const double lowest = low, highest = high;
+    if (!(high > low)) low -= 0.5, high += 0.5;
+    const double rough = (high - low) / 5, power = std::pow(10, std::floor(std::log10(rough)));
+    const double digit = rough / power;
+    step_ = power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
+    if (axis.integers) {
+      step_ = std::max(1.0, step_);
+      first_ = low;
+      last_ = high;
+      first_tick_ = std::ceil(lowest / step_ - 1e-9) * step_;
+      last_tick_ = highest;
     } else {
-      if (!(high > low)) low -= 0.5, high += 0.5;
-      const double rough = (high - low) / 5, power = std::pow(10, std::floor(std::log10(rough)));
-      const double digit = rough / power;
-      step_ = std::max(min_step, power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10));
-      first_ = std::floor(low / step_ + 1e-9) * step_;
-      last_ = std::ceil(high / step_ - 1e-9) * step_;
+      first_ = first_tick_ = std::max(axis.bounds.low, std::floor(low / step_ + 1e-9) * step_);
+      last_ = last_tick_ = std::min(axis.bounds.high, std::ceil(high / step_ - 1e-9) * step_);
     }
   }
 
@@ -42,8 +64,8 @@ class Scale {
 
   std::vector<double> ticks() const {
     std::vector<double> all;
-    for (int i = 0; first_ + i * step_ <= last_ + 1e-9 * step_; ++i) {
-      const double v = first_ + i * step_;
+    for (int i = 0; first_tick_ + i * step_ <= last_tick_ + 1e-9 * step_; ++i) {
+      const double v = first_tick_ + i * step_;
       all.push_back(log_base_ != 0 ? std::pow(log_base_, v) : v);
     }
     return all;
@@ -62,7 +84,7 @@ class Scale {
     return std::log(std::max(value, std::numeric_limits<double>::min())) / std::log(log_base_);
   }
 
-  double from_, to_, log_base_, first_ = 0, last_ = 0, step_ = 0;
+  double from_, to_, log_base_, first_ = 0, last_ = 0, first_tick_ = 0, last_tick_ = 0, step_ = 0;
 };
 
 struct Range {
@@ -110,11 +132,16 @@ std::string line(double x1, double y1, double x2, double y2, const std::string& 
 std::string horizontal_axis(const Scale& x, double top, double bottom, double middle,
                             const std::string& title) {
   std::string out;
-  for (const double tick : x.ticks()) {
-    out += line(x.at(tick), top, x.at(tick), bottom, "grid");
-    out += text(x.at(tick), bottom + 19, "middle", x.text(tick), "tick");
+  std::vector<std::string> texts;
+  const std::vector<double> ticks = x.ticks();
+  for (const double tick : ticks) texts.push_back(x.text(tick));
+  const double apart = ticks.size() > 1 ? std::abs(x.at(ticks[1]) - x.at(ticks[0])) : kWidth;
+  const auto every = static_cast<std::size_t>(std::ceil((room_for(texts) + 8) / apart));
+  for (std::size_t i = 0; i < ticks.size(); ++i) {
+    out += line(x.at(ticks[i]), top, x.at(ticks[i]), bottom, "grid");
+    if (i % every == 0) out += text(x.at(ticks[i]), bottom + 22, "middle", texts[i], "tick");
   }
-  return out + text(middle, bottom + 42, "middle", title, "axis");
+  return out + text(middle, bottom + 45, "middle", title, "axis");
 }
 
 std::string vertical_axis(const Scale& y, double left, double right, double middle,
@@ -125,7 +152,7 @@ std::string vertical_axis(const Scale& y, double left, double right, double midd
     out += text(left - 8, y.at(tick) + 5, "end", y.text(tick), "tick");
   }
   return out + fmt::format(
-                   "<text transform=\"translate(15 {:.1f}) rotate(-90)\" text-anchor=\"middle\" "
+                   "<text transform=\"translate(22 {:.1f}) rotate(-90)\" text-anchor=\"middle\" "
                    "class=\"axis\">{}</text>\n",
                    middle, escape(title));
 }
@@ -143,7 +170,8 @@ std::string points(const Scale& x, const Scale& y, const std::vector<double>& xs
 
 std::string drawn(const Series& s, const Scale& x, const Scale& y) {
   std::string out;
-  const bool has_band = !s.low.empty() && std::isfinite(s.low.front());
+  const bool has_band =
+      std::any_of(s.low.begin(), s.low.end(), [](double low) { return std::isfinite(low); });
   if (has_band) {
     out += fmt::format("<polygon points=\"{} {}\" class=\"band c{}\"/>\n", points(x, y, s.x, s.low),
                        points(x, y, s.x, s.high, true), s.style.color);
@@ -152,11 +180,18 @@ std::string drawn(const Series& s, const Scale& x, const Scale& y) {
                      s.style.color, s.style.dash);
   if (s.x.size() <= 10) {
     for (std::size_t i = 0; i < s.x.size(); ++i) {
+      if (!std::isfinite(s.y[i])) continue;
       out += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3.5\" class=\"dot c{}\"/>\n", x.at(s.x[i]),
                          y.at(s.y[i]), s.style.color);
     }
   }
   return out;
+}
+
+/// Where a line ends in the picture; at the bottom if it has no finite point.
+double end_of(const Series& s, const Scale& y, double top, double bottom) {
+  const auto last = std::find_if(s.y.rbegin(), s.y.rend(), [](double value) { return std::isfinite(value); });
+  return last == s.y.rend() ? bottom : std::clamp(y.at(*last), top, bottom);
 }
 
 /// A label beside the end of each line, moved apart where they would overlap.
@@ -167,7 +202,10 @@ std::string end_labels(const std::vector<Series>& series, const Scale& y, double
     double end, place;
   };
   std::vector<Label> labels;
-  for (const Series& s : series) labels.push_back({&s, y.at(s.y.back()), y.at(s.y.back())});
+  for (const Series& s : series) {
+    const double end = end_of(s, y, top, bottom);
+    labels.push_back({&s, end, end});
+  }
   std::stable_sort(labels.begin(), labels.end(),
                    [](const Label& a, const Label& b) { return a.end < b.end; });
   double free = top;
@@ -193,7 +231,10 @@ std::string end_labels(const std::vector<Series>& series, const Scale& y, double
 }  // namespace
 
 std::string svg(const LineChart& chart) {
-  constexpr double kHeight = 380, right = kWidth - kLinesRight, bottom = kHeight - kBottom;
+  std::vector<std::string> labels;
+  for (const Series& s : chart.series) labels.push_back(s.label);
+  constexpr double kHeight = 380, bottom = kHeight - kBottom;
+  const double right = kWidth - std::max(120.0, 40 + room_for(labels));
   Range xs, ys;
   for (const Series& s : chart.series) {
     xs.add(s.x, chart.log_x);
@@ -201,8 +242,9 @@ std::string svg(const LineChart& chart) {
       ys.add(values_from(chart.y_range_from, s.x, *values), chart.log_y);
   }
   const Scale x(xs.low, xs.high, chart.falling_x ? right : kLeft, chart.falling_x ? kLeft : right,
-                chart.log_x ? 2 : 0, 1);
-  const Scale y(ys.low, ys.high, bottom, kTop, chart.log_y ? 10 : 0);
+                {.log_base = chart.log_x ? 2.0 : 0.0, .integers = true});
+  const Scale y(ys.low, ys.high, bottom, kTop,
+                {.log_base = chart.log_y ? 10.0 : 0.0, .bounds = chart.y_bounds});
   std::string out = opening(chart.name, chart.title, chart.description, kHeight);
   out += horizontal_axis(x, kTop, bottom, (kLeft + right) / 2, chart.x_title);
   out += vertical_axis(y, kLeft, right, (kTop + bottom) / 2, chart.y_title);
@@ -215,14 +257,17 @@ std::string svg(const LineChart& chart) {
 }
 
 std::string svg(const DotChart& chart) {
-  constexpr double kRow = 34, left = 170, right = kWidth - kDotsRight;
+  std::vector<std::string> labels;
+  for (const DotRow& row : chart.rows) labels.push_back(row.label);
+  constexpr double kRow = 34, right = kWidth - kDotsRight;
+  const double left = std::max(120.0, 20 + room_for(labels));
   const double bottom = kTop + kRow * static_cast<double>(chart.rows.size()), height = bottom + kBottom;
   Range range;
   for (const DotRow& row : chart.rows) {
     range.add(row.values, false);
     range.add({row.low, row.high}, false);
   }
-  const Scale x(range.low, range.high, left, right, 0);
+  const Scale x(range.low, range.high, left, right, {.bounds = chart.x_bounds});
   std::string out = opening(chart.name, chart.title, chart.description, height);
   out += horizontal_axis(x, kTop, bottom, (left + right) / 2, chart.x_title);
   for (std::size_t i = 0; i < chart.rows.size(); ++i) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "statistics.h"
+
 namespace evenkeel::app {
 
 /// Colours and dashes are classes of report/style.css: "c0" .. "c6" and "d0" .. "d2".
@@ -18,7 +20,7 @@ struct Series {
   std::vector<double> low = {}, high = {};  ///< the band around y; may be empty
 };
 
-/// The values of x are integers.
+/// The values of x are integers. What is not finite is not drawn.
 struct LineChart {
   std::string name;  ///< "test-loss": of its file, and its id in a page
   std::string title;
@@ -27,6 +29,7 @@ struct LineChart {
   std::vector<Series> series;
   bool log_x = false, log_y = false;  ///< to base 2 and 10
   bool falling_x = false;             ///< the largest x is on the left
+  Bounds y_bounds = {};               ///< the axis does not go beyond them
   double y_range_from = 0;            ///< points of smaller x do not widen the y axis, which may cut them off
 };
 
@@ -41,6 +44,7 @@ struct DotRow {
 struct DotChart {
   std::string name, title, description, x_title;
   std::vector<DotRow> rows;
+  Bounds x_bounds = {};  ///< the axis does not go beyond them
 };
 
 /// An <svg> element with role, title and description, to be coloured by a style sheet.

@@ -35,7 +35,7 @@ Networks learned(Networks networks) {
 
 /// One figure of each epoch, its mean over the seeds and the interval.
 Series curve(const NetworkResult& network, std::string_view split,
-             const std::function<double(const Metrics&)>& of) {
+             const std::function<double(const Metrics&)>& of, Bounds bounds) {
   Series s{network.name(), style_of(network.network), {}, {}};
   std::map<int, std::vector<double>> by_epoch;
   for (const RunResult& run : network.runs) {
@@ -44,7 +44,7 @@ Series curve(const NetworkResult& network, std::string_view split,
     }
   }
   for (const auto& [epoch, values] : by_epoch) {
-    const Summary summary = summarize(values);
+    const Summary summary = summarize(values, bounds);
     s.x.push_back(epoch);
     s.y.push_back(summary.mean);
     s.low.push_back(summary.low);
@@ -53,8 +53,15 @@ Series curve(const NetworkResult& network, std::string_view split,
   return s;
 }
 
-double loss_of(const Metrics& row) { return row.loss; }
-double accuracy_of(const Metrics& row) { return 100 * row.accuracy; }
+/// What is drawn of each epoch.
+struct Drawn {
+  const char* title;  // of the axis
+  double (*of)(const Metrics&);
+  Bounds bounds;
+  int digits;  // in words
+};
+const Drawn kLoss = {"loss", [](const Metrics& row) { return row.loss; }, {.low = 0}, 4};
+const Drawn kAccuracy = {"accuracy, %", [](const Metrics& row) { return 100 * row.accuracy; }, {0, 100}, 2};
 
 /// "gn ends at 99.41, ln at 99.38": what a chart shows, in words.
 std::string ends(const std::vector<Series>& series, int digits) {
@@ -64,27 +71,30 @@ std::string ends(const std::vector<Series>& series, int digits) {
   return fmt::format("{}.", fmt::join(all, ", "));
 }
 
-LineChart curves(const char* name, const char* title, const char* y_title, const Networks& networks,
-                 std::string_view split, double (*of)(const Metrics&), int digits, int y_range_from = 0) {
-  LineChart chart{name, title, "", "epoch", y_title, {}};
+LineChart curves(const char* name, const char* title, const Networks& networks, std::string_view split,
+                 const Drawn& drawn, int y_range_from = 0) {
+  LineChart chart{name, title, "", "epoch", drawn.title, {}};
+  chart.y_bounds = drawn.bounds;
   chart.y_range_from = y_range_from;
-  for (const NetworkResult* n : networks) chart.series.push_back(curve(*n, split, of));
-  chart.description = fmt::format("{} by epoch. {}", title, ends(chart.series, digits));
+  for (const NetworkResult* n : networks) chart.series.push_back(curve(*n, split, drawn.of, drawn.bounds));
+  chart.description = fmt::format("{} by epoch. {}", title, ends(chart.series, drawn.digits));
   return chart;
 }
 
 DotChart accuracy_dots(const std::vector<NetworkResult>& networks) {
-  DotChart chart{"accuracy", "Test accuracy with the final weights", "", "accuracy, %", {}};
+  DotChart chart{"accuracy", "Test accuracy with the final weights", "", "accuracy, %", {}, {0, 100}};
   std::vector<std::string> words;
   for (const NetworkResult& n : networks) {
     if (!has_learned(n)) continue;
-    const std::vector<double> values = n.of(&RunResult::accuracy_percent);
-    const Summary s = summarize(values);
-    chart.rows.push_back({n.name(), style_of(n.network), values, s.mean, s.low, s.high});
+    const Summary s = summarize(n, kAccuracyPercent);
+    chart.rows.push_back(
+        {n.name(), style_of(n.network), n.of(&RunResult::accuracy_percent), s.mean, s.low, s.high});
     words.push_back(fmt::format("{} {:.2f}", n.name(), s.mean));
   }
   chart.description = fmt::format(
-      "A dot for each seed, the mean and its 95 % interval. Means in percent: {}.", fmt::join(words, ", "));
+      "A dot for each seed, the mean, and its 95 % interval where there are three seeds. Means in "
+      "percent: {}.",
+      fmt::join(words, ", "));
   return chart;
 }
 
@@ -96,13 +106,14 @@ LineChart batch_sizes(const std::vector<NetworkResult>& networks) {
   });
   LineChart chart{"batch-size", "Test accuracy by batch size", "", "images a batch", "accuracy, %", {}, true};
   chart.falling_x = true;
+  chart.y_bounds = kAccuracy.bounds;
   for (const NetworkResult* n : falling) {
     const std::string label(name_of(n->network.norm));
     auto series = std::find_if(chart.series.begin(), chart.series.end(),
                                [&](const Series& s) { return s.label == label; });
     if (series == chart.series.end())
       series = chart.series.insert(series, {label, style_of(n->network), {}, {}});
-    const Summary s = summarize(n->of(&RunResult::accuracy_percent));
+    const Summary s = summarize(*n, kAccuracyPercent);
     series->x.push_back(static_cast<double>(n->network.batch_size));
     series->y.push_back(s.mean);
     series->low.push_back(s.low);
@@ -110,6 +121,11 @@ LineChart batch_sizes(const std::vector<NetworkResult>& networks) {
   }
   chart.description = fmt::format("Accuracy by batch size; at the last one: {}", ends(chart.series, 2));
   return chart;
+}
+
+/// "1.2e-03", or that it is none.
+std::string in_words(double value) {
+  return std::isfinite(value) ? fmt::format("{:.1e}", value) : "what is not finite";
 }
 
 Style style_of(const Diagnosis& d) {
@@ -128,7 +144,7 @@ LineChart logits(const std::vector<Diagnosis>& diagnosis) {
       s.x.push_back(static_cast<double>(s.x.size() + 1));
       s.y.push_back(step.max_abs_logit);
     }
-    chart.description += fmt::format("{} ends at {:.1e}. ", d.network, s.y.back());
+    chart.description += fmt::format("{} ends at {}. ", d.network, in_words(s.y.back()));
     chart.series.push_back(s);
   }
   return chart;
@@ -148,8 +164,8 @@ LineChart gradients(const std::vector<Diagnosis>& diagnosis) {
       s.x.push_back(static_cast<double>(k + 1));
       s.y.push_back(median_gradient(d, k));
     }
-    chart.description +=
-        fmt::format("{}: {:.1e} at the first, {:.1e} at the last. ", d.network, s.y.front(), s.y.back());
+    chart.description += fmt::format("{}: {} at the first, {} at the last. ", d.network,
+                                     in_words(s.y.front()), in_words(s.y.back()));
     chart.series.push_back(s);
   }
   return chart;
@@ -161,16 +177,16 @@ Pictures charts_of_study(const Findings& f) {
   Pictures pictures;
   const auto add = [&](const auto& chart) { pictures[chart.name] = {chart.name, chart.title, svg(chart)}; };
   const Networks all = one_of_each_norm(f.results.networks), good = learned(all);
-  add(curves("test-loss", "Test loss", "loss", all, "test", loss_of, 4));
-  add(curves("test-accuracy", "Test accuracy", "accuracy, %", all, "test", accuracy_of, 2));
+  if (!all.empty()) {
+    add(curves("test-loss", "Test loss", all, "test", kLoss));
+    add(curves("test-accuracy", "Test accuracy", all, "test", kAccuracy));
+  }
   if (!good.empty()) {
     const int late = f.results.study.run.epochs / 3 + 1;
-    add(curves("test-loss-learned", "Test loss of the networks that learn", "loss", good, "test", loss_of, 4,
+    add(curves("test-loss-learned", "Test loss of the networks that learn", good, "test", kLoss, late));
+    add(curves("test-accuracy-learned", "Test accuracy of the networks that learn", good, "test", kAccuracy,
                late));
-    add(curves("test-accuracy-learned", "Test accuracy of the networks that learn", "accuracy, %", good,
-               "test", accuracy_of, 2, late));
-    add(curves("train-loss", "Training loss of the networks that learn", "loss", good, "train", loss_of, 4,
-               late));
+    add(curves("train-loss", "Training loss of the networks that learn", good, "train", kLoss, late));
     add(accuracy_dots(f.results.networks));
   }
   if (!f.results.batch_networks.empty()) add(batch_sizes(f.results.batch_networks));

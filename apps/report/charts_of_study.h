@@ -1,8 +1,10 @@
 // The charts of a report.
 #pragma once
 
+#include <array>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "report/data_files.h"
 
@@ -15,8 +17,12 @@ struct Picture {
 
 using Pictures = std::map<std::string, Picture>;  ///< by name
 
-/// Those for which the study has figures: "test-loss", "test-accuracy", "test-loss-learned",
-/// "test-accuracy-learned", "train-loss", "accuracy", "batch-size", "logits", "gradients".
+/// The names of all charts that a report can have.
+inline constexpr std::array<std::string_view, 9> kChartNames = {
+    "test-loss",  "test-accuracy", "test-loss-learned", "test-accuracy-learned", "train-loss", "accuracy",
+    "batch-size", "logits",        "gradients"};
+
+/// Those for which the study has figures.
 Pictures charts_of_study(const Findings& findings);
 
 }  // namespace evenkeel::app

@@ -14,8 +14,14 @@ void for_networks(const StudyResults& results,
   for (const NetworkResult& n : results.batch_networks) f("batch", n);
 }
 
-/// In full precision; nothing for what is not a number.
-std::string field(double value) { return std::isnan(value) ? "" : fmt::format("{}", value); }
+/// In full precision; nothing for what is not finite.
+std::string field(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
+
+std::string list_of(const std::vector<double>& values) {
+  std::vector<std::string> all;
+  for (const double v : values) all.push_back(field(v));
+  return fmt::format("{}", fmt::join(all, ","));
+}
 
 std::string fields(const Summary& s) {
   return fmt::format("{},{},{},{}", field(s.mean), field(s.std), field(s.low), field(s.high));
@@ -64,11 +70,12 @@ std::string curves_csv(const StudyResults& results) {
 
 std::string networks_csv(const StudyResults& results) {
   std::string csv = "part,network,seeds";
-  for (const Metric& m : metrics_of_a_run()) csv += fmt::format(",{0}_mean,{0}_std,{0}_low,{0}_high", m.name);
+  const auto metrics = {kTestLoss, kAccuracyPercent, kMisclassified};
+  for (const Metric& m : metrics) csv += fmt::format(",{0}_mean,{0}_std,{0}_low,{0}_high", m.name);
   csv += ",seconds_per_epoch_median\n";
   for_networks(results, [&](const char* part, const NetworkResult& n) {
     csv += fmt::format("{},{},{}", part, n.name(), n.runs.size());
-    for (const Metric& m : metrics_of_a_run()) csv += fmt::format(",{}", fields(summarize(n, m)));
+    for (const Metric& m : metrics) csv += fmt::format(",{}", fields(summarize(n, m)));
     csv += fmt::format(",{}\n", median(n.of(&RunResult::seconds_per_epoch)));
   });
   return csv;
@@ -80,10 +87,10 @@ std::string comparisons_csv(const Findings& findings) {
       "verdict\n";
   const auto add = [&](const char* part, const std::vector<Comparison>& comparisons) {
     for (const Comparison& c : comparisons) {
-      csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", part, c.a->name(), c.b->name(),
-                         c.a->runs.size(), c.difference.mean, field(c.difference.low),
-                         field(c.difference.high), c.p_sign_flip, c.p_holm, c.smallest_p, c.a_only_right,
-                         c.b_only_right, c.p_mcnemar, name_of(c.verdict));
+      csv += fmt::format("{},{},{},{},{},{},{},{},{}\n", part, c.a->name(), c.b->name(), c.seeds,
+                         list_of({c.difference.mean, c.difference.low, c.difference.high, c.p_sign_flip,
+                                  c.p_holm, c.smallest_p}),
+                         c.a_only_right, c.b_only_right, field(c.p_mcnemar), name_of(c.verdict));
     }
   };
   add("main", findings.comparisons);
@@ -139,8 +146,9 @@ std::string diagnosis_csv(const std::vector<Diagnosis>& diagnosis) {
   for (const Diagnosis& d : diagnosis) {
     int number = 0;
     for (const DiagnosisStep& step : d.steps) {
-      csv += fmt::format("{},{},{},{},{},{}\n", d.network, ++number, step.loss, step.max_abs_logit,
-                         step.max_abs_pooled, fmt::join(step.conv_gradients, ","));
+      csv += fmt::format("{},{},{},{}\n", d.network, ++number,
+                         list_of({step.loss, step.max_abs_logit, step.max_abs_pooled}),
+                         list_of(step.conv_gradients));
     }
   }
   return csv;
@@ -148,18 +156,22 @@ std::string diagnosis_csv(const std::vector<Diagnosis>& diagnosis) {
 
 }  // namespace
 
-const std::vector<Metric>& metrics_of_a_run() {
-  static const std::vector<Metric> metrics = {
-      {"test_loss", [](const RunResult& r) { return r.test_loss(); }},
-      {"accuracy_percent", [](const RunResult& r) { return r.accuracy_percent(); }},
-      {"misclassified", [](const RunResult& r) { return static_cast<double>(r.misclassified()); }}};
-  return metrics;
-}
+const Metric kTestLoss = {"test_loss", [](const RunResult& r) { return r.test_loss(); },
+                          [](const RunResult&) { return Bounds{.low = 0}; }};
+const Metric kAccuracyPercent = {"accuracy_percent", [](const RunResult& r) { return r.accuracy_percent(); },
+                                 [](const RunResult&) {
+                                   return Bounds{0, 100};
+                                 }};
+const Metric kMisclassified = {"misclassified",
+                               [](const RunResult& r) { return static_cast<double>(r.misclassified()); },
+                               [](const RunResult& r) {
+                                 return Bounds{0, static_cast<double>(r.predictions.size())};
+                               }};
 
 Summary summarize(const NetworkResult& network, const Metric& metric) {
   std::vector<double> values;
   for (const RunResult& run : network.runs) values.push_back(metric.of(run));
-  return summarize(values);
+  return summarize(values, metric.bounds(network.runs.front()));
 }
 
 Confusion confusion(const NetworkResult& network) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "comparison.h"
@@ -19,12 +20,13 @@ struct Findings {
   std::vector<Diagnosis> diagnosis;
 };
 
-/// The three figures of a network that are summarised, and their names in files.
+/// A figure of a network that is summarised, its name in files, and what it can be.
 struct Metric {
   const char* name;
   double (*of)(const RunResult& run);
+  Bounds (*bounds)(const RunResult& run);
 };
-const std::vector<Metric>& metrics_of_a_run();
+extern const Metric kTestLoss, kAccuracyPercent, kMisclassified;
 Summary summarize(const NetworkResult& network, const Metric& metric);
 
 constexpr std::size_t kClasses = 10;
@@ -39,7 +41,12 @@ struct ParameterFractions {
 /// Nothing where the network has none.
 std::optional<ParameterFractions> mean_fractions(const NetworkResult& network, std::string_view kind);
 
-/// The content of each file: "runs.csv", "curves.csv", ...
+/// The names of the files, of which every report has all.
+inline constexpr std::array<std::string_view, 8> kDataFiles = {
+    "runs.csv",          "curves.csv",    "networks.csv", "comparisons.csv",
+    "misclassified.csv", "confusion.csv", "weights.csv",  "diagnosis.csv"};
+
+/// The content of each file.
 std::map<std::string, std::string> data_files(const Findings& findings);
 
 }  // namespace evenkeel::app

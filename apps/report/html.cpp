@@ -12,7 +12,7 @@ constexpr double kSmallestP = 0.0001;  // that is shown
 
 std::string attributes(const Figure& f) {
   return fmt::format("data-key=\"{}\" data-value=\"{}\"{}", escape(f.key),
-                     std::isnan(f.value) ? "" : fmt::format("{}", f.value),
+                     std::isfinite(f.value) ? fmt::format("{}", f.value) : "",
                      f.depends_on_time ? " data-timing" : "");
 }
 
@@ -42,7 +42,7 @@ std::string escape(std::string_view text) {
 }
 
 std::string text_of(const Figure& f) {
-  if (std::isnan(f.value)) return "–";
+  if (!std::isfinite(f.value)) return "–";
   if (f.is_p_value) return f.value < kSmallestP ? "<0.0001" : fmt::format("{:.4f}", f.value);
   std::string text = fmt::format("{:.{}f}", f.value, f.digits);
   const bool tiny = f.value != 0 && std::abs(f.value) < 0.5 * std::pow(10, -f.digits);
@@ -59,7 +59,9 @@ std::string cell(const Figure& f, double shade) {
 }
 
 std::string pair_cell(const Figure& first, std::string_view between, const Figure& second) {
-  return fmt::format("<td>{}{}{}</td>", span(first), between, span(second));
+  const char* format =
+      std::isfinite(second.value) ? "<td>{}{}{}</td>" : "<td>{}<span hidden>{}{}</span></td>";
+  return fmt::format(fmt::runtime(format), span(first), between, span(second));
 }
 
 std::string text_cell(std::string_view text) {

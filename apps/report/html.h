@@ -10,8 +10,8 @@ namespace evenkeel::app {
 /// Text as HTML and XML want it.
 std::string escape(std::string_view text);
 
-/// A figure: what it is called ("networks/gn/test_loss_mean"), its value, and how it is shown. Not a number:
-/// an undefined one, shown as a dash.
+/// A figure: what it is called ("networks/gn/test_loss_mean"), its value, and how it is shown. One that is
+/// not finite is not defined, and shown as a dash.
 struct Figure {
   std::string key;
   double value = 0;
@@ -25,7 +25,8 @@ std::string text_of(const Figure& figure);
 std::string span(const Figure& figure);
 /// In a table; `shade` from 0 to 1 colours it.
 std::string cell(const Figure& figure, double shade = 0);
-/// "99.43 ± 0.04" or "99.40 to 99.46": two of them in one cell.
+/// "99.43 ± 0.04" or "99.40 to 99.46": two of them in one cell, the second one hidden where it is not
+/// defined.
 std::string pair_cell(const Figure& first, std::string_view between, const Figure& second);
 std::string text_cell(std::string_view text);
 

@@ -60,7 +60,8 @@ MistakeGrid mistake_grid(const StudyResults& results, const data::Dataset& test)
   for (const NetworkResult& n : networks) {
     all.push_back({{"name", n.name()},
                    {"title", title_of(n.network)},
-                   {"seed", n.network.seed},
+                   {"seed", n.runs.front().run.seed},
+                   {"seeds", n.runs.size()},
                    {"learned", has_learned(n)},
                    {"wrong", wrong_of(n)}});
   }
@@ -165,10 +166,11 @@ std::string mistakes_section(const StudyResults& results, const data::Dataset& t
       "<p id=\"misclassified-count\" aria-live=\"polite\"></p>\n<div id=\"misclassified-grid\"></div>\n"
       "<p><button id=\"misclassified-more\" type=\"button\">Show more</button></p>\n",
       networks, labels, by);
-  content += note(
-      fmt::format("With the weights of seed {}. Below each image its label and the prediction with their "
-                  "probabilities, and the networks and seeds that get it wrong.",
-                  results.study.run.seed));
+  content +=
+      note(fmt::format("With the weights of each network's first seed, {} unless that run failed. Below each "
+                       "image its label and the prediction with their "
+                       "probabilities, and the networks and seeds that get it wrong.",
+                       results.study.run.seed));
   content += html(labels_table(results)) + "<h3>Confusion matrices</h3>\n";
   for (const NetworkResult& n : results.networks) {
     content += fmt::format("<details><summary>{}</summary>\n{}</details>\n", escape(title_of(n.network)),

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/data.h"
+#include "evenkeel/nn/data.h"
 #include "study.h"
 
 namespace evenkeel::app {

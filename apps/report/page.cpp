@@ -4,10 +4,14 @@
 #include "report/answers.h"
 #include "report/assets.h"
 #include "report/html.h"
+#include "report/limits.h"
 #include "report/mistakes.h"
 
 namespace evenkeel::app {
 namespace {
+
+/// Pages are known by it: every version's has it.
+constexpr std::string_view kTitle = "Which normalization?";
 
 /// `text` with "@name@" replaced by what `values` has for the name.
 std::string filled(std::string_view text, const std::map<std::string, std::string, std::less<>>& values) {
@@ -27,17 +31,28 @@ std::string answers_section(const Findings& f) {
   return section("answers", "Questions and answers", content);
 }
 
-std::string links(const Findings& f) {
+/// What the study leaves out, before anything that it says; empty if that is nothing.
+std::string banner(const Findings& f) {
+  const std::vector<std::string> all = limits(f);
+  if (all.empty()) return "";
+  std::string html =
+      "<aside id=\"limits\" class=\"banner\" role=\"note\">\n<strong>This study is cut "
+      "short</strong>\n<ul>\n";
+  for (const std::string& limit : all) html += "<li>" + escape(limit) + "</li>\n";
+  return html + "</ul>\n</aside>\n";
+}
+
+/// To the sections that there are, and the origin.
+std::string links(const std::string& sections) {
   std::string html;
   for (const auto& [id, name] :
        {std::pair("answers", "Answers"), std::pair("networks", "Networks"), std::pair("curves", "Curves"),
         std::pair("comparisons", "Pairs"), std::pair("penalty", "L1"), std::pair("batch", "Batch size"),
-        std::pair("diagnosis", "Layer norm"), std::pair("mistakes", "Mistakes"),
-        std::pair("origin", "Origin")}) {
-    const bool is_there = id != std::string_view("batch") || !f.results.batch_networks.empty();
+        std::pair("diagnosis", "Layer norm"), std::pair("mistakes", "Mistakes")}) {
+    const bool is_there = sections.find(fmt::format("<section id=\"{}\"", id)) != std::string::npos;
     if (is_there) html += fmt::format("<a href=\"#{}\">{}</a> ", id, name);
   }
-  return html;
+  return html + "<a href=\"#origin\">Origin</a>";
 }
 
 std::string built_with(const StudyOptions& study) {
@@ -66,23 +81,39 @@ std::string chart_style() {
 
 std::string page(const Findings& f, const Pictures& pictures, const data::Dataset& test) {
   const StudyOptions& study = f.results.study;
-  const std::string sections = answers_section(f) + networks_section(f, pictures) + curves_section(pictures) +
-                               comparisons_section(f) + penalty_section(f.results) +
-                               batch_section(f, pictures) + diagnosis_section(f.diagnosis, pictures) +
-                               mistakes_section(f.results, test);
+  const std::size_t networks = f.results.networks.size();
+  std::string sections = answers_section(f) + networks_section(f, pictures);
+  if (networks > 0)
+    sections += curves_section(pictures) + comparisons_section(f) + penalty_section(f.results);
+  sections += batch_section(f, pictures) + diagnosis_section(f.diagnosis, pictures);
+  if (networks > 0) sections += mistakes_section(f.results, test);
   return filled(
-      kPage, {{"title", fmt::format("Which normalization? One {} network, everything else equal",
-                                    study.run.dataset == "fashion" ? "Fashion-MNIST" : "MNIST")},
-              {"summary", fmt::format("{} networks of 9,160 convolution weights, {} epochs each, {} seed{}.",
-                                      f.results.networks.size(), study.run.epochs, study.seeds,
-                                      study.seeds == 1 ? "" : "s")},
-              {"links", links(f)},
-              {"sections", sections},
-              {"command", escape(study.command)},
-              {"built", built_with(study)},
-              {"recipe", escape(recipe(study.run).dump())},
-              {"style", std::string(kStyle)},
-              {"script", std::string(kScript)}});
+      kPage,
+      {{"title", fmt::format("{} One {} network, everything else equal", kTitle,
+                             study.run.dataset == "fashion" ? "Fashion-MNIST" : "MNIST")},
+       {"summary", fmt::format("{} network{} of 9,160 convolution weights, {} epoch{} each, {} seed{}.",
+                               networks, networks == 1 ? "" : "s", study.run.epochs,
+                               study.run.epochs == 1 ? "" : "s", study.seeds, study.seeds == 1 ? "" : "s")},
+       {"limits", banner(f)},
+       {"links", links(sections)},
+       {"sections", sections},
+       {"command", escape(study.command)},
+       {"built", built_with(study)},
+       {"recipe", escape(recipe(study.run).dump())},
+       {"style", std::string(kStyle)},
+       {"script", networks > 0 ? std::string(kScript) : ""}});
+}
+
+std::string unfinished_page() {
+  return fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{}</title>\n"
+      "<p>This report is not finished. If no program is writing it, run the command of the study again.</p>\n"
+      "</html>\n",
+      kTitle);
+}
+
+bool is_page(std::string_view begin) {
+  return begin.find(fmt::format("<title>{}", kTitle)) != std::string_view::npos;
 }
 
 std::string standalone_svg(const Picture& picture) {

@@ -1,49 +1,16 @@
 #include "report/report.h"
 
-#include <spawn.h>
-#include <sys/wait.h>
-
-#include <array>
-
 #include "console.h"
 #include "report/charts_of_study.h"
 #include "report/page.h"
+#include "report/report_directory.h"
+#include "report/rsvg.h"
 #include "run_directory.h"
-
-extern char** environ;
 
 namespace fs = std::filesystem;
 
 namespace evenkeel::app {
 namespace {
-
-constexpr int kNotFound = 127;  // exit code of what could not be started
-
-/// Runs a program with these arguments and waits; its exit code.
-int run_tool(std::vector<std::string> arguments) {
-  std::vector<char*> argv;
-  for (std::string& a : arguments) argv.push_back(a.data());
-  argv.push_back(nullptr);
-  pid_t child = 0;
-  if (posix_spawnp(&child, argv[0], nullptr, nullptr, argv.data(), environ) != 0) return kNotFound;
-  int status = 0;
-  if (waitpid(child, &status, 0) != child) return -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-/// False if there is no rsvg-convert. Throws Error if it fails.
-bool write_png(const fs::path& png, const fs::path& svg) {
-  const fs::path beside = png.string() + ".tmp";
-  const int code = run_tool({"rsvg-convert", "--width", "1280", "--output", beside.string(), svg.string()});
-  if (code == kNotFound) return false;
-  std::error_code error;
-  if (code == 0) fs::rename(beside, png, error);
-  if (code != 0 || error) {
-    fs::remove(beside, error);
-    fail("cannot write {} with rsvg-convert: is there room, and may it be written?", png.string());
-  }
-  return true;
-}
 
 void make_directory(const fs::path& directory) {
   std::error_code error;
@@ -51,23 +18,41 @@ void make_directory(const fs::path& directory) {
   EK_CHECK(!error, "cannot create {}: {}", directory.string(), error.message());
 }
 
+/// The report is whole without them, so what goes wrong here ends nothing.
+void write_pngs(const fs::path& charts, const Pictures& pictures) {
+  std::vector<std::string> missing;
+  std::string why;
+  for (const auto& [name, picture] : pictures) {
+    try {
+      write_text(charts / (name + ".png"), png_of(charts / (name + ".svg")));
+    } catch (const Error& e) {
+      missing.push_back(name);
+      why = e.what();
+    }
+  }
+  if (!missing.empty())
+    print_line(fmt::format("Charts without a PNG: {}; {}", fmt::join(missing, ", "), why));
+}
+
 }  // namespace
 
 void write_report(const fs::path& directory, const Findings& findings, const data::Dataset& test) {
-  const fs::path charts = directory / "charts", data = directory / "data";
+  check_report_directory(directory);
+  remove_half_written(directory);
+  const fs::path charts = directory / "charts", data = directory / "data", page_file = directory / kPageFile;
+  make_directory(directory);
+  if (!fs::exists(page_file)) write_text(page_file, unfinished_page());  // says whose the folder is
   make_directory(charts);
   make_directory(data);
   for (const auto& [name, csv] : data_files(findings)) write_text(data / name, csv);
 
   const Pictures pictures = charts_of_study(findings);
-  bool has_png = true;
-  for (const auto& [name, picture] : pictures) {
-    const fs::path svg = charts / (name + ".svg");
-    write_text(svg, standalone_svg(picture));
-    has_png = has_png && write_png(charts / (name + ".png"), svg);
-  }
-  if (!has_png) print_line("The charts are written as SVG only: for PNG install rsvg-convert (librsvg2-bin)");
-  write_text(directory / "index.html", page(findings, pictures, test));
+  std::set<std::string> svgs;
+  for (const auto& [name, picture] : pictures) svgs.insert(name + ".svg");
+  remove_charts(directory, svgs);
+  for (const auto& [name, picture] : pictures) write_text(charts / (name + ".svg"), standalone_svg(picture));
+  write_text(page_file, page(findings, pictures, test));
+  write_pngs(charts, pictures);
 }
 
 }  // namespace evenkeel::app

@@ -3,14 +3,15 @@
 
 #include <filesystem>
 
-#include "nn/data.h"
+#include "evenkeel/nn/data.h"
 #include "report/data_files.h"
 
 namespace evenkeel::app {
 
-/// Writes index.html, charts/*.svg and *.png, and data/*.csv to `directory`, each file whole or not at all,
-/// the page last. PNGs are made by rsvg-convert; without it there are none and a line says so. Throws Error
-/// if a file cannot be written.
+/// Writes data/*.csv, charts/*.svg, index.html and charts/*.png to `directory`, each file whole or not at
+/// all. An earlier report stays until its files are replaced; charts that only it has are removed. PNGs are
+/// made by rsvg-convert; a line says which are missing because it, or writing them, fails. Throws what
+/// check_report_directory throws, and Error if another file cannot be written.
 void write_report(const std::filesystem::path& directory, const Findings& findings,
                   const data::Dataset& test);
 

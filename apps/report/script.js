@@ -45,8 +45,8 @@ function figure([index, label, prediction, pLabel, pPrediction]) {
   };
   line("truth", `true ${data.classes[label]} (${percent(pLabel)})`);
   line("guess", `predicted ${data.classes[prediction]} (${percent(pPrediction)})`);
-  const by = learned.map((i) => [data.networks[i].name, data.missed[index][i]]).filter(([, k]) => k > 0);
-  const missers = by.map(([name, k]) => (data.seeds === 1 ? name : `${name} ${k}/${data.seeds}`)).join(", ");
+  const by = learned.map((i) => [data.networks[i], data.missed[index][i]]).filter(([, k]) => k > 0);
+  const missers = by.map(([{name, seeds}, k]) => (seeds === 1 ? name : `${name} ${k}/${seeds}`)).join(", ");
   if (missers) line("by", `missed by ${missers}`);
   line("number", `image ${index}`);
   element.append(picture, caption);

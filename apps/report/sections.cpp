@@ -36,14 +36,12 @@ Table networks_table(const std::vector<NetworkResult>& networks, const char* par
               {"network", "normalization", "seeds", "accuracy, %", kInterval, "misclassified", kInterval,
                "loss", kInterval, "s an epoch"},
               {}};
-  const Metric &loss = metrics_of_a_run()[0], &accuracy = metrics_of_a_run()[1],
-               &misclassified = metrics_of_a_run()[2];
   for (const NetworkResult& n : networks) {
     const std::string key = fmt::format("{}/{}/", part, n.name());
     std::vector<std::string> row = {n.name(), text_cell(title_of(n.network)),
                                     cell({key + "seeds", static_cast<double>(n.runs.size()), 0})};
     for (const auto& [metric, digits] :
-         {std::pair(accuracy, 2), std::pair(misclassified, 1), std::pair(loss, 5)}) {
+         {std::pair(kAccuracyPercent, 2), std::pair(kMisclassified, 1), std::pair(kTestLoss, 5)}) {
       for (std::string& c : summary_cells(n, part, metric, digits)) row.push_back(std::move(c));
     }
     row.push_back(cell(
@@ -96,8 +94,15 @@ Table comparisons_table(const std::vector<Comparison>& comparisons, const char* 
 }  // namespace
 
 std::string networks_section(const Findings& f, const Pictures& pictures) {
+  if (f.results.networks.empty())
+    return section("networks", "The networks", note("No run of them has finished: there are no figures."));
   std::string content =
       html(networks_table(f.results.networks, "networks", "On the test set, with the final weights"));
+  content +=
+      note(fmt::format("Means ± standard deviations over the seeds, and Student's intervals of the means, "
+                       "inside what is possible: from 0 to 100 %, no loss below 0. Fewer than {} seeds give "
+                       "no interval.",
+                       kLeastForInterval));
   content += charts(pictures, {"accuracy"});
   if (const Table reference = reference_table(f.results.networks); !reference.rows.empty())
     content += html(reference);
@@ -108,12 +113,16 @@ std::string curves_section(const Pictures& pictures) {
   return section("curves", "Epoch by epoch",
                  charts(pictures, {"test-loss", "test-accuracy", "test-loss-learned", "test-accuracy-learned",
                                    "train-loss"}) +
-                     note("Lines are means over the seeds, bands their 95 % intervals. The charts of the "
+                     note("Lines are means over the seeds, bands their 95 % intervals, where there are three "
+                          "seeds. The charts of the "
                           "networks that learn show the range of the later epochs. Training loss is the mean "
                           "over an epoch while the weights change, with dropout and rotation."));
 }
 
 std::string comparisons_section(const Findings& f) {
+  if (f.comparisons.empty())
+    return section("comparisons", "In pairs",
+                   note("No two networks of this study are a pair: nothing is tested."));
   return section("comparisons", "In pairs",
                  html(comparisons_table(f.comparisons, "comparisons",
                                         "Accuracy of a minus accuracy of b, paired by seed")) +
@@ -150,38 +159,38 @@ std::string penalty_section(const StudyResults& results) {
 
 std::string batch_section(const Findings& f, const Pictures& pictures) {
   if (f.results.batch_networks.empty()) return "";
-  return section(
-      "batch", "As the batch shrinks",
+  std::string content =
       charts(pictures, {"batch-size"}) +
-          html(networks_table(f.results.batch_networks, "batch", "Every norm at every batch size")) +
-          html(comparisons_table(f.batch_comparisons, "batch-comparisons", "In pairs at the same size")));
+      html(networks_table(f.results.batch_networks, "batch", "Every norm at every batch size"));
+  content +=
+      f.batch_comparisons.empty()
+          ? note("One norm at each size: nothing is tested.")
+          : html(comparisons_table(f.batch_comparisons, "batch-comparisons", "In pairs at the same size"));
+  return section("batch", "As the batch shrinks", content);
 }
 
 std::string diagnosis_section(const std::vector<Diagnosis>& diagnosis, const Pictures& pictures) {
   Table table{fmt::format("The first {} training steps", diagnosis.front().steps.size()),
               {"network", "normalization", "max |pooled mean|", "max |logit|", "first loss", "last loss"},
               {}};
+  Table gradients{"L2 norms of the gradients in these steps, medians", {"network"}, {}};
   const std::size_t convolutions = diagnosis.front().steps.front().conv_gradients.size();
-  for (std::size_t k = 1; k <= convolutions; ++k)
-    table.columns.push_back(fmt::format("gradient, conv {}", k));
+  for (std::size_t k = 1; k <= convolutions; ++k) gradients.columns.push_back(fmt::format("conv {}", k));
   for (const Diagnosis& d : diagnosis) {
     const std::string key = fmt::format("diagnosis/{}/", d.network);
-    std::vector<std::string> row = {
-        d.network,
-        text_cell(d.description),
-        cell({key + "max_abs_pooled", largest(d, &DiagnosisStep::max_abs_pooled), 4}),
-        cell({key + "max_abs_logit", largest(d, &DiagnosisStep::max_abs_logit), 4}),
-        cell({key + "first_loss", d.steps.front().loss, 6}),
-        cell({key + "last_loss", d.steps.back().loss, 6})};
+    table.rows.push_back({d.network, text_cell(d.description),
+                          cell({key + "max_abs_pooled", largest(d, &DiagnosisStep::max_abs_pooled), 4}),
+                          cell({key + "max_abs_logit", largest(d, &DiagnosisStep::max_abs_logit), 4}),
+                          cell({key + "first_loss", d.steps.front().loss, 6}),
+                          cell({key + "last_loss", d.steps.back().loss, 6})});
+    std::vector<std::string>& row = gradients.rows.emplace_back(std::vector<std::string>{d.network});
     for (std::size_t k = 0; k < convolutions; ++k)
       row.push_back(cell({fmt::format("{}grad_conv{}_median", key, k + 1), median_gradient(d, k), 4}));
-    table.rows.push_back(std::move(row));
   }
   return section("diagnosis", "Why layer norm over rows cannot learn",
-                 charts(pictures, {"logits", "gradients"}) + html(table) +
+                 charts(pictures, {"logits", "gradients"}) + html(table) + html(gradients) +
                      note("Measured, not derived: the same seed and images for all. Pooled means are what "
-                          "the average over each 4x4 plane "
-                          "hands to the last convolution; gradients are L2 norms, medians over the steps."));
+                          "the average over each 4x4 plane hands to the last convolution."));
 }
 
 }  // namespace evenkeel::app

@@ -1,0 +1,16 @@
+// Text from outside, which may be any bytes: made fit for files and lines of ours.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace evenkeel::app {
+
+/// Text in UTF-8 as it is. In any other, for example a path in Latin-1, each byte that is no UTF-8 becomes
+/// "\xE9", and a backslash "\\".
+std::string as_utf8(std::string_view bytes);
+
+/// One line: each control character, a line break for example, becomes a space.
+std::string as_one_line(std::string text);
+
+}  // namespace evenkeel::app
