@@ -9,10 +9,15 @@ for file in $files; do
   [ -e "$data/$file" ] || [ -e "$data/$file.gz" ] || { echo "skipped: $file is not in $data"; exit 77; }
 done
 export EVENKEEL_DATA=$data TERM=dumb
+content() { if [ -e "$data/$1" ]; then cat "$data/$1"; else gzip -dc "$data/$1.gz"; fi; }
 unset EVENKEEL_DEVICE
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
+# Before a command that is killed or may not write large files. In a build that counts lines it would damage the counts of
+# all processes, and so leaves its own elsewhere.
+# shellcheck disable=SC2034
+apart="env GCOV_PREFIX=$work/.counts"
 
 # refuses NAME CODE COMMAND...: what the command should have written goes to out/.
 refuses() {
@@ -25,19 +30,6 @@ refuses() {
   elif [ "$(wc -l < stderr)" != 1 ]; then bad "$name: $(wc -l < stderr) lines on stderr, not 1"
   elif [ -e out ]; then bad "$name: left $(find out | tr '\n' ' ')"
   else ok "$name: exit code $code, $(cat stderr)"; fi
-}
-
-# stopped SIGNAL LINE COMMAND...: sends the signal once a line that matches is on stdout; sets `got` to the exit code.
-stopped() {
-  local signal=$1 line=$2
-  shift 2
-  : > stdout # now: the line may be in what was there before
-  "$@" > stdout 2> stderr &
-  local pid=$!
-  until grep -q "$line" stdout || ! kill -0 $pid 2> /dev/null; do sleep 0.01; done
-  kill "-$signal" $pid
-  wait $pid 2> /dev/null
-  got=$?
 }
 
 all_files="DONE config.json confusion.csv metrics.csv metrics.jsonl misclassified.png model.safetensors predictions.csv"

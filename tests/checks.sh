@@ -24,3 +24,16 @@ finish() {
   fi
   echo "all passed"
 }
+
+# stopped SIGNAL LINE COMMAND...: sends the signal once a line that matches is on stdout; sets `got` to the exit code.
+stopped() {
+  local signal=$1 line=$2
+  shift 2
+  : > stdout # now: the line may be in what was there before
+  "$@" > stdout 2> stderr &
+  local pid=$!
+  until grep -q "$line" stdout || ! kill -0 $pid 2> /dev/null; do sleep 0.01; done
+  kill "-$signal" $pid
+  wait $pid 2> /dev/null
+  got=$?
+}

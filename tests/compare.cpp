@@ -184,9 +184,24 @@ Tensor with_gaps(const Tensor& x) {
   Shape wide = x.shape();
   wide[x.rank() - 1] = 2 * wide[x.rank() - 1] + 1;
   Tensor view = full(wide, -77, x.options()).slice(-1, 1, wide[x.rank() - 1], 2);
-  return view.copy_(x);
+  return view.copy_(x.detach());
 }
 
 Tensor transposed_in_memory(const Tensor& x) { return x.transpose(0, -1).clone().transpose(0, -1); }
+
+Names names(const NamedTensors& tensors) {
+  Names out;
+  for (const auto& [name, tensor] : tensors) out.push_back(name);
+  return out;
+}
+
+void check_same(const NamedTensors& a, const NamedTensors& b) {
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    INFO(a[i].first);
+    CHECK(a[i].first == b[i].first);
+    CHECK(same_bits(a[i].second, b[i].second));
+  }
+}
 
 }  // namespace evenkeel::test

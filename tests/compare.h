@@ -8,8 +8,9 @@
 #include <vector>
 
 #include "catch.h"
-#include "core/gradcheck.h"
-#include "core/tensor.h"
+#include "evenkeel/core/gradcheck.h"
+#include "evenkeel/core/tensor.h"
+#include "evenkeel/nn/module.h"
 #include "reference/array.h"
 
 namespace evenkeel::test {
@@ -163,6 +164,11 @@ Tensor leaf(const Tensor& x);
 Tensor with_gaps(const Tensor& x);
 /// The values of x in memory in which the first and last axes are exchanged. Gradients flow through it.
 Tensor transposed_in_memory(const Tensor& x);
+
+using Names = std::vector<std::string>;
+Names names(const NamedTensors& tensors);
+/// CHECKs that both have the same names in the same order, and the same bits.
+void check_same(const NamedTensors& a, const NamedTensors& b);
 
 }  // namespace evenkeel::test
 

@@ -5,9 +5,9 @@
 #include <new>
 
 #include "compare.h"
-#include "nn/functional.h"
-#include "nn/models.h"
-#include "nn/optim.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/models.h"
+#include "evenkeel/nn/optim.h"
 
 namespace {
 

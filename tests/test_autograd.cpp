@@ -1,11 +1,11 @@
 // The engine: accumulation, shapes of graphs, freeing, guards, and gradcheck itself.
-#include "core/autograd.h"
+#include "evenkeel/core/autograd.h"
 
 #include <cmath>
 #include <limits>
 
 #include "compare.h"
-#include "core/ops.h"
+#include "evenkeel/core/ops.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -214,9 +214,34 @@ TEST_CASE("a change in place that no op needs is harmless") {
 
 TEST_CASE("an op without backward works until backward reaches it") {
   const Tensor x = leaf(make({2}));
-  const Tensor y = equal(x, x) * x;
-  CHECK(y.item() == 2);
-  CHECK(mentions(error_of([&] { y.backward(); }), {"equal", "no backward"}));
+  const Tensor y = op_with_backward(x, nullptr) * x;
+  CHECK(y.item() == 4);
+  CHECK(mentions(error_of([&] { y.backward(); }), {"test_op", "no backward"}));
+}
+
+TEST_CASE("a comparison is a constant") {
+  const Tensor x = leaf(tensor({1, 2, 3})), c = tensor({1, 5, 3});
+  (sum(x * equal(x, c)) + sum(equal(x, x)) * 0.5).backward();
+  CHECK(x.grad().to_vector<double>() == std::vector<double>{1, 0, 1});
+}
+
+TEST_CASE("what a change in place would not record is refused") {
+  const Tensor x = leaf(tensor({1, 2}));
+  Tensor t = zeros({2});
+  CHECK(mentions(error_of([&] { t.add_(x * 2.0); }), {"add_", "gradient", "NoGrad"}));
+  CHECK(
+      mentions(error_of([&] { t.slice(0, 0, 1).copy_(x.slice(0, 1, 2)); }), {"copy_", "gradient", "detach"}));
+  CHECK(t.to_vector<double>() == std::vector<double>{0, 0});
+  t.copy_(x.detach());
+  const NoGrad guard;
+  t.add_(x, 2);
+  CHECK(t.to_vector<double>() == std::vector<double>{3, 6});
+}
+
+TEST_CASE("the gradient of a quotient overflows only where it is too large") {
+  const Tensor a = leaf(full({}, 1e38)), b = leaf(full({}, 1e20));
+  (a / b).backward(full({}, 1e25));
+  CHECK(std::abs(b.grad().item() / -1e23 - 1) <= 1e-6);
 }
 
 TEST_CASE("an op whose backward forgets an input is an error, not a zero") {

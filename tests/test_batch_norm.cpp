@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "check_norm.h"
-#include "core/ops.h"
-#include "nn/functional.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -15,7 +15,7 @@ struct BatchNormShape {
   Shape x;
   const char* reason;
 };
-const BatchNormShape kShapes[] = {
+const BatchNormShape kBatchNormShapes[] = {
     {{2, 1, 1, 1}, "the fewest values per channel that training takes"},
     {{1, 3, 2, 2}, "batch of one"},
     {{7, 5, 3, 3}, "7 images"},
@@ -42,11 +42,11 @@ NormCase batch_norm_case(const BatchNormShape& s) {
 }  // namespace
 
 TEST_CASE("batch_norm in training agrees with the reference") {
-  for (const auto& s : kShapes) check_norm_against_reference(batch_norm_case(s));
+  for (const auto& s : kBatchNormShapes) check_norm_against_reference(batch_norm_case(s));
 }
 
 TEST_CASE("batch_norm in training has the right gradients") {
-  for (const auto& s : kShapes) check_norm_gradients(batch_norm_case(s));
+  for (const auto& s : kBatchNormShapes) check_norm_gradients(batch_norm_case(s));
 }
 
 TEST_CASE("batch_norm takes views, and gives only the gradients that are wanted") {
@@ -71,7 +71,7 @@ TEST_CASE("batch_norm uses eps") {
 
 TEST_CASE("training moves the running statistics towards the batch's, with the unbiased variance") {
   for_each_storage_kind([](TensorOptions options) {
-    for (const auto& [shape, reason] : kShapes) {
+    for (const auto& [shape, reason] : kBatchNormShapes) {
       for (double momentum : {0.1, 1.0, 0.0}) {
         INFO(shape.str() << ", momentum " << momentum << ": " << reason);
         Random random;
@@ -101,9 +101,57 @@ TEST_CASE("the variance survives a mean of 1000") {
   });
 }
 
+TEST_CASE("a running variance keeps its digits where the batch's is far smaller") {
+  for_each_kind([](TensorOptions options) {
+    for (double momentum : {1.0, 0.5, 0.0}) {
+      INFO("momentum " << momentum);
+      Tensor running_mean = full({1}, 1000, options), running_var = ones({1}, options);
+      const Tensor x = from_vector<double>({1e-4, 2e-4, 4e-4}, {3, 1}).to(options.dtype).to(options.device);
+      batch_norm(x, running_mean, running_var, {}, {}, true, momentum);
+      const double mean = (1 - momentum) * 1000 + momentum * 7e-4 / 3,
+                   var = 1 - momentum + momentum * 7e-8 / 3;
+      CHECK(std::abs(running_mean.item() - mean) <= 1e-6 * mean);
+      CHECK(std::abs(running_var.item() - var) <= 1e-6 * var);
+    }
+  });
+}
+
+TEST_CASE("evaluation takes infinities as PyTorch does") {
+  for_each_storage_kind([](TensorOptions options) {
+    const double inf = std::numeric_limits<double>::infinity();
+    const TensorOptions channels = parameters_of(options);
+    Tensor x = leaf(from_vector<double>({inf, 1}, {2, 1}).to(options.dtype).to(options.device));
+    Tensor gamma = leaf(full({1}, 2, channels)), beta = leaf(ones({1}, channels));
+    Tensor running_mean = zeros({1}, channels), running_var = ones({1}, channels);
+    const Tensor y = batch_norm(x, running_mean, running_var, gamma, beta, false, 0.1, 3);
+    CHECK(y.to_vector<double>() == std::vector<double>{inf, 2});
+    y.backward(ones({2, 1}, options));
+    CHECK(x.grad().to_vector<double>() == std::vector<double>{1, 1});
+    CHECK(gamma.grad().item() == inf);
+    CHECK(beta.grad().item() == 2);
+    running_mean.fill_(inf);
+    CHECK(batch_norm(x.slice(0, 1, 2), running_mean, running_var, gamma, beta, false).item() == -inf);
+  });
+}
+
+TEST_CASE("the mean of a batch with an infinity is infinite, in training on the CPU") {
+  const double inf = std::numeric_limits<double>::infinity();
+  for (MemoryFormat format : {MemoryFormat::strided, MemoryFormat::lanes}) {
+    for (const std::vector<double>& values : {std::vector{inf, 1.0, 2.0}, {1.0, inf, 2.0}, {1.0, 2.0, inf}}) {
+      for (const Shape& shape : {Shape{3, 1, 1, 1}, Shape{1, 1, 3, 1}}) {
+        Tensor running_mean = zeros({1}), running_var = ones({1});
+        const Tensor x = from_vector<double>(values, shape).to(DType::f32).to(format);
+        batch_norm(x, running_mean, running_var, {}, {}, true);
+        CHECK(running_mean.item() == inf);
+        CHECK(std::isnan(running_var.item()));
+      }
+    }
+  }
+}
+
 TEST_CASE("evaluation uses the running statistics, and does not change them") {
   for_each_storage_kind([](TensorOptions options) {
-    for (const auto& [shape, reason] : kShapes) {
+    for (const auto& [shape, reason] : kBatchNormShapes) {
       INFO(shape.str() << ": " << reason);
       const auto partition = reference::batch_norm_partition(sizes_of(shape));
       Random random;

@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "compare.h"
-#include "nn/data.h"
-#include "nn/functional.h"
+#include "evenkeel/nn/data.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -89,12 +89,24 @@ TEST_CASE("an epoch has every image once, with its label, and a smaller batch la
   }
 }
 
+TEST_CASE("the first images of a data set are a data set") {
+  const Dataset few = numbered_images(23).first(7);
+  CHECK(few.size() == 7);
+  CHECK(numbers_in_epoch(few, {.size = 3, .shuffle = false}) == std::vector{0, 1, 2, 3, 4, 5, 6});
+  CHECK(numbered_images(23).first(0).size() == 0);
+  CHECK(mentions(error_of([] { numbered_images(23).first(24); }), {"24", "23"}));
+}
+
 TEST_CASE("the batches divide an epoch whatever its size") {
   CHECK(numbered_images(0).batches({.size = 4}).count() == 0);
   CHECK(numbered_images(4).batches({.size = 4}).count() == 1);
   CHECK(numbered_images(5).batches({.size = 4}).count() == 2);
   CHECK(numbered_images(5).batches({.size = 64}).get(0).labels.size(0) == 5);
   const Dataset dataset = numbered_images(5);
+  for (std::int64_t size : {INT64_MAX, INT64_MAX - 3, std::int64_t{6}}) {
+    CHECK(dataset.batches({.size = size}).count() == 1);
+    CHECK(numbers_in_epoch(dataset, {.size = size, .shuffle = false}) == std::vector{0, 1, 2, 3, 4});
+  }
   CHECK(mentions(error_of([&] { dataset.batches({.size = 0}); }), {"0 images", "at least 1"}));
   CHECK(mentions(error_of([&] { dataset.batches({.size = 4}).get(2); }), {"batch 2", "there are 2"}));
   CHECK(mentions(error_of([&] { dataset.batches({.rotate = -1}); }), {"-1 degrees"}));

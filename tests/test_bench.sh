@@ -48,6 +48,10 @@ refuses "a variant that no row has" 2 "--list" --variant nowhere
 refuses "no samples" 2 "--repeat 0" --repeat 0
 refuses "no time" 2 "--min-time nan" --min-time nan
 refuses "threads below 0" 2 "--threads -1" --threads -1
+refuses "samples in another base" 2 "--repeat 0x10" --repeat 0x10
+refuses "a size beyond 64 bits" 2 "is no shape" --shape 99999999999999999999,2
+refuses "a list with a gap" 2 "has an empty part" --op relu,,sgd
+refuses "an empty word" 2 "has an empty part" --variant ""
 ls /dev/nvidia[0-9]* > /dev/null 2>&1 || refuses "no CUDA device" 4 "not available" --device cuda
 refuses "a peer file that is not there" 2 "peer.json: cannot be read" --op relu $tiny --peer-json peer.json
 echo "{" > peer.json
@@ -57,11 +61,46 @@ refuses "a peer file without a peer" 2 "peer_torch.py" --op relu $tiny --peer-js
 echo '{"peer": "P", "device": "cpu", "threads": 2, "rows": [{"op": "relu", "cold": 1, "warm": 0}]}' > peer.json
 refuses "a peer file with half a row" 2 "peer_torch.py" --op relu $tiny --peer-json peer.json
 echo '{"peer": "P", "device": "cuda", "threads": 2, "rows": []}' > peer.json
-refuses "a peer file of another device" 2 "was measured on cuda" --op relu $tiny --peer-json peer.json
+refuses "a peer file of another device" 2 'was measured on "cuda"' --op relu $tiny --peer-json peer.json
+for name in 'two\nlines' '\u001b[31m' "$(printf '%0101d' 0)"; do
+  echo '{"peer": "'"$name"'", "device": "cpu", "threads": 2, "rows": []}' > peer.json
+  refuses "a peer file whose peer would break the table" 2 "as peer, not a short name" --op relu $tiny --peer-json peer.json
+done
 echo '{"peer": "P", "device": "cpu", "threads": 3, "rows": []}' > peer.json
 refuses "a peer file of other threads" 2 "--threads 3, this is 2" --op relu $tiny --peer-json peer.json
-"$bench" --op relu $tiny --json nowhere/out.json > stdout 2> stderr
-check "a file that cannot be written: exit code 1" test $? = 1
+refuses "a shape that no memory holds" 2 "use a smaller --shape" --op conv2d --shape 1,1048576,1,1
+refuses "more elements than are counted" 2 "2^30" --op relu --shape 1048576,1048576
+refuses "five axes" 2 "up to 4 sizes" --op relu --shape 2,2,2,2,2
+refuses "a size that no integer holds" 2 "--shape" --op relu --shape 99999999999999999999
+
+# refuses_file NAME FILE: exit code 1 and one line that names the file, before anything is measured.
+refuses_file() {
+  "$bench" --op relu $tiny --json "$2" > stdout 2> stderr
+  check "$1: exit code 1" test $? = 1
+  check "... in one line that names it" test "$(wc -l < stderr)-$(grep -c -- "$2" stderr)" = 1-1
+  check "... before anything is measured" test ! -s stdout
+}
+refuses_file "a file in a folder that is not there" nowhere/out.json
+ln -s b.json a.json && ln -s a.json b.json
+refuses_file "links in a circle" a.json
+check "... which are still there" test -L a.json -a -L b.json
+ln -s nowhere/out.json astray.json
+refuses_file "a link into a folder that is not there" astray.json
+refuses_file "a name that is too long for the file beside it" "$(printf '%0250d' 0)"
+mkdir folder && mkfifo fifo
+refuses_file "a folder in place of a file" folder
+refuses_file "a pipe in place of a file" fifo
+check "... which is still a pipe" test -p fifo
+
+bash -c 'ulimit -f 8; exec "$@"' _ "$bench" --list --json limited.json > /dev/null 2> stderr
+check "a file above the limit of the shell: exit code 1" test $? = 1
+check "... one line that says so" test "$(wc -l < stderr)-$(grep -c 'cannot write limited.json' stderr)" = 1-1
+check "... nothing left behind" test -z "$(ls limited.json* 2> /dev/null)"
+for variable in EVENKEEL_MAX_CPU_ISA=foo EVENKEEL_POISON=abc EVENKEEL_POISON=256; do
+  env $variable "$bench" --list > stdout 2> stderr
+  check "$variable: exit code 2" test $? = 2
+  check "... in one line, at once" test "$(grep -c "${variable%=*}" stderr)-$(wc -l < stderr)-$(wc -c < stdout)" = 1-1-0
+done
 
 # --- the list -----------------------------------------------------------------------------------------------------------
 
@@ -106,6 +145,44 @@ check "... all rows are right" test "$(count '^   "ok": true' all.json)" = "$num
 "$bench" --op relu $tiny --threads 1 --json one.json > stdout 2> stderr
 check "--threads" grep -q '^  "threads": 1,' one.json
 
+# --- what the machine gives at most -------------------------------------------------------------------------------------
+
+# above FILE: how many rows have more than 100 % of the copy or the peak without saying why, or say so without having it.
+above() {
+  python3 -c 'import json, sys
+rows = json.load(open(sys.argv[1]))["rows"]
+print(sum(len(r["above_100_percent"]) != sum(r[f] >= 1.005 for f in ("of_copy", "of_peak")) for r in rows))' "$1"
+}
+# has FILE EXPRESSION: a Python expression of the machine m and the rows.
+has() { python3 -c 'import json, sys
+content = json.load(open(sys.argv[1]))
+m, rows = content["machine"], content["rows"]
+sys.exit(not eval(sys.argv[2]))' "$@"; }
+below_peak='m["vectors"] == "baseline" or all(r["of_peak"] < 1 for r in rows)'
+for isa in avx512 avx2 baseline; do
+  for _ in 1 2 3; do # another program may take the cores just while the peak is measured
+    EVENKEEL_MAX_CPU_ISA=$isa "$bench" --op conv2d --shape 64,16,10,10 --json $isa.json > stdout 2> stderr
+    code=$?
+    [ $code != 0 ] || ! has $isa.json "$below_peak" || break
+  done
+  check "vectors of $isa at most" test $code = 0
+  check "... no convolution exceeds the peak" has $isa.json "$below_peak"
+  check "... and what exceeds anything is marked" test "$(above $isa.json)" = 0
+done
+vectors() { sed -n 's/^  "vectors": "\(.*\)"$/\1/p' $1.json; }
+peak() { sed -n 's/^  "peak_f32_flops": \([0-9.e+]*\),$/\1/p' $1.json; }
+peaks_fit() {
+  [ "$(vectors avx2)" = "$(vectors baseline)" ] || [ "$(python3 -c "print($(peak avx2) > 1.3 * $(peak baseline))")" = True ]
+}
+for _ in 1 2 3 4 5; do # likewise
+  ! peaks_fit || break
+  for isa in avx2 baseline; do
+    EVENKEEL_MAX_CPU_ISA=$isa "$bench" --op relu $tiny --json $isa.json > stdout 2> stderr
+  done
+done
+check "the peak is that of the vectors in use" peaks_fit
+check "all rows: what exceeds anything is marked" test "$(above all.json)" = 0
+
 "$bench" --op batch_norm --shape 1,1,1,1 --repeat 1 --min-time 0 --json failed.json > stdout 2> stderr
 check "a result that is not finite (the unbiased variance of one element): exit code 1" test $? = 1
 check "... says how many rows failed" grep -q '^bench_norms: 4 of 8 rows failed' stderr
@@ -144,5 +221,20 @@ check "... of a row that failed: exit code 1" test $? = 1
 check "... names how many" grep -q '^bench_table.py: 4 rows failed their checks' stderr
 check "... which says so" grep -q 'FAILED: the error of running_var is nan' failed.md
 check "... refuses another file, and writes none" test "$(python3 "$table" all.log --out none.md 2> /dev/null; echo $?)-$(ls none.md* 2> /dev/null)" = 2-
+# no_page NAME OPTION...: exit code 2, one line, and neither a page nor half of one.
+no_page() {
+  local name=$1
+  shift
+  python3 "$table" "$@" > stdout 2> stderr
+  check "bench_table.py, $name: exit code 2" test $? = 2
+  check "... in one line, no traceback" test "$(wc -l < stderr)-$(grep -c '^bench_table.py: ' stderr)" = 1-1
+  check "... and nothing is written" test -z "$(find . -name '*.part')$(ls none.md 2> /dev/null)"
+}
+python3 -c 'print("[" * 100000 + "]" * 100000)' > deep.json
+echo '{"machine": {"name": "M"}, "rows": [{"cold": 1}]}' > half.json
+no_page "deep JSON" deep.json --out none.md
+no_page "half a row" half.json --out none.md
+no_page "a folder as --out" with_peer.json --out folder
+no_page "--out in a folder that is not there" with_peer.json --out nowhere/none.md
 
 finish

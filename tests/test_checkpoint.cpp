@@ -1,10 +1,15 @@
 // Checkpoints of runs: what is saved is loaded, exactly, and damage is noticed wherever it is.
-#include "apps/checkpoint.h"
+#include "checkpoint.h"
 
+#include <algorithm>
 #include <limits>
+#include <optional>
 
 #include "compare.h"
+#include "done.h"
+#include "evenkeel/nn/safetensors.h"
 #include "files.h"
+#include "training_state.h"
 
 using namespace evenkeel;
 using namespace evenkeel::app;
@@ -83,4 +88,121 @@ TEST_CASE("a checkpoint with any byte changed, or without its end, is refused") 
     REQUIRE(refused(bytes));
     REQUIRE(refused(whole.substr(0, i)));
   }
+}
+
+namespace {
+
+RunOptions options_in(const TempDir& dir) {
+  RunOptions o;
+  o.out = dir.path();
+  o.epochs = 3;
+  o.batch_size = 32;
+  return o;
+}
+
+/// In the second of three epochs, after 4 of 10 steps.
+Checkpoint in_second_epoch(const RunOptions& o) {
+  TrainingState s(o, std::nullopt);
+  for (const Tensor& p : s.net.parameters()) s.sgd.momentum_buffer(p);
+  s.rows = {{.epoch = 1, .split = "train"}, {.epoch = 1, .split = "test"}};
+  s.schedule.step();
+  s.epoch = 2;
+  s.step = 4;
+  s.steps = 10;
+  s.totals.load_state_dict({{"loss_and_correct", from_vector(std::vector{250.0, 100.0}, {2})},
+                            {"images", full({}, 128, {DType::i64})}});
+  return s.checkpoint(o);
+}
+
+/// Replaces one tensor; an undefined one is left out.
+void replace(Checkpoint& c, const std::string& name, const Tensor& by) {
+  const auto at = std::find_if(c.tensors.begin(), c.tensors.end(),
+                               [&](const auto& entry) { return entry.first == name; });
+  REQUIRE(at != c.tensors.end());
+  at->second = by;
+  if (!by.defined()) c.tensors.erase(at);
+}
+
+}  // namespace
+
+TEST_CASE("a finished run whose DONE is of another recipe than its config.json is refused") {
+  const TempDir dir;
+  for (const std::string_view name : kResultFiles) write_file(dir / std::string(name), "content");
+  Checkpoint c = sample();
+  c.results = checksums_of_results(dir.path());
+  save_checkpoint(dir / kDoneFile, c);
+  CHECK_NOTHROW(verify_results(dir.path(), c.recipe));
+  nlohmann::json other = c.recipe;
+  other["seed"] = 7;
+  const auto verify = [&] { verify_results(dir.path(), other); };
+  CHECK_THROWS_AS(verify(), DataError);
+  CHECK(mentions(error_of(verify), {(dir / kDoneFile).string(), "another recipe", "remove"}));
+}
+
+TEST_CASE("a run goes on from a checkpoint that fits it") {
+  const TempDir dir;
+  const RunOptions o = options_in(dir);
+  save_checkpoint(dir / "file", in_second_epoch(o));
+  const TrainingState s(o, load_checkpoint(dir / "file"));
+  CHECK(s.epoch == 2);
+  CHECK(s.step == 4);
+  CHECK(s.totals.images() == 128);
+  CHECK(s.totals.correct() == 100);
+  CHECK(s.rows.size() == 2);
+}
+
+TEST_CASE("a checkpoint that no run of its options can have made is refused, though its checksum is right") {
+  const TempDir dir;
+  const RunOptions o = options_in(dir);
+  const Checkpoint good = in_second_epoch(o);
+  const auto refused = [&](const char* what, auto change) {
+    INFO(what);
+    Checkpoint c = good;
+    change(c);
+    save_checkpoint(dir / "file", c);
+    const auto load = [&] { TrainingState(o, load_checkpoint(dir / "file")); };
+    CHECK_THROWS_AS(load(), DataError);
+    const std::string message = error_of(load);
+    CHECK(mentions(message, {dir.path().string(), "remove it to start that run over"}));
+    CHECK(message.find('\n') == std::string::npos);
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  refused("an epoch after the last", [](Checkpoint& c) { c.epoch = 7; });
+  refused("epoch 0", [](Checkpoint& c) { c.epoch = 0; });
+  refused("a negative step", [](Checkpoint& c) { c.step = -1; });
+  refused("no step", [](Checkpoint& c) { c.step = 0; });
+  refused("no steps", [](Checkpoint& c) { c.step = c.steps = 0; });
+  refused("a step after the last", [](Checkpoint& c) { c.step = 11; });
+  refused("negative seconds", [](Checkpoint& c) { c.seconds = -1; });
+  refused("too many seconds", [](Checkpoint& c) { c.seconds = 1e308; });
+  refused("seconds that are no number", [&](Checkpoint& c) { c.seconds = nan; });
+  refused("more keys than steps draw", [](Checkpoint& c) { c.draws = UINT64_MAX; });
+  refused("fewer keys than the weights need", [](Checkpoint& c) { c.draws = 0; });
+  refused("a recipe that is a list", [](Checkpoint& c) { c.recipe = nlohmann::json::array(); });
+  refused("a recipe without epochs", [](Checkpoint& c) { c.recipe.erase("epochs"); });
+  refused("a recipe of half an epoch", [](Checkpoint& c) { c.recipe["epochs"] = 2.5; });
+  refused("rows in another order", [](Checkpoint& c) { std::swap(c.rows[0], c.rows[1]); });
+  refused("rows twice", [](Checkpoint& c) { c.rows.push_back(c.rows[0]); });
+  refused("no rows", [](Checkpoint& c) { c.rows.clear(); });
+  refused("a loss that is no number", [&](Checkpoint& c) { c.rows[0].loss = nan; });
+  refused("an accuracy above 1", [](Checkpoint& c) { c.rows[1].accuracy = 2; });
+  refused("another split", [](Checkpoint& c) { c.rows[0].split = "trahn"; });
+  refused("a missing weight", [](Checkpoint& c) { replace(c, "network.0.weight", {}); });
+  refused("a weight of another shape", [](Checkpoint& c) { replace(c, "network.0.weight", zeros({3})); });
+  refused("a weight of another dtype", [](Checkpoint& c) {
+    replace(c, "network.0.weight", c.part("network").front().second.to(DType::f64));
+  });
+  refused("a weight too many", [](Checkpoint& c) { c.add("network", {{"99.weight", zeros({3})}}); });
+  refused("a part too many", [](Checkpoint& c) { c.add("junk", {{"weight", zeros({3})}}); });
+  refused("a missing momentum", [](Checkpoint& c) { replace(c, "optimizer.0.momentum_buffer", {}); });
+  refused("a negative rate", [](Checkpoint& c) { replace(c, "optimizer.lr", full({}, -1, {DType::f64})); });
+  refused("no rate", [&](Checkpoint& c) { replace(c, "optimizer.lr", full({}, nan, {DType::f64})); });
+  refused("a schedule elsewhere",
+          [](Checkpoint& c) { replace(c, "schedule.last_epoch", full({}, 1e300, {DType::f64})); });
+  refused("negative images", [](Checkpoint& c) { replace(c, "totals.images", full({}, -5, {DType::i64})); });
+  refused("images of other steps",
+          [](Checkpoint& c) { replace(c, "totals.images", full({}, 1, {DType::i64})); });
+  refused("no images", [](Checkpoint& c) { replace(c, "totals.images", zeros({0}, {DType::i64})); });
+  refused("more right than there are",
+          [](Checkpoint& c) { replace(c, "totals.loss_and_correct", full({2}, 1e9, {DType::f64})); });
 }

@@ -3,9 +3,9 @@
 #include <limits>
 
 #include "compare.h"
-#include "core/ops.h"
-#include "kernels/cuda/cudnn.h"
-#include "nn/functional.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/kernels/cuda/cudnn.h"
+#include "evenkeel/nn/functional.h"
 #include "reference/conv2d.h"
 
 using namespace evenkeel;
@@ -21,7 +21,7 @@ struct ConvCase {
   const char* reason;
 };
 
-const ConvCase kCases[] = {
+const ConvCase kConv2dCases[] = {
     {{1, 1, 1, 1}, {1, 1, 1, 1}, {}, "minimal"},
     {{2, 3, 5, 7}, {4, 3, 1, 1}, {}, "1x1: a matrix product, odd width"},
     {{1, 2, 3, 3}, {3, 2, 3, 3}, {}, "the kernel covers the image: one output pixel"},
@@ -117,7 +117,7 @@ void check_against_reference(const ConvCase& c) {
 }  // namespace
 
 TEST_CASE("conv2d agrees with the reference, forward and backward") {
-  for (const ConvCase& c : kCases) check_against_reference(c);
+  for (const ConvCase& c : kConv2dCases) check_against_reference(c);
 }
 
 TEST_CASE("conv2d agrees with the reference on the study's nine convolutions") {
@@ -131,7 +131,7 @@ TEST_CASE("conv2d sums the weight gradient of a full batch without losing digits
 
 TEST_CASE("conv2d has the right gradients") {
   for_each_device([](TensorOptions options) {
-    for (const ConvCase& c : kCases) {
+    for (const ConvCase& c : kConv2dCases) {
       INFO(describe(c));
       Random random;
       const Inputs inputs{leaf(random.normal(c.x, options)), leaf(random.normal(c.weight, options)),
@@ -248,7 +248,7 @@ TEST_CASE("cuDNN's convolutions agree with the reference, or the reason is given
       WARN("cuDNN: " << cuda::why_no_cudnn());
     } else if (cuda_devices().count > 0) {
       cuda::set_conv_backend(cuda::ConvBackend::cudnn);
-      for (const ConvCase& c : kCases) check_against_reference(c);
+      for (const ConvCase& c : kConv2dCases) check_against_reference(c);
       for (const ConvCase& c : kStudy) check_against_reference(c);
       cuda::set_conv_backend(cuda::ConvBackend::own);
     }

@@ -1,14 +1,16 @@
 // Chains of convolutions that nn::Sequential computes together on a CUDA device, against the same layers one
 // by one on the CPU in f64. Skipped without a device.
-#include "nn/conv_chain.h"
+#include "evenkeel/nn/conv_chain.h"
 
+#include <cmath>
 #include <functional>
+#include <limits>
 
 #include "compare.h"
-#include "core/autograd.h"
-#include "core/random.h"
-#include "nn/layers.h"
-#include "nn/models.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/layers.h"
+#include "evenkeel/nn/models.h"
 
 using namespace evenkeel;
 using namespace evenkeel::nn;
@@ -171,6 +173,33 @@ TEST_CASE("a chain computes what its layers do one by one") {
       CHECK(is_chain(net, zeros(c.x, {dtype, kCuda})));
       check_same(Run(c, {dtype, kCuda}), expected, dtype);
     }
+  }
+}
+
+TEST_CASE("NaN and infinity pass through a chain as through its layers, and hide nothing") {
+  if (skipped()) return;
+  constexpr float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> values{1, -1, inf, 2, nan, 3, nan, -inf};
+  const Conv2d conv(1, 1, 1, kNoBias);
+  const Sequential nets[] = {Sequential(conv, ReLU(), conv), Sequential(conv, ReLU(), MaxPool2d(2), conv),
+                             Sequential(conv, BatchNorm2d(1), ReLU(), conv),
+                             Sequential(conv, ReLU(), LayerNorm2d(1), conv)};
+  for (Sequential net : nets) {
+    net.eval();
+    const auto run = [&](Device device) {
+      net.to(device);
+      Tensor x = leaf(from_vector<float>(values, {1, 1, 2, 4}, device));
+      CHECK((device.is_cpu() || is_chain(net, x)));
+      const Tensor y = net(x);
+      y.backward(ones(y.shape(), y.options()));
+      return std::pair{y.to_vector<double>(), x.grad().to_vector<double>()};
+    };
+    const auto layers = run(Device::cpu()), chain = run(kCuda);
+    const auto same = [](double a, double b) {
+      return a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) < 1e-5;
+    };
+    CHECK(std::equal(chain.first.begin(), chain.first.end(), layers.first.begin(), same));
+    CHECK(std::equal(chain.second.begin(), chain.second.end(), layers.second.begin(), same));
   }
 }
 

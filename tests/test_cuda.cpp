@@ -1,27 +1,16 @@
 // The CUDA runtime layer: placing tensors, streams, memory, page-locked buffers, errors. Skipped without a
 // device.
-#include "core/cuda.h"
+#include "evenkeel/core/cuda.h"
 
 #include <cstring>
 
 #include "compare.h"
-#include "core/ops.h"
-#include "kernels/team.h"
+#include "cuda_device.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/kernels/team.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
-
-namespace {
-
-const Device kCuda = Device::cuda();
-
-bool skipped() {
-  if (cuda_devices().count > 0) return false;
-  WARN("no CUDA device: " << cuda_devices().reason);
-  return true;
-}
-
-}  // namespace
 
 TEST_CASE("the search for CUDA devices finds some or says why not") {
   const CudaDevices& devices = cuda_devices();

@@ -4,22 +4,15 @@
 #include <stdexcept>
 
 #include "compare.h"
-#include "core/cuda.h"
-#include "core/ops.h"
-#include "nn/functional.h"
+#include "cuda_device.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
 
 namespace {
-
-const Device kCuda = Device::cuda();
-
-bool skipped() {
-  if (cuda_devices().count > 0) return false;
-  WARN("no CUDA device: " << cuda_devices().reason);
-  return true;
-}
 
 Tensor on_cuda(const std::vector<float>& values) { return tensor(values).to(kCuda); }
 

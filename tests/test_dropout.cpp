@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "compare.h"
-#include "core/ops.h"
-#include "nn/functional.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
 #include "reference/simple.h"
 
 using namespace evenkeel;

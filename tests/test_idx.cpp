@@ -1,4 +1,5 @@
 // IDX files, good and damaged, and MNIST's.
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -7,8 +8,8 @@
 #include <random>
 
 #include "compare.h"
+#include "evenkeel/nn/data.h"
 #include "files.h"
-#include "nn/data.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -104,6 +105,7 @@ TEST_CASE("read_idx rejects sizes that the file cannot hold, before it allocates
   check_rejected(idx({0x80000000, 0x80000000, 4}, "abc"), 3, "is too short");  // 2^64: wraps to 0
   check_rejected(idx({0, 0xffffffff, 0xffffffff}, ""), 3, "is too short");     // strides overflow
   check_rejected(idx({0xffffffff, 0xffffffff, 0}, ""), 3, "is too short");
+  check_rejected(idx({2147483650U, 1073741824, 0}, ""), 3, "is too short");  // as i64 its strides overflow
   const TempDir dir;
   check_rejected(gzip(dir, idx({0xffffffff}, "abc")), 1, "is too short for 4294967295 elements");
   check_rejected(gzip(dir, idx({40}, "abc")), 1, "ends after 3 of its 40 elements");
@@ -126,6 +128,39 @@ TEST_CASE("read_idx rejects damaged gzip files") {
   check_rejected(flipped, 1, "is damaged");
   check_rejected(gzip(dir, ""), 1, "ends inside its header of 8 bytes");
   check_rejected(gzip(dir, idx({3}, "abcd")), 1, "goes on after its 3 elements");
+  check_rejected(gzip(dir, idx({3}, "abc")) + "rest", 1, "goes on after its gzip stream");
+  check_rejected(gzip(dir, idx({3}, "abc")) + "\x1f\x8brest", 1, "is damaged");
+  check_rejected(gzip(dir, idx({3}, "abc")) + gzip(dir, "d"), 1, "goes on after its 3 elements");
+}
+
+TEST_CASE("read_idx reads all members of a gzip file, and takes zeros after them for padding") {
+  const TempDir dir;
+  const std::string whole = idx({3}, "abc");
+  const std::string members = gzip(dir, whole.substr(0, 9)) + gzip(dir, "") + gzip(dir, whole.substr(9));
+  for (const std::string& padding : {std::string(), std::string(1000, '\0')}) {
+    write_file(dir / "file", members + padding);
+    CHECK(read_idx(dir / "file", 1).to_vector<std::int64_t>() == std::vector<std::int64_t>{'a', 'b', 'c'});
+  }
+}
+
+TEST_CASE("read_idx takes only what its header asks for out of a file that never ends") {
+  const TempDir dir;
+  write_file(dir / "zeros", idx({3}, "abc"));
+  std::filesystem::resize_file(dir / "zeros", std::uintmax_t{20} << 30);
+  CHECK(mentions(error_of([&] { read_idx(dir / "zeros", 1); }), {"goes on after its 3 elements"}));
+  const std::string bomb = gzip(dir, idx({3}, "abc" + std::string(30'000'000, '\0')));
+  const std::int64_t peak = memory_stats().bytes_peak;
+  check_rejected(bomb, 1, "goes on after its 3 elements");
+  CHECK(memory_stats().bytes_peak - peak < 1'000'000);
+}
+
+TEST_CASE("read_idx refuses a pipe, which might never end, without opening it for good") {
+  const TempDir dir;
+  REQUIRE(mkfifo((dir / "pipe").c_str(), 0600) == 0);
+  CHECK_THROWS_AS(read_idx(dir / "pipe", 1), DataError);
+  CHECK(
+      mentions(error_of([&] { read_idx(dir / "pipe", 1); }), {"cannot be opened: it is a pipe, not a file"}));
+  CHECK(mentions(error_of([&] { read_idx("/dev/zero", 1); }), {"it is a device, not a file"}));
 }
 
 TEST_CASE("read_idx says why a file cannot be opened") {

@@ -1,6 +1,6 @@
 // The versions of the CPU's vector code against each other. That each is right, the tests of the ops show,
 // which run with every one.
-#include "kernels/isa.h"
+#include "evenkeel/kernels/isa.h"
 #include "train_steps.h"
 
 using namespace evenkeel;

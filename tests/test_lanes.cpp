@@ -4,11 +4,11 @@
 #include <numeric>
 
 #include "compare.h"
-#include "core/autograd.h"
-#include "core/ops.h"
-#include "kernels/lanes.h"
-#include "nn/functional.h"
-#include "nn/models.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/kernels/lanes.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/models.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;

@@ -1,8 +1,8 @@
 // Arrays larger than the caches, which some kernels store past them: the same bits as of their parts.
 #include "compare.h"
-#include "core/ops.h"
-#include "core/random.h"
-#include "nn/functional.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -47,4 +47,15 @@ TEST_CASE("a norm of an array larger than the caches is the norm of its images")
   const Shape image{4, 991, 757};
   const Tensor scale = random.normal(image, {DType::f32}), shift = random.normal(image, {DType::f32});
   check([&](const Tensor& x) { return layer_norm(x, image, scale, shift); });
+}
+
+TEST_CASE("max_pool2d knows which pixel of a window was the largest where an f32 cannot count them") {
+  Tensor x = zeros({1, 1, 4200, 4200});
+  x.slice(2, 4199, 4200).slice(3, 4197, 4198).fill_(1);
+  x = leaf(x.to(MemoryFormat::lanes));
+  const Tensor y = max_pool2d(x, 4200);
+  CHECK(y.item() == 1);
+  y.backward();
+  CHECK(sum(x.grad()).item() == 1);
+  CHECK(x.grad().slice(2, 4199, 4200).slice(3, 4197, 4198).item() == 1);
 }

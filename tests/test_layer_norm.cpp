@@ -1,7 +1,7 @@
 // Layer normalization over the last axes.
 #include "check_norm.h"
-#include "core/ops.h"
-#include "nn/functional.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -13,7 +13,7 @@ struct LayerNormShape {
   int axes;  // how many of the last ones are normalised
   const char* reason;
 };
-const LayerNormShape kShapes[] = {
+const LayerNormShape kLayerNormShapes[] = {
     {{1, 2}, 1, "minimal"},
     {{5}, 1, "one row and nothing else"},
     {{3, 1}, 1, "rows of one element: variance 0, y = beta"},
@@ -41,11 +41,11 @@ NormCase layer_norm_case(const LayerNormShape& s) {
 }  // namespace
 
 TEST_CASE("layer_norm agrees with the reference") {
-  for (const auto& s : kShapes) check_norm_against_reference(layer_norm_case(s));
+  for (const auto& s : kLayerNormShapes) check_norm_against_reference(layer_norm_case(s));
 }
 
 TEST_CASE("layer_norm has the right gradients") {
-  for (const auto& s : kShapes) check_norm_gradients(layer_norm_case(s));
+  for (const auto& s : kLayerNormShapes) check_norm_gradients(layer_norm_case(s));
 }
 
 TEST_CASE("layer_norm takes views, and gives only the gradients that are wanted") {

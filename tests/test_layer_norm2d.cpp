@@ -1,6 +1,6 @@
 // Layer normalization over the channels at each pixel.
 #include "check_norm.h"
-#include "nn/functional.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -11,7 +11,7 @@ struct LayerNorm2dShape {
   Shape x;
   const char* reason;
 };
-const LayerNorm2dShape kShapes[] = {
+const LayerNorm2dShape kLayerNorm2dShapes[] = {
     {{1, 2, 1, 1}, "minimal"},
     {{2, 1, 3, 3}, "one channel: variance 0, y = beta"},
     {{3, 5, 1, 1}, "1x1 planes"},
@@ -37,11 +37,11 @@ NormCase layer_norm2d_case(const LayerNorm2dShape& s) {
 }  // namespace
 
 TEST_CASE("layer_norm2d agrees with the reference") {
-  for (const auto& s : kShapes) check_norm_against_reference(layer_norm2d_case(s));
+  for (const auto& s : kLayerNorm2dShapes) check_norm_against_reference(layer_norm2d_case(s));
 }
 
 TEST_CASE("layer_norm2d has the right gradients") {
-  for (const auto& s : kShapes) check_norm_gradients(layer_norm2d_case(s));
+  for (const auto& s : kLayerNorm2dShapes) check_norm_gradients(layer_norm2d_case(s));
 }
 
 TEST_CASE("layer_norm2d takes views, and gives only the gradients that are wanted") {

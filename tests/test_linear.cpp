@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "compare.h"
-#include "nn/functional.h"
+#include "evenkeel/nn/functional.h"
 #include "reference/simple.h"
 
 using namespace evenkeel;
@@ -16,7 +16,7 @@ struct LinearCase {
   std::int64_t M, in, out;
   const char* reason;
 };
-const LinearCase kCases[] = {
+const LinearCase kLinearCases[] = {
     {1, 1, 1, "minimal"},
     {1, 5, 3, "batch of one"},
     {7, 1, 4, "one input"},
@@ -35,7 +35,7 @@ std::string describe(const LinearCase& c) {
 
 TEST_CASE("linear agrees with the reference, forward and backward") {
   for_each_kind([](TensorOptions options) {
-    for (const LinearCase& c : kCases) {
+    for (const LinearCase& c : kLinearCases) {
       for (bool with_bias : {false, true}) {
         for (double mean : {0.0, 1000.0}) {
           INFO(describe(c) << "; bias " << with_bias << ", mean of x " << mean);
@@ -64,7 +64,7 @@ TEST_CASE("linear agrees with the reference, forward and backward") {
 
 TEST_CASE("linear has the right gradients") {
   for_each_device([](TensorOptions options) {
-    for (const LinearCase& c : kCases) {
+    for (const LinearCase& c : kLinearCases) {
       INFO(describe(c));
       Random random;
       const Inputs inputs{leaf(random.normal({c.M, c.in}, options)),

@@ -1,13 +1,13 @@
 // Modules: names, state, modes, initial weights, and each layer's own rules.
-#include "nn/module.h"
+#include "evenkeel/nn/module.h"
 
 #include <cmath>
 #include <limits>
 
 #include "compare.h"
-#include "core/ops.h"
-#include "nn/layers.h"
-#include "nn/optim.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/layers.h"
+#include "evenkeel/nn/optim.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -15,14 +15,7 @@ using namespace evenkeel::nn;
 
 namespace {
 
-using Names = std::vector<std::string>;
 using Values = std::vector<double>;
-
-Names names(const NamedTensors& tensors) {
-  Names out;
-  for (const auto& [name, tensor] : tensors) out.push_back(name);
-  return out;
-}
 
 Tensor find(const NamedTensors& tensors, const std::string& name) {
   for (const auto& [key, tensor] : tensors) {
@@ -37,14 +30,6 @@ NamedTensors snapshot(const Module& module) {
   NamedTensors copies;
   for (const auto& [name, tensor] : module.state_dict()) copies.emplace_back(name, tensor.detach().clone());
   return copies;
-}
-
-void check_same(const NamedTensors& a, const NamedTensors& b) {
-  REQUIRE(names(a) == names(b));
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    INFO(a[i].first);
-    CHECK(same_bits(a[i].second, b[i].second));
-  }
 }
 
 Sequential small_net() {
@@ -302,4 +287,57 @@ TEST_CASE("an optimizer trains a module: the loss falls") {
     sgd.step();
   }
   CHECK(cross_entropy(net(x), target).item() < 0.2 * before);
+}
+
+namespace {
+
+struct Twice : ReLU {
+  Tensor forward(const Tensor& x) override { return x * 2.0; }
+};
+struct Large : GroupNorm {
+  using GroupNorm::GroupNorm;
+  Tensor forward(const Tensor& x) override { return GroupNorm::forward(x) * 100.0; }
+};
+struct Shifted : LayerNorm {
+  using LayerNorm::LayerNorm;
+  Tensor forward(const Tensor& x) override { return LayerNorm::forward(x) + 1.0; }
+};
+struct Squared : MaxPool2d {
+  using MaxPool2d::MaxPool2d;
+  Tensor forward(const Tensor& x) override { return MaxPool2d::forward(x) * MaxPool2d::forward(x); }
+};
+
+}  // namespace
+
+TEST_CASE("Sequential calls the forward of a class that derives from a layer") {
+  for_each_device_in(DType::f32, false, [](TensorOptions options) {
+    Random random;
+    const Tensor x = random.normal({2, 4, 6, 6}, options);
+    CHECK(same_bits(Sequential{Twice()}(x), x * 2.0));
+    const auto check_alone = [&](auto layer) {
+      layer.to(options.device);
+      Conv2d conv(4, 4, 3);
+      conv.to(options.device);
+      CHECK(same_bits(Sequential{ReLU(), layer}(x), layer.forward(relu(x))));
+      CHECK(close(Sequential{conv, ReLU(), layer, ReLU()}(x), to_array(relu(layer.forward(relu(conv(x)))))));
+    };
+    check_alone(Large(1, 4));
+    check_alone(Squared(2));
+    Sequential rows{ReLU(), Shifted(Shape{6})};
+    rows.to(options.device);
+    CHECK(same_bits(rows(x), layer_norm(relu(x), {6}, ones({6}, options), zeros({6}, options)) + 1.0));
+  });
+}
+
+TEST_CASE("a parameter is known by its handle, not by its memory, frozen or not") {
+  struct Halves : Module {
+    Tensor both = ones({4}), first = register_parameter("first", both.slice(0, 0, 2)),
+           second = register_parameter("second", both.slice(0, 2, 4)),
+           again = register_parameter("again", first);
+    Tensor forward(const Tensor& x) override { return x * first + second; }
+  };
+  Halves halves;
+  CHECK(halves.parameters().size() == 2);
+  for (Tensor p : halves.parameters()) p.requires_grad_(false);
+  CHECK(halves.parameters().size() == 2);
 }

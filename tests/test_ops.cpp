@@ -1,5 +1,5 @@
 // Element-wise arithmetic, broadcasting, reductions and the matrix product.
-#include "core/ops.h"
+#include "evenkeel/core/ops.h"
 
 #include <cmath>
 #include <limits>

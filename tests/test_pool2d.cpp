@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "compare.h"
-#include "core/ops.h"
-#include "nn/functional.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
 #include "reference/pool2d.h"
 
 using namespace evenkeel;
@@ -20,7 +20,7 @@ struct PoolCase {
   PoolOptions options;
   const char* reason;
 };
-const PoolCase kCases[] = {
+const PoolCase kPool2dCases[] = {
     {{1, 1, 1, 1}, 1, {}, "minimal: the identity"},
     {{2, 16, 24, 24}, 2, {}, "the study's"},
     {{7, 3, 4, 6}, 2, {}, "7 images"},
@@ -62,7 +62,7 @@ std::string describe(const PoolOp& op, const PoolCase& c) {
 
 TEST_CASE("pooling agrees with the reference, forward and backward") {
   for (const PoolOp& op : kOps) {
-    for (const PoolCase& c : kCases) {
+    for (const PoolCase& c : kPool2dCases) {
       for_each_storage_kind([&](TensorOptions options) {
         for (double mean : {0.0, 1000.0, -1000.0}) {  // -1000: zeros of padding would win
           INFO(describe(op, c) << "; mean " << mean);
@@ -81,7 +81,7 @@ TEST_CASE("pooling agrees with the reference, forward and backward") {
 
 TEST_CASE("pooling has the right gradients") {
   for (const PoolOp& op : kOps) {
-    for (const PoolCase& c : kCases) {
+    for (const PoolCase& c : kPool2dCases) {
       for_each_device([&](TensorOptions options) {
         INFO(describe(op, c));
         CHECK(gradcheck([&](const Inputs& in) { return op.op(in[0], c.kernel, c.options); },
@@ -113,12 +113,65 @@ TEST_CASE("max_pool2d moves whole values: no rounding, first of equals, NaN wins
       pooled.backward(ones({1, 1, 1}, options));
       CHECK(z.grad().to_vector<double>()[static_cast<std::size_t>(position)] == 1);
     }
+    Tensor two = leaf(from_vector<double>({nan, 2, nan, 4}, {1, 2, 2}).to(options.dtype).to(options.device));
+    max_pool2d(two, 2).backward(ones({1, 1, 1}, options));
+    CHECK(two.grad().to_vector<double>() == std::vector<double>{0, 0, 1, 0});  // the last one, as in PyTorch
     // Nothing but -infinity still beats the padding, and its gradient lands inside.
     Tensor low = leaf(full({1, 3, 3}, -inf, options));
     const Tensor pooled = max_pool2d(low, 3, {.stride = 1, .padding = 1});
     CHECK(max(pooled.to(DType::f64)).item() == -inf);
     pooled.backward(ones({1, 3, 3}, options));
     CHECK(sum(low.grad().to(DType::f64)).item() == 9);
+  });
+}
+
+TEST_CASE("every element of a pooling's gradient is written, whatever was in its memory before") {
+  for (const PoolOp& op : kOps) {
+    for_each_storage_kind([&](TensorOptions options) {
+      for (std::int64_t size = 3; size <= 7; ++size) {
+        for (std::int64_t kernel = 1; kernel <= 3; ++kernel) {
+          for (std::int64_t stride = 1; stride <= kernel + 1; ++stride) {
+            for (std::int64_t padding = 0; 2 * padding <= kernel; ++padding) {
+              const PoolCase c{
+                  {2, 1, size, size + 1}, kernel, {stride, padding}, "memory with other contents"};
+              INFO(describe(op, c));
+              Random random;
+              Tensor x = leaf(random.normal(c.x, options));
+              const Tensor y = op.op(x, c.kernel, c.options);
+              const Tensor dy = random.normal(y.shape(), options);
+              { const Tensor stale = leaf(full(c.x, 777, options)); }
+              y.backward(dy);
+              CHECK(close(x.grad(), op.backward(to_array(dy), to_array(x), as_reference(c))));
+            }
+          }
+        }
+      }
+    });
+  }
+}
+
+TEST_CASE("windows may be far larger than the plane, if padding is") {
+  for_each_kind([](TensorOptions options) {
+    constexpr std::int64_t huge = std::int64_t{1} << 30;
+    Tensor x = leaf(arange(0, 6).to(options.dtype).to(options.device).reshape({1, 1, 3, 2}));
+    const Tensor y = max_pool2d(x, {huge, 1}, {.padding = {huge / 2, 0}});
+    CHECK(y.to_vector<double>() == std::vector<double>{4, 5});
+    y.backward(ones(y.shape(), options));
+    CHECK(x.grad().to_vector<double>() == std::vector<double>{0, 0, 0, 0, 1, 1});
+    const Tensor mean = avg_pool2d(x, {1, huge}, {.stride = {2, huge}, .padding = {0, huge / 2}});
+    CHECK(mean.to_vector<double>() == std::vector<double>{1.0 / huge, 9.0 / huge});
+  });
+}
+
+TEST_CASE("the average of equal values is that value, whatever the window") {
+  for_each_kind([](TensorOptions options) {
+    for (const MemoryFormat format : {MemoryFormat::strided, fastest_format(options.device)}) {
+      Tensor x = leaf(ones({2, 1, 7, 49}, options).to(format));
+      const Tensor y = avg_pool2d(x, {1, 49});
+      CHECK(y.to_vector<double>() == std::vector<double>(14, 1.0));
+      y.backward(full(y.shape(), 49, options));
+      CHECK(x.grad().to_vector<double>() == std::vector<double>(686, 1.0));
+    }
   });
 }
 
@@ -175,6 +228,9 @@ TEST_CASE("pooling refuses what does not fit") {
     CHECK(mentions(error_of([&] { op.op(x, 2, {.padding = 2}); }), {op.name, "padding", "half"}));
     CHECK(mentions(error_of([&] { op.op(x, 2, {.padding = -1}); }), {op.name, "padding"}));
     CHECK(mentions(error_of([&] { op.op(zeros({4, 4}), 2, {}); }), {op.name, "[4, 4]"}));
+    CHECK(mentions(error_of([&] { op.op(zeros({2, 3, 0, 4}), 2, {.padding = 1}); }), {op.name, "no pixels"}));
+    constexpr std::int64_t huge = std::int64_t{1} << 31;
+    CHECK(mentions(error_of([&] { op.op(x, huge, {.padding = huge / 2}); }), {op.name, "2^31"}));
     CHECK(mentions(error_of([&] { op.op(zeros({1, 4, 4}, {DType::u8}), 2, {}); }), {"floating", "u8"}));
     CHECK(error_of([&] {
             op.op(zeros({1, 4, 4}, {DType::bf16}), 2, {});

@@ -1,13 +1,13 @@
 // The time of each op.
-#include "core/profile.h"
+#include "evenkeel/core/profile.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "compare.h"
-#include "core/cuda.h"
-#include "core/ops.h"
-#include "nn/functional.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;

@@ -1,6 +1,6 @@
 // Random numbers: the generator's known answers, and the distributions made from it.
-#include "core/random.h"
-#include "nn/functional.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/functional.h"
 
 #include <algorithm>
 #include <cmath>

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "compare.h"
-#include "nn/functional.h"
+#include "evenkeel/nn/functional.h"
 #include "reference/simple.h"
 
 using namespace evenkeel;
@@ -53,7 +53,7 @@ TEST_CASE("relu at zero, infinity and NaN") {
     CHECK(values[3] == 0);
     CHECK(std::isnan(values[4]));
     y.backward(ones({5}, options));
-    CHECK(x.grad().slice(0, 0, 4).to_vector<double>() == std::vector<double>{0, 0, 1, 0});
+    CHECK(x.grad().to_vector<double>() == std::vector<double>{0, 0, 1, 0, 1});  // NaN hides no gradient
   });
 }
 

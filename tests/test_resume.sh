@@ -73,12 +73,12 @@ for _ in 1 2; do
   moment=$((RANDOM % 1500 + 1))
   rm -rf random
   for _ in 1 2; do
-    $run --resume --out random > stdout 2> stderr &
+    $run --resume-or-start --out random > stdout 2> stderr &
     sleep "$(printf '%d.%03d' $((moment / 1000)) $((moment % 1000)))"
     kill -KILL $!
     wait $! 2> /dev/null
   done
-  $run --resume --out random > stdout 2> stderr
+  $run --resume-or-start --out random > stdout 2> stderr
   same "killed twice, each time after $moment ms" random
 done
 

@@ -3,7 +3,7 @@
 #include <numbers>
 
 #include "compare.h"
-#include "nn/functional.h"
+#include "evenkeel/nn/functional.h"
 #include "reference/rotate.h"
 
 using namespace evenkeel;
@@ -162,4 +162,17 @@ TEST_CASE("rotate_normalize refuses what does not fit") {
   CHECK(mentions(message(images, index, zeros({2}, {DType::f64})), {"rotate_normalize", "f64"}));
   CHECK(mentions(message(images, full({1}, 3, {DType::i64}), {}), {"rotate_normalize", "3"}));
   CHECK(mentions(message(images, full({1}, -1, {DType::i64}), {}), {"rotate_normalize", "-1"}));
+}
+
+TEST_CASE("take_batch reads views by their strides") {
+  for (Device device : devices()) {
+    const Tensor images = arange(0, 48).to(DType::u8).to(device).reshape({3, 4, 4});
+    const Tensor labels = arange(5, 8).to(device), order = arange(0, 2).to(device);
+    const Tensor angles = zeros({3}, {DType::f32, device});
+    const auto [expected, expected_labels] = take_batch({images, labels, angles, 0, 1}, order, {}, 2);
+    const auto [batch, of_images] = take_batch(
+        {transposed_in_memory(images), with_gaps(labels), with_gaps(angles), 0, 1}, with_gaps(order), {}, 2);
+    CHECK(same_bits(batch, expected));
+    CHECK(same_bits(of_images, expected_labels));
+  }
 }

@@ -7,26 +7,14 @@
 #include <nlohmann/json.hpp>
 
 #include "compare.h"
-#include "files.h"
-#include "nn/layers.h"
-#include "nn/safetensors.h"
+#include "evenkeel/nn/layers.h"
+#include "evenkeel/nn/safetensors.h"
+#include "safetensors_bytes.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
 
 namespace {
-
-/// A file with this header and this data.
-std::string safetensors(const std::string& header, const std::string& data) {
-  const std::uint64_t n = header.size();
-  return std::string(reinterpret_cast<const char*>(&n), 8) + header + data;
-}
-
-NamedTensors load_bytes(const std::string& bytes) {
-  const TempDir dir;
-  write_file(dir / "file", bytes);
-  return load_safetensors(dir / "file");
-}
 
 const Tensor& named(const NamedTensors& tensors, const std::string& name) {
   const auto found =

@@ -2,20 +2,13 @@
 #include <cstring>
 
 #include "compare.h"
-#include "files.h"
-#include "nn/safetensors.h"
+#include "evenkeel/nn/safetensors.h"
+#include "safetensors_bytes.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
 
 namespace {
-
-std::string length_prefix(std::uint64_t n) { return {reinterpret_cast<const char*>(&n), 8}; }
-
-/// A file with this header and this data.
-std::string safetensors(const std::string& header, const std::string& data = "") {
-  return length_prefix(header.size()) + header + data;
-}
 
 /// A file of one tensor, "w".
 std::string one(const std::string& dtype, const std::string& shape, const std::string& offsets,
@@ -29,12 +22,6 @@ std::string one(const std::string& dtype, const std::string& shape, const std::s
 std::string two(const std::string& a, const std::string& b, std::size_t bytes) {
   return safetensors(R"({"a":{"dtype":"U8",)" + a + R"(},"b":{"dtype":"U8",)" + b + "}}",
                      std::string(bytes, 'x'));
-}
-
-NamedTensors load_bytes(const std::string& bytes) {
-  const TempDir dir;
-  write_file(dir / "file", bytes);
-  return load_safetensors(dir / "file");
 }
 
 /// load_safetensors must reject these bytes in one line that names the file, says what is wrong and what to
@@ -62,6 +49,22 @@ TEST_CASE("the file itself") {
   check_rejected("", "has 0 bytes, too few for a header");
   check_rejected("1234567", "has 7 bytes");
   check_rejected("<!DOCTYPE html><html></html>", "has a header of");
+}
+
+TEST_CASE("a tensor that no memory holds") {
+  std::ifstream overcommit("/proc/sys/vm/overcommit_memory");
+  if (overcommit.get() == '1') return;  // the system promises any memory
+  const TempDir dir;
+  const std::filesystem::path file = dir / "huge.safetensors";
+  const std::string bytes =
+      safetensors(R"({"w":{"dtype":"U8","shape":[1099511627776],"data_offsets":[0,1099511627776]}})");
+  write_file(file, bytes);
+  std::error_code error;
+  std::filesystem::resize_file(file, bytes.size() + (std::uintmax_t{1} << 40), error);
+  if (error) return;  // a filesystem without such files
+  CHECK_THROWS_AS(load_safetensors(file), DataError);
+  CHECK(error_of([&] { load_safetensors(file); }) ==
+        file.string() + " needs more memory than there is; give an undamaged safetensors file");
 }
 
 TEST_CASE("the length of the header") {

@@ -3,10 +3,10 @@
 #include <limits>
 
 #include "compare.h"
-#include "core/autograd.h"
-#include "core/cuda.h"
-#include "core/ops.h"
-#include "nn/optim.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/optim.h"
 #include "reference/sgd.h"
 
 using namespace evenkeel;
@@ -21,7 +21,7 @@ struct SgdCase {
   SgdOptions options;
   const char* reason;
 };
-const SgdCase kCases[] = {
+const SgdCase kSgdCases[] = {
     {{.lr = 0.1}, "plain"},
     {{.lr = 0}, "nothing moves"},
     {{.lr = 0.1, .momentum = 0.9}, "momentum"},
@@ -60,7 +60,7 @@ TEST_CASE("SGD follows the rule over several steps and parameters") {
   // One element, sizes that are no multiples of anything, one past a block of 16384.
   const Shape shapes[] = {{}, {7}, {3, 11}, {4, 1, 3, 3}, {16385}};
   for_each_strided_kind([&](TensorOptions options) {
-    for (const SgdCase& c : kCases) {
+    for (const SgdCase& c : kSgdCases) {
       INFO(c.reason);
       Random random;
       std::vector<Tensor> parameters;
@@ -168,7 +168,7 @@ TEST_CASE("SGD refuses impossible options and parameters") {
   for (const SgdOptions& options : impossible)
     CHECK(mentions(error_of([&] { SGD({p}, options); }), {"SGD", "at least 0"}));
   CHECK(mentions(error_of([&] { SGD({p}, {.nesterov = true}); }), {"SGD", "Nesterov", "momentum"}));
-  CHECK(mentions(error_of([&] { SGD({p, zeros({2})}, {}); }), {"SGD", "gradient"}));
+  CHECK(mentions(error_of([&] { SGD({p, p * 2.0}, {}); }), {"SGD", "leaves"}));
   CHECK(mentions(error_of([&] { SGD({p, leaf(make({1}, {DType::f64}))}, {}); }), {"SGD", "f32", "f64"}));
 }
 
@@ -236,7 +236,6 @@ TEST_CASE("a state that does not fit is refused and changes nothing") {
   };
   CHECK(mentions(refused({}), {"load_state_dict", "'lr'", "missing"}));
   CHECK(mentions(refused({{"lr", lr}, {"0.momentum_buffer", zeros({3})}}), {"[3]", "[2]"}));
-  CHECK(mentions(refused({{"lr", lr}, {"0.momentum_buffer", zeros({2}, {DType::f64})}}), {"f64", "f32"}));
   for (const char* name : {"1.momentum_buffer", "momentum_buffer", ".momentum_buffer", "x.momentum_buffer",
                            "0x.momentum_buffer", "-1.momentum_buffer", "0", "other"}) {
     CHECK(mentions(refused({{"lr", lr}, {name, zeros({2})}}), {name, "1 parameters"}));

@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "compare.h"
-#include "core/ops.h"
-#include "nn/functional.h"
+#include "evenkeel/core/ops.h"
+#include "evenkeel/nn/functional.h"
 #include "reference/simple.h"
 
 using namespace evenkeel;
@@ -19,7 +19,7 @@ struct RowsCase {
   double mean, std;
   const char* reason;
 };
-const RowsCase kCases[] = {
+const RowsCase kSoftmaxCases[] = {
     {1, 1, 0, 1, "minimal: one class, y = 0"},
     {1, 10, 0, 1, "batch of one"},
     {64, 10, 0, 1, "the study's"},
@@ -46,7 +46,7 @@ std::vector<reference::Index> indices(const Tensor& labels) {
 
 TEST_CASE("log_softmax agrees with the reference, forward and backward") {
   for_each_kind([](TensorOptions options) {
-    for (const RowsCase& c : kCases) {
+    for (const RowsCase& c : kSoftmaxCases) {
       INFO(describe(c));
       Random random;
       Tensor x = leaf(random.normal({c.M, c.D}, options, c.mean, c.std));
@@ -113,7 +113,7 @@ TEST_CASE("a class ruled out has probability 0 and the others share the rest") {
 
 TEST_CASE("nll_loss agrees with the reference in every reduction") {
   for_each_kind([](TensorOptions options) {
-    for (const RowsCase& c : kCases) {
+    for (const RowsCase& c : kSoftmaxCases) {
       INFO(describe(c));
       Random random;
       const Tensor x = random.normal({c.M, c.D}, options, c.mean, c.std);
@@ -222,6 +222,29 @@ TEST_CASE("nll_loss refuses what does not fit") {
   CHECK(mentions(error_of([&] { nll_loss(x, zeros({3})); }), {"nll_loss", "f32"}));
   CHECK(mentions(error_of([&] { nll_loss(zeros({5}), target); }), {"nll_loss", "[5]"}));
   CHECK(mentions(error_of([&] { cross_entropy(zeros({3, 5, 1}), target); }), {"nll_loss", "[3, 5, 1]"}));
+}
+
+TEST_CASE("accuracy is the fraction of rows that are right") {
+  for_each_strided_kind([](TensorOptions options) {
+    Random random;
+    const Tensor logits = random.normal({37, 5}, options), target = random.labels(37, 5, options.device);
+    double right = 0;
+    const auto predicted = argmax(logits, 1).to_vector<std::int64_t>(),
+               labels = target.to_vector<std::int64_t>();
+    for (std::size_t n = 0; n < labels.size(); ++n) right += predicted[n] == labels[n];
+    const Tensor fraction = accuracy(logits, target);
+    CHECK(fraction.shape() == Shape{});
+    CHECK(fraction.dtype() == DType::f64);
+    CHECK(fraction.item() == right / 37);
+    CHECK(accuracy(with_gaps(logits), target).item() == right / 37);
+    CHECK(accuracy(logits, argmax(logits, 1)).item() == 1);
+    CHECK(std::isnan(accuracy(logits.slice(0, 0, 0), target.slice(0, 0, 0)).item()));
+  });
+  CHECK(mentions(error_of([] {
+                   accuracy(zeros({2, 3}), zeros({3}, {DType::i64}));
+                 }),
+                 {"accuracy", "[2, 3]"}));
+  CHECK(mentions(error_of([] { accuracy(zeros({1, 3}), full({1}, 3, {DType::i64})); }), {"accuracy", "3"}));
 }
 
 TEST_CASE("classification totals add what a batch got right, and its loss") {

@@ -1,4 +1,5 @@
-// Figures to compare with: SciPy 1.10 (t.ppf, binomtest), statsmodels' definition of Holm, and counting by hand.
+// Figures to compare with: SciPy 1.10 (t.ppf, binomtest), statsmodels' definition of Holm, and counting by
+// hand.
 #include "statistics.h"
 
 #include <catch2/catch.hpp>
@@ -36,7 +37,36 @@ TEST_CASE("mean, deviation and Student's interval") {
   CHECK((same.mean == 9.8 && same.std == 0 && same.low == 9.8 && same.high == 9.8));
 }
 
+TEST_CASE("too few values have no interval") {
+  CHECK(std::isnan(summarize({}).mean));
+  const Summary two = summarize({60, 80});
+  CHECK(two.mean == 70);
+  CHECK(two.std == Approx(14.142135623730951).epsilon(1e-12));
+  CHECK((std::isnan(two.low) && std::isnan(two.high)));
+  CHECK(std::isfinite(summarize({60, 80, 70}).low));
+}
+
+TEST_CASE("an interval stays inside what is possible") {
+  const Summary s = summarize({99, 80, 100}, {0, 100});
+  CHECK(s.low == Approx(93 - 4.302652729911275 * 11.269427669584644 / std::sqrt(3)).epsilon(1e-9));
+  CHECK(s.high == 100);
+  const Summary low = summarize({0.001, 0.2, 0.01}, {.low = 0});
+  CHECK(low.low == 0);
+  CHECK(low.high > 0.2);
+  CHECK(summarize({0, 100, 0}, {0, 100}).low == 0);
+  CHECK(summarize({0, 100, 0}).low < 0);
+}
+
+TEST_CASE("the pairs that a verdict takes") {
+  CHECK(pairs_for_verdict(0) == 1);
+  CHECK(pairs_for_verdict(1) == 6);  // 2 / 64
+  CHECK(pairs_for_verdict(6) == 8);  // 12 / 256
+  CHECK(pairs_for_verdict(15) == 10);
+}
+
 TEST_CASE("median") {
+  CHECK(std::isnan(median({})));
+  CHECK(std::isnan(median({1, NAN, 2})));
   CHECK(median({3, 1, 2}) == 2);
   CHECK(median({4, 1, 2, 3}) == 2.5);
   CHECK(median({7}) == 7);
@@ -48,8 +78,10 @@ TEST_CASE("sign-flip test") {
   CHECK(sign_flip_p({0, 0, 0}) == 1);
   CHECK(sign_flip_p({1, 2, 3}) == 0.25);
   CHECK(sign_flip_p({-1, -2, -3}) == 0.25);
-  for (const auto& d : std::vector<std::vector<std::int64_t>>{
-           {3, -1, 4, 1, -5, 9, 2, 6}, {1, 1, 1, 1, -1}, {7, 0, -7, 2}, {-3, 8, 8, 8, 8, 8, 8, 8, 8, 8, 1, 0}})
+  for (const auto& d : std::vector<std::vector<std::int64_t>>{{3, -1, 4, 1, -5, 9, 2, 6},
+                                                              {1, 1, 1, 1, -1},
+                                                              {7, 0, -7, 2},
+                                                              {-3, 8, 8, 8, 8, 8, 8, 8, 8, 8, 1, 0}})
     CHECK(sign_flip_p(d) == enumerated(d));
   CHECK(sign_flip_p(std::vector<std::int64_t>(60, 4)) == smallest_sign_flip_p(60));
   CHECK(smallest_sign_flip_p(1) == 1);

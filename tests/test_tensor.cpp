@@ -5,8 +5,8 @@
 #include <sstream>
 
 #include "compare.h"
-#include "core/autograd.h"
-#include "core/ops.h"
+#include "evenkeel/core/autograd.h"
+#include "evenkeel/core/ops.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;

@@ -4,11 +4,11 @@
 #include <cmath>
 
 #include "compare.h"
-#include "core/cuda.h"
-#include "core/random.h"
+#include "evenkeel/core/cuda.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/safetensors.h"
 #include "files.h"
-#include "nn/conv_chain.h"
-#include "nn/safetensors.h"
 #include "resume.h"
 #include "training.h"
 
@@ -17,10 +17,10 @@ using namespace evenkeel::test;
 
 namespace {
 
-/// 22 images: five batches of four, and two images.
+/// 10 images: two batches of four, and two images.
 data::Dataset random_images() {
   Random random(7);
-  return {random.uniform({22, 28, 28}, {}, 0, 256).to(DType::u8), random.labels(22, 10, Device::cpu()),
+  return {random.uniform({10, 28, 28}, {}, 0, 256).to(DType::u8), random.labels(10, 10, Device::cpu()),
           0.1307, 0.3081};
 }
 
@@ -60,7 +60,7 @@ void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset&
            std::int64_t last_steps, std::vector<double>& losses) {
   app::TrainingSteps steps(s, images.to(o.device), o);
   CHECK(steps.has_graph() == (o.graph && o.engine == app::Engine::layers));
-  REQUIRE(steps.count() == 6);
+  REQUIRE(steps.count() == 3);
   while (true) {
     steps.begin_epoch(s.epoch);
     const std::int64_t end = s.epoch == epochs ? last_steps : steps.count();
@@ -72,6 +72,8 @@ void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset&
     losses.push_back(s.totals.mean_loss());
     losses.push_back(static_cast<double>(s.totals.correct()));
     s.schedule.step();
+    s.rows.resize(2 *
+                  static_cast<std::size_t>(s.epoch));  // the figures of an epoch, which nothing here reads
     s.begin_next_epoch();
   }
 }
@@ -83,12 +85,12 @@ Outcome run(models::Norm norm, bool graph, bool interrupted, app::Engine engine 
   std::optional<app::Checkpoint> checkpoint;
   if (interrupted) {  // in the middle of the second epoch
     app::TrainingState s(o, {});
-    train(s, o, images, 2, 3, outcome.losses);
+    train(s, o, images, 2, 1, outcome.losses);
     checkpoint = s.checkpoint(o);
     for (auto& [name, tensor] : checkpoint->tensors) tensor = tensor.to(Device::cpu()).clone();
   }
   app::TrainingState s(o, checkpoint);
-  train(s, o, images, 3, 5, outcome.losses);
+  train(s, o, images, 3, 2, outcome.losses);
   outcome.state = copies_of(s);
   outcome.draws = default_generator().count();
   return outcome;
@@ -97,12 +99,7 @@ Outcome run(models::Norm norm, bool graph, bool interrupted, app::Engine engine 
 void check_same(const Outcome& a, const Outcome& b) {
   CHECK(a.losses == b.losses);
   CHECK(a.draws == b.draws);
-  REQUIRE(a.state.size() == b.state.size());
-  for (std::size_t i = 0; i < a.state.size(); ++i) {
-    INFO(a.state[i].first);
-    CHECK(a.state[i].first == b.state[i].first);
-    CHECK(same_bits(a.state[i].second, b.state[i].second));
-  }
+  test::check_same(a.state, b.state);
 }
 
 }  // namespace
@@ -115,8 +112,8 @@ TEST_CASE("a run by a graph leaves the bits of one op by op, continued ones too"
   for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
     INFO(models::name_of(norm));
     const Outcome plain = run(norm, false, false);
-    CHECK(plain.losses.size() == 6 + 6 + 5 + 4);
-    CHECK(plain.draws > 2 * (6 + 6 + 5));
+    CHECK(plain.losses.size() == 3 + 3 + 2 + 4);
+    CHECK(plain.draws > 2 * (3 + 3 + 2));
     check_same(run(norm, true, false), plain);
     if (norm == models::Norm::bn) check_same(run(norm, true, true), plain);
   }
@@ -134,7 +131,7 @@ TEST_CASE("a run inside one kernel, continued in an epoch, leaves the bits of on
     const Outcome layers = run(models::Norm::gn, true, false);
     REQUIRE(whole.losses.size() == layers.losses.size());
     CHECK(whole.draws == layers.draws);
-    for (std::size_t i = 0; i < 6; ++i) CHECK(std::abs(whole.losses[i] - layers.losses[i]) < 1e-4);
+    for (std::size_t i = 0; i < 3; ++i) CHECK(std::abs(whole.losses[i] - layers.losses[i]) < 1e-4);
   }
 }
 
@@ -175,7 +172,8 @@ TEST_CASE("a step has at most 30 operations, all of them kernels") {
   }
   const data::Dataset images = random_images();
   const auto operations_of = [&](models::Norm norm) {
-    const app::RunOptions o = options_of(norm, true);
+    app::RunOptions o = options_of(norm, true);
+    o.batch_size = 1;  // as many operations as for a large one
     app::TrainingState s(o, {});
     app::TrainingSteps steps(s, images.to(o.device), o);
     steps.begin_epoch(1);

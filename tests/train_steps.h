@@ -2,10 +2,10 @@
 #pragma once
 
 #include "compare.h"
-#include "core/random.h"
-#include "nn/functional.h"
-#include "nn/models.h"
-#include "nn/optim.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/functional.h"
+#include "evenkeel/nn/models.h"
+#include "evenkeel/nn/optim.h"
 
 namespace evenkeel::test {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "catch.h"
-#include "core/tensor.h"
-#include "nn/safetensors.h"
+#include "evenkeel/core/tensor.h"
+#include "evenkeel/nn/safetensors.h"
 
 namespace evenkeel::golden {
 

@@ -1,5 +1,7 @@
 #include "reference/pool2d.h"
 
+#include <cmath>
+
 namespace reference {
 namespace {
 
@@ -40,7 +42,8 @@ struct Position {
 Position position_of_max(const Array& x, const Pool2d& how, Index n, Index c, Index p, Index q) {
   Position best;
   for_each_pixel(x, how, p, q, [&](Index h, Index w) {
-    if (best.h < 0 || x(n, c, h, w) > x(n, c, best.h, best.w)) best = {h, w};
+    const double value = x(n, c, h, w);
+    if (best.h < 0 || value > x(n, c, best.h, best.w) || std::isnan(value)) best = {h, w};
   });
   return best;
 }

@@ -10,7 +10,7 @@ struct Pool2d {
 };
 
 Array max_pool2d(const Array& x, const Pool2d& how);
-/// The first of equal maxima gets the gradient.
+/// The first of equal maxima gets the gradient; NaN is larger than every number, and the last NaN gets it.
 Array max_pool2d_backward(const Array& dy, const Array& x, const Pool2d& how);
 
 /// Padding counts as zeros.

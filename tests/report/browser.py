@@ -50,6 +50,31 @@ return [...document.body.querySelectorAll("*")]
   .slice(0, 5).map(e => e.outerHTML.slice(0, 80));
 """
 
+# The texts of charts that reach beyond their chart, and those that lie on each other.
+CHART_TEXTS = """
+const bad = [], name = e => JSON.stringify(e.textContent);
+for (const svg of document.querySelectorAll("svg.chart")) {
+  const whole = svg.getBoundingClientRect();
+  const texts = [...svg.querySelectorAll("text")].map(e => [e, e.getBoundingClientRect()]);
+  texts.forEach(([e, r], i) => {
+    if (r.left < whole.left - 1 || r.right > whole.right + 1 || r.top < whole.top - 1 || r.bottom > whole.bottom + 1)
+      bad.push(`${name(e)} reaches beyond its chart`);
+    for (const [other, o] of texts.slice(i + 1)) {
+      const across = Math.min(r.right, o.right) - Math.max(r.left, o.left);
+      const down = Math.min(r.bottom, o.bottom) - Math.max(r.top, o.top);
+      if (across > 1 && down > 0.25 * Math.min(r.height, o.height)) bad.push(`${name(e)} lies on ${name(other)}`);
+    }
+  });
+}
+return bad.slice(0, 5);
+"""
+
+# The tables that are wider than their boxes.
+SCROLLING = """
+return [...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth + 1)
+  .map(e => e.getAttribute("aria-label"));
+"""
+
 # [contrast, text] of every element that has text of its own. For large text 3 instead of 4.5 suffices: its
 # contrast counts one and a half times.
 CONTRASTS = """

@@ -4,7 +4,7 @@ import re
 
 from selenium.webdriver.common.keys import Keys
 
-from browser import CONTRASTS, PIXELS, TOO_WIDE, WIDTHS
+from browser import CHART_TEXTS, CONTRASTS, PIXELS, SCROLLING, TOO_WIDE, WIDTHS
 
 PAGE = 200  # figures shown at first, and added by each press of the button
 PRESSES = 3  # of the button, at most, for one selection
@@ -114,7 +114,8 @@ def check_pixels(browser, mistakes, images):
 
 
 def check_width(browser):
-    """On a desktop and a phone, with everything folded out, only tables scroll sideways, in their boxes."""
+    """With everything folded out all of it fits a desktop; on a phone only tables scroll sideways, in their
+    boxes. Texts of charts are inside of them and do not lie on each other."""
     bad = []
     browser.script("for (const d of document.querySelectorAll('details')) d.open = true")
     for device, width in WIDTHS.items():
@@ -123,6 +124,9 @@ def check_width(browser):
         if inner != width or whole > inner:
             bad.append(f"at {width} pixels the page is {whole} wide")
         bad += [f"at {width} pixels this sticks out: {e}" for e in browser.script(TOO_WIDE)]
+        bad += [f"at {width} pixels {problem}" for problem in browser.script(CHART_TEXTS)]
+        if device == "desktop":
+            bad += [f"at {width} pixels this table does not fit: {name}" for name in browser.script(SCROLLING)]
     browser.script("for (const d of document.querySelectorAll('details')) d.open = false")
     return f"no scrolling sideways at {' and '.join(map(str, WIDTHS.values()))} pixels", bad
 

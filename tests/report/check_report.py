@@ -30,6 +30,7 @@ except ImportError as missing:
 import checking
 import csv_checks
 import grid_checks
+import honesty_checks
 import page_checks
 from page import Page
 from study import Study
@@ -47,10 +48,15 @@ def checks_to_do(study, page, options):
     yield lambda: page_checks.check_figures(study, page)
     yield lambda: page_checks.check_cells(page)
     yield lambda: page_checks.check_verdicts(study, page)
-    yield lambda: grid_checks.check_island(study, page)
+    yield lambda: honesty_checks.check_bounds(study, page)
+    yield lambda: honesty_checks.check_axes(page)
+    yield lambda: honesty_checks.check_banner(study, page)
+    yield lambda: honesty_checks.check_words(study, page)
+    if study.runs:
+        yield lambda: grid_checks.check_island(study, page)
     yield lambda: page_checks.check_self_contained(study, page)
     yield lambda: page_checks.check_charts(study, page)
-    if options.train:
+    if options.train and study.runs:
         yield lambda: grid_checks.check_predictions_again(study, page, options.train, options.data)
 
 

@@ -42,9 +42,6 @@ def check_runs(study):
         for column, value in wanted.items():
             bad.compare(f"runs.csv, {run}", column, number(run.row[column]), value)
         bad.compare(f"predictions.csv, {run}", "accuracy_percent", run.accuracy_percent, accuracy)
-    for part in ("main", "batch"):
-        seeds = {tuple(r.seed for r in runs) for runs in study.networks(part).values()}
-        bad.expect(len(seeds) <= 1, f"the {part} networks do not have the same seeds")
     return f"{len(study.runs)} runs of runs.csv are what their directories say", bad
 
 
@@ -181,13 +178,13 @@ def check_diagnosis(study, healthy):
     for name, steps in networks.items():
         in_order = steps["step"] == list(range(1, count + 1))
         bad.expect(in_order, f"diagnosis.csv, {name}: its steps are not 1 to {count}")
-        bad.expect(all(math.isfinite(v) for values in steps.values() for v in values),
+        bad.expect(not healthy or all(math.isfinite(v) for values in steps.values() for v in values),
                    f"diagnosis.csv, {name}: not finite")
     if healthy:
         expect_vanishing(networks["ln-row"], bad)
         for name in ("ln", "ln-c", "gn1"):
             expect_learning(name, networks[name], bad)
-    says = "layer norm over rows vanishes, its wider forms learn" if healthy else "complete and finite"
+    says = "layer norm over rows vanishes, its wider forms learn" if healthy else "complete"
     return f"diagnosis.csv, {count} steps of {len(networks)} networks: {says}", bad
 
 

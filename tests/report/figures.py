@@ -9,21 +9,34 @@ from scipy import stats
 from study import CLASSES, METRICS, SUMMARY, number
 
 LEVEL = 0.05  # of the tests, after Holm's correction
+FEWEST_FOR_INTERVAL = 3  # seeds
+DIFFERENCES = (-100, 100)  # of two accuracies, in percentage points
 
 
-def summary(values):
-    """Mean, sample standard deviation and Student's 95 % interval of the mean."""
+def bounds(study, metric):
+    """What a figure can be at all."""
+    return {"test_loss": (0, math.inf), "accuracy_percent": (0, 100),
+            "misclassified": (0, len(study.labels))}[metric]
+
+
+def summary(values, least, most):
+    """Mean, sample standard deviation and Student's 95 % interval of the mean, inside what is possible; no
+    interval of fewer than three values."""
+    if not len(values):
+        return (math.nan,) * 4
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, math.nan, math.nan, math.nan
     std = float(np.std(values, ddof=1))
+    if len(values) < FEWEST_FOR_INTERVAL:
+        return mean, std, math.nan, math.nan
     if std == 0:
         return mean, 0.0, mean, mean
     student = stats.t(len(values) - 1)
     t = student.ppf(0.975)
     t -= (student.cdf(t) - 0.975) / student.pdf(t)  # ppf has 10 digits, this step of Newton's the rest
     half = float(t) * std / math.sqrt(len(values))
-    return mean, std, mean - half, mean + half
+    return mean, std, max(least, mean - half), min(most, mean + half)
 
 
 def network_figures(study, part):
@@ -33,7 +46,7 @@ def network_figures(study, part):
         key = f"{prefix}/{name}/"
         figures[key + "seeds"] = len(runs)
         for metric in METRICS:
-            values = summary([number(r.row[metric]) for r in runs])
+            values = summary([number(r.row[metric]) for r in runs], *bounds(study, metric))
             figures.update((f"{key}{metric}_{s}", v) for s, v in zip(SUMMARY, values))
         seconds = [number(r.row["seconds_per_epoch"]) for r in runs]
         figures[key + "seconds_per_epoch_median"] = statistics.median(seconds)
@@ -62,11 +75,13 @@ def mcnemar(a, b):
 
 
 def compare_pair(runs_a, runs_b):
-    """The columns of comparisons.csv that depend on one pair only."""
-    if [r.seed for r in runs_a] != [r.seed for r in runs_b]:
-        raise ValueError(f"{runs_a[0].network} and {runs_b[0].network} do not have the same seeds")
-    pairs = list(zip(runs_a, runs_b))
-    difference, _, low, high = summary([a.accuracy_percent - b.accuracy_percent for a, b in pairs])
+    """The columns of comparisons.csv that depend on one pair only: on the seeds that both have."""
+    pairs = [(a, b) for a in runs_a for b in runs_b if a.seed == b.seed]
+    points = [a.accuracy_percent - b.accuracy_percent for a, b in pairs]
+    difference, _, low, high = summary(points, *DIFFERENCES)
+    if not pairs:
+        return {"seeds": 0, "difference": math.nan, "low": math.nan, "high": math.nan, "p_sign_flip": math.nan,
+                "a_only_right": 0, "b_only_right": 0, "p_mcnemar": math.nan}
     a_only = sum(len(b.wrong.keys() - a.wrong.keys()) for a, b in pairs)
     b_only = sum(len(a.wrong.keys() - b.wrong.keys()) for a, b in pairs)
     return {"seeds": len(pairs), "difference": difference, "low": low, "high": high,
@@ -79,14 +94,18 @@ def compare_pairs(study, part):
     networks = study.networks(part)
     rows = [(r["a"], r["b"]) for r in study.tables["comparisons"] if r["part"] == part]
     pairs = {(a, b): compare_pair(networks[a], networks[b]) for a, b in rows}
-    adjusted = holm([columns["p_sign_flip"] for columns in pairs.values()])
-    for columns, p_holm in zip(pairs.values(), adjusted):
+    tested = [columns for columns in pairs.values() if columns["seeds"] > 0]
+    for columns in pairs.values():
+        columns["p_holm"] = columns["smallest_p"] = math.nan
+    for columns, p_holm in zip(tested, holm([columns["p_sign_flip"] for columns in tested])):
         columns["p_holm"] = p_holm
-        columns["smallest_p"] = min(1.0, len(rows) * 2 / 2 ** columns["seeds"])
+        columns["smallest_p"] = min(1.0, len(tested) * 2 / 2 ** columns["seeds"])
     return pairs
 
 
 def verdict(columns):
+    if columns["seeds"] == 0:
+        return "not-tested"
     if columns["p_holm"] < LEVEL:
         return "a" if columns["difference"] > 0 else "b"
     return "too-few-seeds" if columns["smallest_p"] >= LEVEL else "no-difference"
@@ -137,8 +156,9 @@ def digit_figures(study):
 def missed_figures(study):
     """missed/every and missed/any of the networks that learn, with the first seed."""
     wrong = [set(r.wrong) for r in study.learned()]
-    every = set.intersection(*wrong) if wrong else set()
-    return {"missed/every": len(every), "missed/any": len(set().union(*wrong))}
+    if not wrong:
+        return {}
+    return {"missed/every": len(set.intersection(*wrong)), "missed/any": len(set().union(*wrong))}
 
 
 def steps_of_diagnosis(study):
@@ -156,9 +176,9 @@ def diagnosis_figures(study):
     figures = {}
     for name, steps in steps_of_diagnosis(study).items():
         key = f"diagnosis/{name}/"
-        figures.update((key + c, max(steps[c])) for c in ("max_abs_logit", "max_abs_pooled"))
+        figures.update((key + c, float(np.max(steps[c]))) for c in ("max_abs_logit", "max_abs_pooled"))
         figures.update({key + "first_loss": steps["loss"][0], key + "last_loss": steps["loss"][-1]})
-        figures.update((f"{key}{c}_median", statistics.median(values)) for c, values in steps.items()
+        figures.update((f"{key}{c}_median", float(np.median(values))) for c, values in steps.items()
                        if c.startswith("grad_conv"))
     return figures
 

@@ -20,7 +20,7 @@ def check_island(study, page):
         runs = networks[entry["name"]]
         where = f"grid, {entry['name']}"
         bad.expect(entry["seed"] == runs[0].seed, f"{where}: seed {entry['seed']}")
-        bad.expect(island["seeds"] == len(runs), f"{where}: {len(runs)} seeds, not {island['seeds']}")
+        bad.expect(entry["seeds"] == len(runs), f"{where}: {len(runs)} seeds, not {entry['seeds']}")
         learns = entry["name"] in learned
         bad.expect(entry.get("learned", learns) == learns, f"{where}: wrong about whether it learns")
         wrong = [tuple(w) for w in entry["wrong"]]
@@ -49,7 +49,8 @@ def predict_again(run, train_mnist, data):
     with tempfile.TemporaryDirectory() as out:
         command = [train_mnist, "--dataset", recipe["dataset"], "--data", data, "--device", recipe["device"],
                    "--norm", recipe["norm"], "--groups", str(recipe.get("groups", 2)), "--epochs", "0",
-                   "--weights", str(run.directory / "model.safetensors"), "--out", f"{out}/run", "--quiet"]
+                   "--weights", str(run.directory / "model.safetensors"), "--out", f"{out}/run", "--quiet",
+                   "--test-images", str(recipe.get("test_images", 0))]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise OSError(f"{' '.join(command)} exits with {done.returncode}: {done.stderr.strip()}")

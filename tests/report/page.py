@@ -17,6 +17,7 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.figures, self.cells, self.svgs, self.ids = [], [], [], []
         self.loads, self.links, self.styles, self.scripts, self.unclosed = [], [], [], [], []
+        self.banner, self.text = "", ""  # of id="limits", and of the body
         self.rows = [([], [])]
         self.row = self.rows[0]
         self.open = []  # [tag, attributes, text, text outside of figures]
@@ -50,13 +51,14 @@ class Page(html.parser.HTMLParser):
         if tag != "a" and "href" in attributes or "xlink:href" in attributes:
             self.loads.append(attributes.get("href", attributes.get("xlink:href")))
         if tag == "svg":
-            self.svgs.append({"attributes": attributes, "title": ""})
+            self.svgs.append({"attributes": attributes, "title": "", "texts": []})
         self.styles.append(attributes.get("style", ""))
 
     def handle_data(self, data):
         inside_figure = any("data-key" in attributes for _, attributes, *_ in self.open)
+        in_script = any(tag in ("script", "style") for tag, *_ in self.open)
         for element in self.open:
-            element[2] += data
+            element[2] += "" if in_script and element[0] == "body" else data
             element[3] += "" if inside_figure else data
 
     def handle_endtag(self, tag):
@@ -66,6 +68,12 @@ class Page(html.parser.HTMLParser):
         _, attributes, text, outside = self.open.pop()
         if "data-key" in attributes:
             self.figures.append((attributes, text))
+        if attributes.get("id") == "limits":
+            self.banner = " ".join(text.split())
+        if tag == "body":
+            self.text = text
+        if tag == "text" and self.svgs:
+            self.svgs[-1]["texts"].append((attributes.get("class", ""), text))
         if tag == "td" and "data-text" not in attributes and re.search(r"\d", outside):
             self.cells.append(text)
         if tag == "tr":

@@ -86,7 +86,7 @@ class Study:
             if int(w["index"]) in run.wrong:
                 raise ValueError(f"misclassified.csv has image {w['index']} of {run} twice")
             run.wrong[int(w["index"])] = prediction(w)
-        self.labels = [int(p["label"]) for p in self.runs[0].predictions()]
+        self.labels = [int(p["label"]) for p in self.runs[0].predictions()] if self.runs else []
 
     def networks(self, part):
         """The runs of each network of a part, in the order of the seeds."""

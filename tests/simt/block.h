@@ -166,6 +166,8 @@ constexpr bool kRaceDetector = false;
 #endif
 /// One access of the running thread, to any memory; `code` is where the kernel makes it.
 void race_check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic);
+/// Whether accesses are checked from now on; those that are not are forgotten.
+void detect_races(bool on);
 /// The first race found in the launch, or "".
 std::string take_race_report();
 

@@ -1,11 +1,14 @@
 // The SIMT executor: runs CUDA kernels on the CPU, one fiber per CUDA thread, and fails loudly where CUDA's
 // rules are broken: divergent or missing barriers, warp collectives that disagree, launches beyond a GPU's
-// limits, results that depend on the order of threads and, in the race build, unordered accesses.
+// limits, results that depend on the order of threads and, with the race detector, unordered accesses.
 //
 // Blocks run one after another, lanes of a warp are never in lock step, and the order of threads, warps and
 // blocks is chosen per run: 1 ascending, 2 descending, 3 and up random. launch() runs every kernel once per
-// order, each time from the same memory, and compares the memory it leaves bit by bit. The blocks of a team
-// take turns: each runs until all its threads wait at sync_team, or at sync_cluster for those of its cluster.
+// order, each time from the same memory, and compares the memory it leaves bit by bit. What decides about
+// orders is the code that runs, not the values it computes with: launches that differ from three earlier ones
+// in nothing but the data, as in training and gradcheck, run once (SIMT_REPEATS, 0: never). The blocks of a
+// team take turns: each runs until all its threads wait at sync_team, or at sync_cluster for those of its
+// cluster.
 //
 // Not covered: the memory model between blocks, real concurrency, inline PTX (that of sync_team, too), speed.
 #pragma once
@@ -119,5 +122,7 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
 /// How many orders launch() runs each kernel in, at least 1; from SIMT_ORDERS, default 3.
 int orders();
 void set_orders(int count);
+/// Instead of in the last one only.
+void look_for_races_in_all_orders(bool on);
 
 }  // namespace simt

@@ -3,7 +3,7 @@
 //   injected_bugs N    runs kernel N with its bug: exits with an error if that was caught
 //   injected_bugs 0    runs all kernels without the bugs: exits with 0
 //
-//                                       plain                 emulated-race      emulated-asan
+//                                       emulated: 3 orders   in 1 order           emulated-asan
 //   1 barrier missing after a write     order of threads      race               order of threads
 //   2 barrier missing before reuse      -                     race               -
 //   3 read past a global buffer         -                     past the end       heap-buffer-overflow

@@ -1,6 +1,6 @@
-// The race detector. Kernels of the race build are compiled with -fsanitize=thread and linked with
-// tsan_hooks.cpp instead of its runtime: every load and store of an unmodified kernel comes here. Two
-// accesses to the same bytes, one of them a write, must be ordered:
+// The race detector. Kernels are compiled with -fsanitize=thread and linked with tsan_hooks.cpp instead of
+// its runtime: every load and store of an unmodified kernel comes here. Two accesses to the same bytes, one
+// of them a write, must be ordered:
 //   same thread; or same block with a __syncthreads between; or same warp with a __syncwarp between, known
 //   from clocks; or same cluster with a sync_cluster between; or same team with a sync_team between; or
 //   different launches. Other blocks of a launch are never ordered. Atomics do not race with atomics.
@@ -25,6 +25,7 @@ namespace simt {
 #ifndef SIMT_RACE_DETECTOR
 
 void note_atomic(const void*, std::size_t) {}
+void detect_races(bool) {}
 std::string take_race_report() { return ""; }
 
 #else
@@ -72,6 +73,7 @@ struct Access {
 
 Shadow device_shadow, shared_shadow;
 std::string report;
+bool detecting = true;
 bool busy = false;  // the detector's own library calls may be instrumented copies of a kernel file's
 
 /// Of an access in this launch, to the device's memory: whether it came from another team, from another
@@ -273,7 +275,7 @@ bool is_private(const Access& access) {
 }  // namespace
 
 void race_check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic) {
-  if (running == nullptr || busy || bytes == 0) return;
+  if (!detecting || running == nullptr || busy || bytes == 0) return;
   busy = true;
   Access access{static_cast<const char*>(address), bytes, write, atomic, code, epochs.first_of_launch};
   if (is_shared_address(address)) {
@@ -301,6 +303,7 @@ void race_check(const void* address, std::size_t bytes, bool write, const void* 
 void note_atomic(const void* address, std::size_t bytes) {
   race_check(address, bytes, true, __builtin_return_address(0), true);
 }
+void detect_races(bool on) { detecting = on; }
 std::string take_race_report() { return std::exchange(report, ""); }
 
 #endif

@@ -1,8 +1,8 @@
 // Cases of test_race.cpp in which blocks of a cluster use each other's shared memory.
 #include <cuda_runtime.h>
 
-#include "kernels/cuda/cluster.cuh"
-#include "kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/kernels/cuda/team.cuh"
 #include "simt/device_array.h"
 #include "simt/race_kernels.h"
 

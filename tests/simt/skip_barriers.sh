@@ -1,38 +1,49 @@
 #!/usr/bin/env bash
 # Takes each __syncthreads, sync_cluster and sync_team out of the shipped kernels in turn; the op's test must fail every time.
-#   skip_barriers.sh FOLDER-OF-THE-TESTS      (of a build with the race detector)
+#   skip_barriers.sh FOLDER-OF-THE-TESTS [FILE:LINE]      (of a build with the race detector; all barriers, or one)
 set -uo pipefail
 tests=$1
 kernels=$(dirname "$0")/../../kernels/cuda
 
-# The test that runs the kernels of a file.
+# The program and the file of tests that run the kernels of a file: "op conv2d" is test_op with test_conv2d.cpp.
 test_of() {
   case "$1" in
-    conv2d*) echo conv2d ;;
-    chain*) echo conv_chain ;;
-    permutation.cu) echo random ;;
-    matmul.cu) echo linear ;;
-    norm.cuh) echo layer_norm ;;
-    reduce.cuh) echo batch_norm ;;
-    reduce.cu) echo ops ;;
-    team.cu) echo cuda ;;
-    train_net*) echo train_net ;;
-    *) echo "${1%.cu}" ;;
+    conv2d*) echo op conv2d ;;
+    chain* | conv_chain.cu) echo nn conv_chain ;;
+    permutation.cu) echo core random ;;
+    matmul.cu) echo op linear ;;
+    norm.cuh) echo op layer_norm ;;
+    reduce.cuh) echo op batch_norm ;;
+    reduce.cu) echo core ops ;;
+    team.cu) echo core cuda ;;
+    train_net*) echo nn train_net ;;
+    *) echo op "${1%.cu}" ;;
   esac
 }
 
-count=0 unnoticed=0
-while IFS=: read -r file line _; do
-  file=$(basename "$file")
-  count=$((count + 1))
-  [ -x "$tests/test_$(test_of "$file")" ] || { echo "$file has no test to run: name it in test_of"; exit 1; }
-  output=$(SIMT_ORDERS=1 SIMT_SKIP_BARRIER=$file:$line "$tests/test_$(test_of "$file")" --abort 2>&1)
-  if [ $? -eq 0 ]; then
-    echo "test_$(test_of "$file") passes without the barrier at $file:$line"
-    unnoticed=$((unnoticed + 1))
-  else
-    echo "$file:$line: $(tr -s ' \n' ' ' <<<"$output" | grep -o 'kernel [a-z0-9_]*: [a-z :]*' | head -1)"
+# without_barrier FILE:LINE: says on one line how the test fails without this barrier; 1 if it passes, 2 if it cannot be run.
+without_barrier() {
+  local file=${1%:*} program test output status
+  read -r program test < <(test_of "$file")
+  output=$(SIMT_ORDERS=1 SIMT_SKIP_BARRIER=$1 "$tests/test_$program" --warn NoTests --filenames-as-tags "[#test_$test]" --abort 2>&1)
+  status=$?
+  if [ $status -eq 0 ]; then
+    echo "test_$test.cpp passes without the barrier at $1"
+    return 1
   fi
-done < <(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$kernels"/*.cu "$kernels"/*.cuh | grep -vE '/(team|cluster).cuh:')
-echo "$count barriers, $unnoticed unnoticed"
-[ "$count" -gt 0 ] && [ "$unnoticed" -eq 0 ]
+  if [ $status -ge 126 ] && [ $status -le 127 ] || grep -q 'No test cases matched' <<<"$output"; then
+    echo "$file has no test to run: name it in test_of"
+    return 2
+  fi
+  echo "$1: $(tr -s ' \n' ' ' <<<"$output" | grep -o 'kernel [a-z0-9_]*: [a-z :]*' | head -1)"
+}
+
+if [ $# -eq 2 ]; then
+  without_barrier "$2"
+  exit
+fi
+barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$kernels"/*.cu "$kernels"/*.cuh |
+  grep -vE '/(team|cluster).cuh:' | sed -E 's|^.*/([^/:]*:[0-9]+):.*|\1|')
+[ -n "$barriers" ] || { echo "no barrier in $kernels"; exit 1; }
+xargs -P "$(nproc)" -n 1 bash "$0" "$tests" <<<"$barriers" || { echo "not every one of $(wc -l <<<"$barriers") barriers is noticed"; exit 1; }
+echo "$(wc -l <<<"$barriers") barriers, each noticed"

@@ -3,8 +3,8 @@
 #include <cuda_runtime.h>
 
 #include "catch.h"
-#include "kernels/cuda/cluster.cuh"
-#include "kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/kernels/cuda/team.cuh"
 #include "simt/device_array.h"
 
 using namespace simt::test;

@@ -175,3 +175,21 @@ TEST_CASE("a failed launch leaves the executor usable") {
     CHECK(y.values()[95] == 4);
   }
 }
+
+namespace {
+
+__global__ void shift(int* y, const int* x) { y[threadIdx.x] = x[(threadIdx.x + 1) % blockDim.x]; }
+
+}  // namespace
+
+TEST_CASE("a launch is known by which of its pointers are the same, however often others went well") {
+  const DeviceArray<int> x(iota<int>(8)), y(8);
+  const int orders = simt::orders();
+  simt::set_orders(3);
+  const auto run = [](int* to, const int* from) {
+    simt::launch({"shift", {1, 1, 1}, {8, 1, 1}, 0}, shift, to, from);
+  };
+  for (int i = 0; i < 5; ++i) CHECK_NOTHROW(run(y.data(), x.data()));
+  CHECK_THROWS_AS(run(x.data(), x.data()), simt::Failure);
+  simt::set_orders(orders);
+}

@@ -3,7 +3,7 @@
 #include <cuda_runtime.h>
 
 #include "catch.h"
-#include "kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/team.cuh"
 #include "simt/device_array.h"
 
 using namespace simt::test;

@@ -1,0 +1,7 @@
+#include "core/tensor.h"
+
+namespace consumer {
+
+Tensor own_tensor() { return {7}; }
+
+}  // namespace consumer

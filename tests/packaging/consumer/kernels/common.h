@@ -1,0 +1,4 @@
+// The consumer's own file; Evenkeel has one of this name, whose includes must not find this one.
+#pragma once
+
+#define CONSUMER_KERNELS_COMMON_H 1
