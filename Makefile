@@ -1,24 +1,33 @@
-# make study   install what is missing, build, fetch MNIST, train the networks, print and write the comparison;
-#              stopped, it goes on with the same command
+# make study   install what is missing, build the two programs that it runs, fetch MNIST, train the networks, print and write
+#              the comparison; stopped, it goes on with the same command
 # make test    install what is missing, build, run every test that this machine can run: the CPU and, where there is one,
 #              the GPU; then the CUDA kernels on the SIMT executor, which needs no GPU
+# make test-all   what takes hours: the two commands in a bare Debian, long fuzzing, hundreds of killed runs (docs/development.md)
 # make clean   remove the builds; data and finished runs stay
 #
 # make full-study   the shipped study: with and without L1, batch sizes, ten seeds; hours
 #
 # Variables: EPOCHS=20  SEEDS=1  DATASET=mnist (or fashion)  EVENKEEL_DATA=DIR  ARGS="..." (more options of compare_norms)
-#            PRESETS="release emulated" (of CMakePresets.json, to test)
+#            PRESETS="release emulated" (of CMakePresets.json, to test)  TESTS=REGEX (only these tests)
 
 EPOCHS ?= 20
 SEEDS ?= 1
 DATASET ?= mnist
 PRESETS ?= release emulated
-export EVENKEEL_DATA ?= $(CURDIR)/data/$(DATASET)
+EVENKEEL_DATA ?= $(CURDIR)/data/$(DATASET)
+# As it was given, to programs and, as "$$EVENKEEL_DATA", to recipes: neither make nor the shell reads a name's $ or ".
+ifneq ($(origin EVENKEEL_DATA),file)
+override EVENKEEL_DATA := $(value EVENKEEL_DATA)
+endif
+export EVENKEEL_DATA
+# Builds of one checkout share what they compile alike, where there is ccache.
+export CCACHE_BASEDIR ?= $(CURDIR)
 
-.PHONY: study full-study test setup clean
+.PHONY: study full-study test test-all setup clean
 
+study: TARGETS = compare_norms train_mnist
 study: build-release
-	@scripts/get_data.sh $(DATASET) "$(EVENKEEL_DATA)"
+	@scripts/get_data.sh $(DATASET) "$$EVENKEEL_DATA"
 	@build/release/apps/compare_norms --dataset $(DATASET) --epochs $(EPOCHS) --seeds $(SEEDS) $(ARGS)
 
 full-study:
@@ -26,16 +35,21 @@ full-study:
 	  ARGS="--penalties off,subgradient,proximal --batch-sizes 64,16,4,2 $(ARGS)"
 
 test: setup
-	@scripts/get_data.sh mnist "$(EVENKEEL_DATA)" || echo "MNIST is not here: the tests that need it are skipped"
+	@scripts/get_data.sh mnist "$$EVENKEEL_DATA" || echo "MNIST is not here: the tests that need it are skipped"
 	@for preset in $(PRESETS); do $(MAKE) --no-print-directory test-$$preset || exit 1; done
+	@grep -q 'tests passed' $(PRESETS:%=build/%/ctest.log) || { echo "No test has a name like $(value TESTS)" >&2; exit 1; }
+	@for preset in $(PRESETS); do scripts/skipped_tests.sh build/$$preset; done
 	@echo "All tests passed; the logs are $(PRESETS:%=build/%/ctest.log)"
 
 test-%: build-%
-	@ctest --preset $* --parallel $(shell nproc) --output-log build/$*/ctest.log
+	@ctest --preset $* --parallel $(shell nproc) --output-log build/$*/ctest.log $(if $(value TESTS),--tests-regex '$(value TESTS)')
+
+test-all:
+	@tests/test_all.sh
 
 build-%: setup
 	@cmake --preset $* > build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
-	@cmake --build --preset $*
+	@cmake --build --preset $* $(if $(TARGETS),--target $(TARGETS))
 
 setup:
 	@scripts/setup.sh

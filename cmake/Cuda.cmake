@@ -38,7 +38,7 @@ endif()
 message(STATUS "CUDA kernels: ${EVENKEEL_CUDA_MODE}")
 
 # What the host's compiler is told about a .cu file.
-set(EK_EMULATED_FLAGS -x c++)
+set(EK_EMULATED_FLAGS -x c++ ${EK_SANITIZED_BY_CALLS})
 if(EVENKEEL_RACE_DETECTOR)
   list(APPEND EK_EMULATED_FLAGS -O1 -g1 -fsanitize=thread -fno-threadsafe-statics)  # whose guards are atomics
 endif()

@@ -4,9 +4,10 @@
     scripts/bench_table.py bench.json [more.json ...] --out docs/benchmarks/DEVICE.md
 
 Every figure is one of a file's; what a file does not have is "not measured". Exit codes: 0 done, 1 a row failed its
-checks (the page says which), 2 usage.
+checks (the page says which), 2 usage, or a page that cannot be written.
 """
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -45,7 +46,9 @@ def peers(row):
 
 def cells(row):
     cold = row["cold"]
-    notes = (["launch-bound"] if row.get("launch_bound") else []) + ["FAILED: " + c for c in row["complaints"]]
+    notes = ["launch-bound"] if row.get("launch_bound") else []
+    notes += ["above 100 %: " + why for why in row.get("above_100_percent", [])]
+    notes += ["FAILED: " + c for c in row["complaints"]]
     return [row["pass"], row["variant"] or "-", "x".join(map(str, row["shape"])), row["dtype"], row["layout"],
             f"{row['least_bytes'] / 1e6:.3f}",
             f"{microseconds(cold['median'])} [{microseconds(cold['p10'])}-{microseconds(cold['p90'])}]",
@@ -84,25 +87,46 @@ def page(contents, date):
     return "\n".join(parts)
 
 
+NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)  # of JSON that is another's
+
+
+def give_up(problem):
+    print("bench_table.py: " + " ".join(problem.split()), file=sys.stderr)
+    sys.exit(2)
+
+
 def read(file):
     try:
         with open(file, encoding="utf-8") as stream:
             content = json.load(stream)
         return {"machine": dict(content["machine"]), "rows": [row for row in content["rows"] if row["cold"]]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"bench_table.py: {file} is no file of bench_norms --json: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (OSError, *NOT_OURS) as error:
+        give_up(f"{file} is no file of bench_norms --json: {error}")
+
+
+def write(file, text):
+    """The whole page, or nothing new."""
+    part = file + ".part"
+    try:
+        with open(part, "wb") as stream:
+            stream.write(text)
+        os.replace(part, file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(part)
+        give_up(f"cannot write --out {file} ({error.strerror}): choose another name, in a folder that exists and has room")
 
 
 def main():
     args = options()
     contents = [read(file) for file in args.files]
-    if len({content["machine"].get("name") for content in contents}) > 1:
-        print("bench_table.py: the files are of different machines; make a page for each", file=sys.stderr)
-        return 2
-    with open(args.out + ".part", "w", encoding="utf-8") as file:
-        file.write(page(contents, args.date))
-    os.replace(args.out + ".part", args.out)
+    try:
+        if len({str(content["machine"].get("name")) for content in contents}) > 1:
+            give_up("the files are of different machines; make a page for each")
+        text = page(contents, args.date).encode()
+    except NOT_OURS as error:
+        give_up(f"{', '.join(args.files)}: not all rows are of bench_norms --json: {error!r:.100}")
+    write(args.out, text)
     failed = sum(not row["ok"] for content in contents for row in content["rows"])
     if failed:
         print(f"bench_table.py: {failed} rows failed their checks; {args.out} says which", file=sys.stderr)

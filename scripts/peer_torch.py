@@ -304,7 +304,7 @@ def read_rows():
     try:
         with open(args.rows, encoding="utf-8") as file:
             return json.load(file)["rows"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         sys.exit(usage(f"{args.rows} is no file of bench_norms --list --json: {error}"))
 
 

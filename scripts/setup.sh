@@ -8,7 +8,7 @@ set -euo pipefail
 
 packages=(build-essential cmake ninja-build libcli11-dev libfmt-dev nlohmann-json3-dev libeigen3-dev
   libstb-dev libtbb-dev zlib1g-dev librandom123-dev catch2 libssl-dev libboost-context-dev libboost-math-dev
-  librsvg2-bin fonts-dejavu-core curl ca-certificates)
+  librsvg2-bin fonts-dejavu-core curl ca-certificates ccache python3)
 case "${1:-}" in
   "") ;;
   --peers) packages+=(libdnnl-dev python3-torch) ;;
@@ -21,7 +21,7 @@ esac
 # Without apt-get: every command that is not in PATH and every header that the compiler does not find.
 check_without_apt() {
   local missing=() command
-  for command in c++ cmake curl; do
+  for command in c++ cmake curl python3; do
     command -v "$command" >/dev/null || missing+=("$command")
   done
   if command -v c++ >/dev/null; then
