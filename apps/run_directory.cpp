@@ -165,16 +165,19 @@ bool may_hold_run(const fs::path& directory) {
 
 void RunDirectory::begin(const nlohmann::json& config, bool resume) {
   config_ = config;
-  goes_on_ = fs::exists(file(kDoneFile));
+  with_file(kDoneFile, [this](const fs::path& file) { goes_on_ = fs::exists(file); });
   begun_ = true;
   has_results_ = resume;
-  if (!goes_on_) write_text(file(kConfigFile), config.dump(2) + "\n");
+  if (!goes_on_) write_now(kConfigFile, config.dump(2) + "\n");
   const std::size_t kept = resume ? kFilesOfUnfinished.size() : 1;
   for (const std::string& name : names_in(directory_.path())) {
     const auto end = kFilesOfUnfinished.begin() + kept;
     const bool is_left =
         !goes_on_ && is_of_run(name) && std::find(kFilesOfUnfinished.begin(), end, name) == end;
-    if ((is_left || is_half_written(name)) && is_regular(file(name))) remove_file(file(name));
+    if (!is_left && !is_half_written(name)) continue;
+    with_file(name, [](const fs::path& file) {
+      if (is_regular(file)) remove_file(file);
+    });
   }
 }
 
@@ -189,36 +192,47 @@ RunDirectory::~RunDirectory() {
   unlink((path / kConfigFile).c_str());  // last: as long as there is anything, it says whose it is
 }
 
-fs::path RunDirectory::file(std::string_view name) const {
+void RunDirectory::with_file(std::string_view name, const std::function<void(const fs::path&)>& use) const {
   directory_.require_in_place();
-  return directory_.path() / name;
+  try {
+    use(directory_.path() / name);
+  } catch (const Error&) {
+    directory_.require_in_place();
+    throw;
+  }
+}
+
+void RunDirectory::write_now(std::string_view name, std::string_view bytes, Sync sync) {
+  with_file(name, [&](const fs::path& file) { write_text(file, bytes, sync); });
 }
 
 void RunDirectory::write_figures(const std::vector<Metrics>& rows, Sync sync) {
   if (goes_on_) return;  // those that are there belong to the results
-  write_text(file("metrics.csv"), metrics_csv(rows), sync);
-  write_text(file("metrics.jsonl"), metrics_jsonl(rows), sync);
+  write_now("metrics.csv", metrics_csv(rows), sync);
+  write_now("metrics.jsonl", metrics_jsonl(rows), sync);
   has_results_ = true;
 }
 
 void RunDirectory::begin_results() {
   if (!goes_on_) return;
-  remove_file(file(kDoneFile));
+  with_file(kDoneFile, remove_file);
   sync_directory(directory_.path());
   begin(config_, /*resume=*/true);
 }
 
 void RunDirectory::write(std::string_view name, std::string_view bytes) {
-  write_text(file(name), bytes);
+  write_now(name, bytes);
   has_results_ = true;
 }
 
 void RunDirectory::finish(Checkpoint last) {
-  last.results = checksums_of_results(directory_.path());
-  save_checkpoint(file(kDoneFile), last);
+  with_file(kDoneFile, [&](const fs::path& file) {
+    last.results = checksums_of_results(file.parent_path());
+    save_checkpoint(file, last);
+  });
   remove_checkpoint();  // after DONE: whoever is killed in between has lost nothing
 }
 
-void RunDirectory::remove_checkpoint() { remove_file(file(kCheckpointFile)); }
+void RunDirectory::remove_checkpoint() { with_file(kCheckpointFile, remove_file); }
 
 }  // namespace evenkeel::app

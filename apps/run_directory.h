@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -48,9 +49,10 @@ class RunDirectory {
   /// Writes config.json; removes what an unfinished run left there, except for its checkpoint and figures if
   /// it is to `resume`. What other programs or people put there stays. Throws Error if that fails.
   void begin(const nlohmann::json& config, bool resume);
-  /// The path of one of the files of a run, to be used at once. Throws Error if the directory is no longer
-  /// where it was, so that nothing is written to another one of that name.
-  std::filesystem::path file(std::string_view name) const;
+  /// Calls `use` with the path of one of the files of a run. Throws Error if the directory is no longer where
+  /// it was: before, so that nothing is written to another one of that name, and in place of an Error of
+  /// `use`, of which that is the cause.
+  void with_file(std::string_view name, const std::function<void(const std::filesystem::path&)>& use) const;
   /// The figures of the epochs so far, which a checkpoint has too.
   void write_figures(const std::vector<Metrics>& rows, Sync sync = Sync::no);
   /// Called before the results are written: those of fewer epochs are no result from here on.
@@ -63,6 +65,8 @@ class RunDirectory {
   void remove_checkpoint();
 
  private:
+  void write_now(std::string_view name, std::string_view bytes, Sync sync = Sync::yes);
+
   LockedDirectory directory_;
   nlohmann::json config_;
   bool begun_ = false;

@@ -62,7 +62,9 @@ struct Run {
     std::erase_if(last.rows, [&](const Metrics& row) { return row.epoch == last.epoch; });
     return last;
   }
-  void save() const { save_checkpoint(directory->file(kCheckpointFile), checkpoint()); }
+  void save() const {
+    directory->with_file(kCheckpointFile, [this](const auto& file) { save_checkpoint(file, checkpoint()); });
+  }
 
   RunOptions options;
   TrainingState state;
@@ -168,9 +170,11 @@ void write_results(const Run& run, const Evaluation& test, const data::Dataset& 
   if (o.norm == models::Norm::gn) metadata["groups"] = std::to_string(o.groups);
   directory.begin_results();
   directory.write_figures(run.state.rows, Sync::yes);
-  save_safetensors(directory.file("model.safetensors"), run.state.net.state_dict(), metadata);
-  if (o.save_logits)
-    save_safetensors(directory.file("logits.safetensors"), {{"logits", test.log_probs}}, metadata);
+  const auto save = [&](std::string_view name, const NamedTensors& tensors) {
+    directory.with_file(name, [&](const auto& file) { save_safetensors(file, tensors, metadata); });
+  };
+  save("model.safetensors", run.state.net.state_dict());
+  if (o.save_logits) save("logits.safetensors", {{"logits", test.log_probs}});
   directory.write("predictions.csv", predictions_csv(predictions(test)));
   directory.write("confusion.csv", confusion_csv(test));
   const std::string title = fmt::format("{}, seed {}, {} epochs: {} of {} misclassified", o.network(), o.seed,
