@@ -48,6 +48,13 @@ std::optional<Checkpoint> checkpoint_beside_done(const RunOptions& run) {
   }
 }
 
+/// True if the finished run of this config wrote its logits; a file of that name may be anybody's.
+bool has_logits(const fs::path& directory, const nlohmann::json& config) {
+  const nlohmann::json options = config.value("options", nlohmann::json());
+  return options.is_object() && options.value("save_logits", nlohmann::json()) == true &&
+         fs::exists(directory / "logits.safetensors");
+}
+
 /// Where a finished run goes on to more epochs: after its last one, or where it was stopped on the way to
 /// them.
 Checkpoint last_checkpoint_for(const RunOptions& run) {
@@ -75,9 +82,7 @@ bool finished_before(const RunOptions& run) {
   if (!problem.empty() && epochs.is_number_integer() && is_as_long(run, there, epochs.get<std::int64_t>()))
     return false;
   if (!problem.empty()) problem = "with " + problem;
-  if (problem.empty() && run.save_logits && !fs::exists(run.out / "logits.safetensors")) {
-    problem = "without --save-logits";
-  }
+  if (problem.empty() && run.save_logits && !has_logits(run.out, *config)) problem = "without --save-logits";
   if (!problem.empty()) refuse_finished(run, problem);
   const auto beside = checkpoint_beside_done(run);  // left there by a kill after DONE, or of more epochs
   if (!beside || difference(run, beside->recipe).empty()) unlink((run.out / kCheckpointFile).c_str());

@@ -1,6 +1,5 @@
 #include "run_directory.h"
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 
 #include "done.h"
 #include "evenkeel/core/json.h"
+#include "folder.h"
 #include "metrics.h"
 #include "program.h"
 
@@ -24,20 +24,6 @@ constexpr const char* kConfigFile = "config.json";
 constexpr std::array<std::string_view, 4> kFilesOfUnfinished = {kConfigFile, "metrics.csv", "metrics.jsonl",
                                                                 kCheckpointFile};
 
-/// The names of a directory's entries; none if it is not there.
-std::vector<std::string> names_in(const fs::path& directory) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator entry(directory, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
-  }
-  if (error && error != std::errc::no_such_file_or_directory)
-    fail("cannot read the folder {} ({}): choose another --out", directory.string(), error.message());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 bool is_of_run(std::string_view name) {
   return name == kCheckpointFile || name == kDoneFile ||
          std::find(kResultFiles.begin(), kResultFiles.end(), name) != kResultFiles.end();
@@ -47,16 +33,6 @@ bool is_of_run(std::string_view name) {
 bool is_half_written(std::string_view name) {
   const auto of = [name](std::string_view file) { return is_left_by_write(name, file); };
   return of(kCheckpointFile) || of(kDoneFile) || std::any_of(kResultFiles.begin(), kResultFiles.end(), of);
-}
-
-bool is_regular(const fs::path& file) {
-  struct stat status = {};
-  return lstat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode);
-}
-
-void remove_file(const fs::path& file) {
-  if (unlink(file.c_str()) != 0 && errno != ENOENT)
-    fail("cannot remove {} ({}): may it be written?", file.string(), std::strerror(errno));
 }
 
 constexpr std::size_t kMostConfigBytes = 1 << 20;

@@ -316,6 +316,8 @@ def usage(message, code=2):
 def main():
     if args.device == "cuda" and not torch.cuda.is_available():
         return usage("no CUDA device; use --device cpu", 4)
+    if not os.access(os.path.dirname(args.out) or ".", os.W_OK):  # now, not after an hour
+        return usage(f"cannot write --out {args.out}: choose another name, in a folder that exists and may be written")
     threads = args.threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     torch.set_num_threads(threads)
     torch.manual_seed(1)

@@ -197,6 +197,7 @@ if [ -n "$python" ] && "$python" -c 'import torch' > /dev/null 2>&1; then
   check "peer_torch.py succeeds" test $? = 0
   check "... on every row" test "$(count '"warm": ' peer.json)" = "$(count '"layout": "nchw"' rows.json)"
   check "... and refuses another file" test "$("$python" "$source_dir/scripts/peer_torch.py" all.log --out x 2> /dev/null; echo $?)" = 2
+  check "... and a folder that is missing" test "$("$python" "$source_dir/scripts/peer_torch.py" rows.json --out no/x 2> /dev/null; echo $?)" = 2
 else
   echo "not run: peer_torch.py, there is no torch"
   sed -e 's/^ "rows"/ "peer": "PyTorch made up", "device": "cpu", "threads": 2, "rows"/' \

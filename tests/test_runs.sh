@@ -197,6 +197,9 @@ before=$(listing run1)
 refuses "a finished run in the way" 2 $run --out run1
 works "a finished run again" run1 $run --out run1 --resume
 check "... is as it was" test "$before" = "$(listing run1)"
+cp -r run1 someone && echo notes > someone/logits.safetensors
+refuses "a finished run without logits, beside a file of that name" 2 $run --out someone --resume --save-logits
+says "without --save-logits"
 for name in $all_files; do
   [ $name != DONE ] || continue
   rm -rf damaged && cp -r run1 damaged

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "evenkeel/core/files.h"
+#include "folder.h"
 #include "program.h"
 #include "report/charts_of_study.h"
 #include "report/data_files.h"
@@ -48,24 +49,6 @@ std::vector<Folder> folders_of(const fs::path& report) {
 fs::file_type type_of(const fs::path& path) {
   std::error_code ignored;
   return fs::symlink_status(path, ignored).type();
-}
-
-/// The names of a folder's entries; none if it is not there.
-std::vector<std::string> names_in(const fs::path& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator entry(folder, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
-  }
-  if (error && error != std::errc::no_such_file_or_directory)
-    fail("cannot read the folder {} ({}): {}", folder.string(), error.message(), kAdvice);
-  return names;
-}
-
-void remove_file(const fs::path& file) {
-  if (unlink(file.c_str()) != 0 && errno != ENOENT)
-    fail("cannot remove {} ({}): may it be written?", file.string(), std::strerror(errno));
 }
 
 /// True if the name is that of a file which a kill has left half written.
@@ -124,7 +107,7 @@ void remove_half_written(const fs::path& report) {
   for (const Folder& folder : folders_of(report)) {
     for (const std::string& name : names_in(folder.path)) {
       const fs::path file = folder.path / name;
-      if (is_half_written(name, folder) && type_of(file) == fs::file_type::regular) remove_file(file);
+      if (is_half_written(name, folder) && is_regular(file)) remove_file(file);
     }
   }
 }
