@@ -52,6 +52,8 @@ void record(const char* op, Tensor& output, const std::vector<const Tensor*>& in
     const bool wanted = x->defined() && x->requires_grad();
     node->inputs.push_back(wanted ? NodeInput{x->variable(), x->shape(), x->options()} : NodeInput{});
   }
+  if (std::any_of(inputs.begin(), inputs.end(), [&](const Tensor* x) { return x->is_same(output); }))
+    output = output.detach();
   auto variable = std::make_shared<Variable>();
   variable->node = std::move(node);
   variable->format = output.format();
@@ -179,7 +181,7 @@ void backward(const Tensor& root, const Tensor& gradient) {
     Tensor dy = std::exchange(found.mapped(), Tensor()).to(variable->format);
     if (variable->node) {
       propagate(*variable->node, dy, gradients);
-    } else {
+    } else if (variable->wanted) {
       collect(*variable, std::move(dy));
     }
   }

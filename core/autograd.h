@@ -52,6 +52,7 @@ struct Node {
 struct Variable {
   Tensor grad;
   std::shared_ptr<Node> node;                   // null for a leaf
+  bool wanted = true;                           // false for a leaf that collects nothing for now
   MemoryFormat format = MemoryFormat::strided;  // of the tensor and its gradient
 
   Variable() = default;
@@ -62,13 +63,16 @@ struct Variable {
 bool recording(const std::vector<const Tensor*>& inputs);
 
 /// Makes `output` the result of `op` on `inputs`. Does nothing unless recording(inputs). An empty `backward`
-/// marks an op that has none: using its result is fine, calling backward through it throws.
+/// marks an op that has none: using its result is fine, calling backward through it throws. An op that hands
+/// an input on as its output gets another handle of the same data in `output`: the input keeps its history.
 void record(const char* op, Tensor& output, const std::vector<const Tensor*>& inputs, BackwardFn backward);
 
 /// A tensor kept for backward: no history, and get() throws Error if its memory was changed since.
 class Saved {
  public:
   Saved(const Tensor& x);  // NOLINT: implicit, so that closures capture with [x = Saved(x)]
+  /// Keeps x only if backward will need it: else its memory goes, and changing it is no error.
+  Saved(const Tensor& x, bool needed) : Saved(needed ? x : Tensor()) {}
   const Tensor& get() const;
   const Tensor& operator*() const { return get(); }
 

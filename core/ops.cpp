@@ -85,12 +85,12 @@ Tensor mul(const Tensor& a, const Tensor& b) {
   Broadcast out("mul", a, b);
   dispatch_floating(a.dtype(),
                     [&]<typename T>() { EK_DISPATCH(a.device(), mul, binary_args<T>(out.y, out.a, out.b)); });
-  record(
-      "mul", out.y, {&a, &b},
-      [a = Saved(a), b = Saved(b), need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
-        return std::vector{gradient_if(need_a, a.get().shape(), [&] { return dy * *b; }),
-                           gradient_if(need_b, b.get().shape(), [&] { return dy * *a; })};
-      });
+  record("mul", out.y, {&a, &b},
+         [a = Saved(a, b.requires_grad()), b = Saved(b, a.requires_grad()), sa = a.shape(), sb = b.shape(),
+          need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
+           return std::vector{gradient_if(need_a, sa, [&] { return dy * *b; }),
+                              gradient_if(need_b, sb, [&] { return dy * *a; })};
+         });
   return out.y;
 }
 
@@ -99,10 +99,10 @@ Tensor div(const Tensor& a, const Tensor& b) {
   dispatch_floating(a.dtype(),
                     [&]<typename T>() { EK_DISPATCH(a.device(), div, binary_args<T>(out.y, out.a, out.b)); });
   record("div", out.y, {&a, &b},
-         [y = Saved(out.y), b = Saved(b), sa = a.shape(), need_a = a.requires_grad(),
-          need_b = b.requires_grad()](const Tensor& dy) {
+         [y = Saved(out.y, b.requires_grad()), b = Saved(b), sa = a.shape(), sb = b.shape(),
+          need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
            return std::vector{gradient_if(need_a, sa, [&] { return dy / *b; }),
-                              gradient_if(need_b, b.get().shape(), [&] { return -(dy * (*y / *b)); })};
+                              gradient_if(need_b, sb, [&] { return -(dy * (*y / *b)); })};
          });
   return out.y;
 }
@@ -120,28 +120,25 @@ Tensor equal(const Tensor& a, const Tensor& b) {
 // --- y = f(x)
 // ------------------------------------------------------------------------------------------------------
 
-/// Defines `Tensor name(const Tensor& x)`: runs the kernel of that name on dense x; `gradient` is dx from dy,
-/// x and y.
-#define EK_UNARY_OP(name, gradient)                                                             \
-  Tensor name(const Tensor& input) {                                                            \
-    const Tensor dense = input.detach().contiguous();                                           \
-    Tensor output = empty(dense.shape(), dense.options());                                      \
-    dispatch_floating(dense.dtype(), [&]<typename T>() {                                        \
-      const UnaryArgs<T> args{output.mutable_data<T>(), dense.data<T>(), dense.numel()};        \
-      EK_DISPATCH(dense.device(), name, args);                                                  \
-    });                                                                                         \
-    record(#name, output, {&input}, [sx = Saved(dense), sy = Saved(output)](const Tensor& dy) { \
-      [[maybe_unused]] const Tensor &x = *sx, &y = *sy;                                         \
-      return std::vector<Tensor>{gradient};                                                     \
-    });                                                                                         \
-    return output;                                                                              \
+/// Defines `Tensor name(const Tensor& x)`: runs the kernel of that name on dense x; `gradient` is dx from dy
+/// and from what `saved` captures of x or y.
+#define EK_UNARY_OP(name, saved, gradient)                                                           \
+  Tensor name(const Tensor& input) {                                                                 \
+    const Tensor x = input.detach().contiguous();                                                    \
+    Tensor y = empty(x.shape(), x.options());                                                        \
+    dispatch_floating(x.dtype(), [&]<typename T>() {                                                 \
+      const UnaryArgs<T> args{y.mutable_data<T>(), x.data<T>(), x.numel()};                          \
+      EK_DISPATCH(x.device(), name, args);                                                           \
+    });                                                                                              \
+    record(#name, y, {&input}, [saved](const Tensor& dy) { return std::vector<Tensor>{gradient}; }); \
+    return y;                                                                                        \
   }
 
-EK_UNARY_OP(exp, dy* y)
-EK_UNARY_OP(log, dy / x)
-EK_UNARY_OP(sqrt, dy / (y * 2.0))
-EK_UNARY_OP(abs, dy* sign(x))
-EK_UNARY_OP(sign, zeros_like(dy))
+EK_UNARY_OP(exp, y = Saved(y), dy* y.get())
+EK_UNARY_OP(log, x = Saved(x), dy / x.get())
+EK_UNARY_OP(sqrt, y = Saved(y), dy / (y.get() * 2.0))
+EK_UNARY_OP(abs, x = Saved(x), dy* sign(x.get()))
+EK_UNARY_OP(sign, , zeros_like(dy))
 #undef EK_UNARY_OP
 
 // --- reductions
@@ -279,12 +276,12 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
                              K};
     EK_DISPATCH(a.device(), matmul, args);
   });
-  record(
-      "matmul", c, {&a, &b},
-      [a = Saved(a), b = Saved(b), need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dc) {
-        return std::vector{need_a ? matmul(dc, b.get().transpose(-1, -2)) : Tensor(),
-                           need_b ? matmul(a.get().transpose(-1, -2), dc) : Tensor()};
-      });
+  record("matmul", c, {&a, &b},
+         [a = Saved(a, b.requires_grad()), b = Saved(b, a.requires_grad()), need_a = a.requires_grad(),
+          need_b = b.requires_grad()](const Tensor& dc) {
+           return std::vector{need_a ? matmul(dc, b.get().transpose(-1, -2)) : Tensor(),
+                              need_b ? matmul(a.get().transpose(-1, -2), dc) : Tensor()};
+         });
   return c;
 }
 

@@ -49,6 +49,13 @@ std::int64_t elements_of_memory(const Shape& shape, DType dtype, MemoryFormat fo
   return whole.numel();
 }
 
+void check_format(const Shape& shape, TensorOptions options, MemoryFormat format) {
+  EK_CHECK(format == MemoryFormat::strided || (shape.rank() > 0 && is_floating(options.dtype) &&
+                                               !is_16bit(options.dtype) && options.device.is_cpu()),
+           "MemoryFormat::lanes: only f32 and f64 tensors on the CPU have it, not {} {} on {}",
+           name_of(options.dtype), shape.str(), options.device.str());
+}
+
 /// y = x, both dense with the same shape and dtype, on different devices. Waits where the host takes part.
 void copy_between_devices([[maybe_unused]] Tensor& y, [[maybe_unused]] const Tensor& x) {
   if constexpr (kCudaEnabled) {
@@ -100,6 +107,7 @@ Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const S
           std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, format, nullptr})) {
   EK_CHECK(impl_->storage.defined() && strides.rank() == shape.rank(),
            "a tensor of shape {} needs a storage and as many strides, not {}", shape.str(), strides.str());
+  check_format(shape, {dtype, impl_->storage.device()}, format);
   if (shape.numel() == 0) {
     impl_->offset = 0;
     return;
@@ -220,10 +228,12 @@ Tensor Tensor::permute(const std::vector<int>& axes) const {
 }
 
 Tensor Tensor::transpose(int axis0, int axis1) const {
+  const int axes_at_least = std::max(rank(), 1);  // a number has an axis 0 to name, as in PyTorch
+  axis0 = normalize_axis("transpose", axis0, axes_at_least);
+  axis1 = normalize_axis("transpose", axis1, axes_at_least);
   std::vector<int> axes(rank());
   for (int d = 0; d < rank(); ++d) axes[d] = d;
-  std::swap(axes[normalize_axis("transpose", axis0, rank())],
-            axes[normalize_axis("transpose", axis1, rank())]);
+  if (rank() > 0) std::swap(axes[axis0], axes[axis1]);
   return permute(axes);
 }
 
@@ -411,6 +421,14 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
 }
 
 void Tensor::set_data(const Tensor& other) {
+  if (variable()) {
+    EK_CHECK(!variable()->node, "set_data: this is the result of {}, not a leaf; use detach()",
+             variable()->node->op);
+    EK_CHECK(!requires_grad() || is_floating(other.dtype()),
+             "set_data: this tensor requires a gradient, which data of {} cannot have",
+             name_of(other.dtype()));
+    variable()->format = other.format();
+  }
   impl().storage = other.storage();
   impl().offset = other.offset();
   impl().shape = other.shape();
@@ -422,23 +440,26 @@ void Tensor::set_data(const Tensor& other) {
 // --- autograd
 // ------------------------------------------------------------------------------------------------------
 
+bool Tensor::requires_grad() const { return variable() && variable()->wanted; }
+
 Tensor& Tensor::requires_grad_(bool value) {
+  if (value == requires_grad()) return *this;
   EK_CHECK(is_floating(dtype()), "requires_grad_: only floating-point tensors have gradients, this one is {}",
            name_of(dtype()));
-  EK_CHECK(!requires_grad() || !variable()->node,
+  EK_CHECK(!variable() || !variable()->node,
            "requires_grad_: this is the result of {}, not a leaf; use detach()", variable()->node->op);
-  if (value && !requires_grad()) {
+  if (!variable()) {
     impl().variable = std::make_shared<autograd::Variable>();
     variable()->format = format();
   }
-  if (!value) impl().variable = nullptr;
+  variable()->wanted = value;
   return *this;
 }
 
-Tensor Tensor::grad() const { return requires_grad() ? variable()->grad : Tensor(); }
+Tensor Tensor::grad() const { return variable() ? variable()->grad : Tensor(); }
 
 void Tensor::zero_grad() {
-  if (requires_grad()) variable()->grad = {};
+  if (variable()) variable()->grad = {};
 }
 
 void Tensor::backward(const Tensor& gradient) const { autograd::backward(*this, gradient); }
@@ -450,10 +471,7 @@ Tensor Tensor::detach() const { return {storage(), offset(), shape(), impl().str
 
 Tensor empty(const Shape& shape, TensorOptions options, MemoryFormat format) {
   shape.numel();  // refuses what is no shape
-  EK_CHECK(format == MemoryFormat::strided || (shape.rank() > 0 && is_floating(options.dtype) &&
-                                               !is_16bit(options.dtype) && options.device.is_cpu()),
-           "MemoryFormat::lanes: only f32 and f64 tensors on the CPU have it, not {} {} on {}",
-           name_of(options.dtype), shape.str(), options.device.str());
+  check_format(shape, options, format);
   const std::int64_t elements = elements_of_memory(shape, options.dtype, format);
   return {Storage(checked_product("empty", {elements, size_of(options.dtype)}), options.device),
           0,

@@ -120,14 +120,16 @@ class Tensor {
   /// this += alpha * other, which broadcasts. Throws Error if this is an integer tensor and alpha is not
   /// whole.
   Tensor& add_(const Tensor& other, double alpha = 1);
-  /// Makes every handle of this tensor refer to the data of `other`; autograd state and handles stay.
+  /// Makes every handle of this tensor refer to the data of `other`; autograd state and handles stay. Throws
+  /// Error if this is the result of an op, whose backward counts on its data, or is to have a gradient and
+  /// `other` is of integers.
   void set_data(const Tensor& other);
 
   // Autograd
 
-  bool requires_grad() const { return variable() != nullptr; }
-  /// Makes this a leaf that collects a gradient (or stops it). Throws Error on integers and on results of
-  /// ops.
+  bool requires_grad() const;
+  /// Makes this a leaf that collects a gradient (or stops it: what it has collected stays). Throws Error if
+  /// integers are to collect one, or the result of an op is to stop.
   Tensor& requires_grad_(bool value = true);
   /// The gradient collected so far; undefined if there is none.
   Tensor grad() const;
@@ -148,7 +150,7 @@ class Tensor {
     Shape shape, strides;
     DType dtype;
     MemoryFormat format;
-    std::shared_ptr<autograd::Variable> variable;  // null: no gradient wanted
+    std::shared_ptr<autograd::Variable> variable;  // null: no gradient was ever wanted
   };
   Impl& impl() const {
     EK_CHECK(impl_ != nullptr, "an undefined tensor was used; give it a value first");

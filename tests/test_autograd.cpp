@@ -394,3 +394,85 @@ TEST_CASE("gradcheck refuses inputs on which it would be blunt") {
   const Tensor x = leaf(make({1}));
   CHECK(mentions(error_of([&] { gradcheck(identity, {x * 2.0}); }), {"gradcheck", "leaves"}));
 }
+
+TEST_CASE("a leaf that is frozen and thawed has lost nothing") {
+  const auto freeze = [](Tensor x) { x.requires_grad_(false); };
+  Tensor w = leaf(make({1, 2}));
+  Tensor before = sum(w * 3.0);
+  freeze(w);
+  CHECK_FALSE((w * 2.0).requires_grad());
+  w.requires_grad_();
+  before.backward();
+  CHECK(w.grad().to_vector<double>() == Values{3, 3});
+  Tensor meanwhile = sum(w * 7.0);
+  freeze(w);
+  CHECK(w.grad().to_vector<double>() == Values{3, 3});
+  meanwhile.backward();  // collects nothing while it is frozen
+  w.requires_grad_();
+  sum(w * 5.0).backward();
+  CHECK(w.grad().to_vector<double>() == Values{8, 8});
+  freeze(w);
+  w.zero_grad();
+  CHECK_FALSE(w.grad().defined());
+}
+
+TEST_CASE("requires_grad_ that changes nothing is accepted") {
+  CHECK_FALSE(arange(0, 3).requires_grad_(false).requires_grad());
+  const Tensor x = leaf(make({1}));
+  CHECK((x * 2.0).requires_grad_().requires_grad());
+}
+
+TEST_CASE("set_data is for what no backward counts on") {
+  const Tensor x = leaf(ones({10, 10}));
+  Tensor y = exp(x);
+  CHECK(mentions(error_of([&] { y.set_data(zeros({2})); }), {"set_data", "exp", "detach()"}));
+  Tensor w = leaf(make({1}));
+  CHECK(mentions(error_of([&] { w.set_data(arange(0, 4)); }), {"set_data", "i64"}));
+  w.set_data(zeros({4}, {DType::f64}));
+  sum(w).backward();
+  CHECK(w.grad().shape() == Shape{4});
+}
+
+TEST_CASE("an op may hand its input on as its output") {
+  const auto reversed = [](const Tensor& x) {
+    Tensor y = x;
+    autograd::record("reversed", y, {&x}, [](const Tensor& dy) { return Inputs{-dy}; });
+    return y;
+  };
+  const Tensor x = leaf(make({1, 2}));
+  sum(reversed(x) * 3.0).backward();
+  CHECK(x.grad().to_vector<double>() == Values{-3, -3});
+  const Tensor z = leaf(make({1}));
+  const Tensor h = z * 2.0;
+  sum(reversed(h) * 3.0 + h).backward();
+  CHECK(z.grad().item() == -4);
+}
+
+TEST_CASE("what no gradient needs may be changed before backward") {
+  const Tensor w = leaf(make({1, 4})), c = make({2, 3});
+  const auto gradient_after = [&](const Tensor& y, Tensor changed) {
+    Tensor(w).zero_grad();
+    const Values before = changed.to_vector<double>();
+    {
+      const NoGrad guard;
+      changed.fill_(77);
+    }
+    sum(y).backward();
+    const NoGrad guard;
+    changed.copy_(make(before));
+    return w.grad().to_vector<double>();
+  };
+  CHECK(gradient_after(w * 3.0, w) == Values{3, 3});
+  CHECK(gradient_after(-w, w) == Values{-1, -1});
+  CHECK(gradient_after(w * c, w) == Values{2, 3});
+  CHECK(gradient_after(w / c, w) == Values{0.5, 1 / 3.0});
+  CHECK(gradient_after(sqrt(w), w) == Values{0.5, 0.25});
+  CHECK(gradient_after(sign(w), w) == Values{0, 0});
+  Tensor y = log(w);
+  CHECK(gradient_after(y, y.detach()) == Values{1, 0.25});
+  y = abs(w);
+  CHECK(gradient_after(y, y.detach()) == Values{1, 1});
+  // ... and what one needs may not.
+  y = sqrt(w);
+  CHECK(mentions(error_of([&] { gradient_after(y, y.detach()); }), {"changed in place"}));
+}
