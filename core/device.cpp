@@ -45,7 +45,7 @@ Device Device::parse(std::string_view text) {
 void Device::require_available() const {
   if (is_cpu()) return;
   const CudaDevices& devices = cuda_devices();
-  if (index < devices.count) return;
+  if (0 <= index && index < devices.count) return;
   if (devices.count == 0) {
     fail<DeviceError>("device {} is not available: {}; use --device cpu", str(), devices.reason);
   }

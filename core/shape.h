@@ -24,8 +24,9 @@ class Shape {
 
   int rank() const { return extents_.rank; }
   bool empty() const { return rank() == 0; }
-  std::int64_t& operator[](int i) { return extents_.at[i]; }
-  std::int64_t operator[](int i) const { return extents_.at[i]; }
+  /// Axis i; -1 is the last one. Throws Error if there is none.
+  std::int64_t& operator[](int i) { return extents_.at[from_first(i)]; }
+  std::int64_t operator[](int i) const { return extents_.at[from_first(i)]; }
   std::int64_t* begin() { return extents_.at; }
   std::int64_t* end() { return extents_.at + rank(); }
   const std::int64_t* begin() const { return extents_.at; }
@@ -50,6 +51,11 @@ class Shape {
   }
 
  private:
+  int from_first(int i) const {
+    EK_CHECK(-rank() <= i && i < rank(), "there is no axis {} in {}", i, str());
+    return i < 0 ? i + rank() : i;
+  }
+
   Extents extents_;
 };
 

@@ -197,3 +197,27 @@ TEST_CASE("a number has an axis of one element, 0 or -1, as far as reductions as
     CHECK(mentions(error_of([&] { sum(x, {1}); }), {"sum", "axis 1"}));
   });
 }
+
+TEST_CASE("axes of a shape count from both ends, and others are errors") {
+  const Tensor x = ones({5, 7});
+  CHECK(x.shape()[-1] == 7);
+  CHECK(x.shape()[-2] == 5);
+  CHECK(mentions(error_of([&] { x.shape()[2]; }), {"axis 2", "[5, 7]"}));
+  CHECK(mentions(error_of([&] { x.shape()[-3]; }), {"axis -3", "[5, 7]"}));
+}
+
+TEST_CASE("a number may be transposed") {
+  CHECK(full({}, 2).transpose(0, 0).item() == 2);
+  CHECK(full({}, 2).transpose(-1, 0).item() == 2);
+  CHECK(mentions(error_of([] { full({}, 2).transpose(0, 1); }), {"transpose", "axis 1"}));
+}
+
+TEST_CASE("a device below 0 is not available") {
+  CHECK_THROWS_AS(ones({2}, {DType::f32, Device::cuda(-1)}), DeviceError);
+}
+
+TEST_CASE("only a tensor that can be in lanes is made so") {
+  const Tensor numbers = arange(0, 4);
+  CHECK(mentions(error_of([&] { Tensor(numbers.storage(), 0, {4}, {1}, DType::i64, MemoryFormat::lanes); }),
+                 {"MemoryFormat::lanes", "i64"}));
+}
