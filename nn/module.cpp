@@ -30,7 +30,16 @@ void replace(Tensor& tensor, const F& to) {
 
 Tensor Module::forward_after_relu(const Tensor& x) { return forward(relu(x)); }
 
+void Module::check_name(std::string_view name) const {
+  EK_CHECK(!name.empty() && name.find('.') == std::string_view::npos,
+           "register: '{}' is no name, which is not empty and has no dot in it", name);
+  const auto is_taken = [name](const auto& named) { return named.first == name; };
+  const auto has = [&](const auto& list) { return std::any_of(list.begin(), list.end(), is_taken); };
+  EK_CHECK(!has(parameters_) && !has(buffers_) && !has(children_), "register: there is a '{}' already", name);
+}
+
 Tensor Module::register_parameter(std::string name, Tensor value) {
+  check_name(name);
   value.requires_grad_();
   parameters_.emplace_back(std::move(name), value);
   return value;
@@ -42,18 +51,23 @@ std::pair<Tensor, Tensor> Module::register_affine(const Shape& shape) {
 }
 
 Tensor Module::register_buffer(std::string name, Tensor value) {
+  check_name(name);
   buffers_.emplace_back(std::move(name), value);
   return value;
 }
 
 void Module::register_module(std::string name, std::shared_ptr<Module> child) {
+  check_name(name);
+  EK_CHECK(child != nullptr, "register_module: '{}' is null", name);
   children_.emplace_back(std::move(name), std::move(child));
 }
 
 void Module::collect(const std::string& prefix, bool with_buffers, NamedTensors& out) const {
   for (const auto& [name, tensor] : parameters_) out.emplace_back(prefix + name, tensor);
   if (with_buffers) {
-    for (const auto& [name, tensor] : buffers_) out.emplace_back(prefix + name, tensor);
+    for (const auto& [name, tensor] : buffers_) {
+      if (tensor.defined()) out.emplace_back(prefix + name, tensor);
+    }
   }
   for (const auto& [name, child] : children_) child->collect(prefix + name + ".", with_buffers, out);
 }
@@ -147,6 +161,11 @@ std::size_t Sequential::forward_chain(std::size_t i, Tensor& y) const {
   chain.draw_keys();
   y = conv_chain(y, chain);
   return end;
+}
+
+Module& Sequential::operator[](std::size_t i) {
+  EK_CHECK(i < size(), "Sequential: there is no module {}, it has {}", i, size());
+  return *children()[i].second;
 }
 
 Tensor Sequential::forward(const Tensor& x) {

@@ -53,15 +53,20 @@ class Module {
   void zero_grad();
 
  protected:
+  // A name is not empty, has no dot in it and is there once in a module: else Error.
+
   /// Makes `value` a leaf that requires a gradient; the member and the registry share it.
   Tensor register_parameter(std::string name, Tensor value);
   /// The affine parameters of a normalization: weight 1 and bias 0.
   std::pair<Tensor, Tensor> register_affine(const Shape& shape);
+  /// One that is undefined is in no state dict.
   Tensor register_buffer(std::string name, Tensor value);
   void register_module(std::string name, std::shared_ptr<Module> child);
   const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
 
  private:
+  /// Throws unless something new can have this name.
+  void check_name(std::string_view name) const;
   void collect(const std::string& prefix, bool with_buffers, NamedTensors& out) const;
 
   NamedTensors parameters_, buffers_;
@@ -81,7 +86,8 @@ bool is_exactly(const Module& module) {
 class Sequential : public Module {
  public:
   Sequential() = default;
-  /// Takes modules by value: Sequential{Conv2d(1, 8, 3), ReLU()}.
+  /// Takes modules by value: Sequential{Conv2d(1, 8, 3), ReLU()}. Sequential{inner} is a copy of `inner`, as
+  /// C++ has it; push_back puts one Sequential into another.
   template <typename First, typename... Rest>
   requires std::is_base_of_v<Module, std::decay_t<First>>
   explicit Sequential(First first, Rest... rest) {
@@ -93,7 +99,8 @@ class Sequential : public Module {
     register_module(std::to_string(children().size()), std::make_shared<M>(std::move(module)));
   }
   std::size_t size() const { return children().size(); }
-  Module& operator[](std::size_t i) { return *children()[i].second; }
+  /// Throws Error unless i < size().
+  Module& operator[](std::size_t i);
   Tensor forward(const Tensor& x) override;
 
  private:

@@ -127,3 +127,38 @@ TEST_CASE("a parameter that overlaps itself is refused before any other is writt
   CHECK(mentions(error_of([&] { net.load_state_dict(state); }), {"load_state_dict", "share a place"}));
   CHECK(net.state_dict()[0].second.to_vector<double>() == Values{1, 1, 1, 1});
 }
+
+TEST_CASE("a buffer without a value is in no state, and in nobody's way") {
+  struct WithNothing : Module {
+    WithNothing() { register_parameter("weight", ones({2})), register_buffer("nothing", Tensor()); }
+    Tensor forward(const Tensor& x) override { return x; }
+  };
+  WithNothing module;
+  CHECK(module.state_dict().size() == 1);
+  module.load_state_dict(module.state_dict());
+  module.to(DType::f64);
+  CHECK(module.parameters()[0].dtype() == DType::f64);
+}
+
+TEST_CASE("names in a module are unique, not empty and without dots; modules are there") {
+  struct Open : Module {
+    using Module::register_buffer;
+    using Module::register_module;
+    using Module::register_parameter;
+    Tensor forward(const Tensor& x) override { return x; }
+  };
+  Open module;
+  module.register_parameter("a", ones({1}));
+  CHECK(mentions(error_of([&] { module.register_parameter("a", ones({1})); }), {"'a'", "already"}));
+  CHECK(mentions(error_of([&] { module.register_buffer("a", ones({1})); }), {"'a'", "already"}));
+  CHECK(mentions(error_of([&] { module.register_buffer("", ones({1})); }), {"''", "empty"}));
+  CHECK(mentions(error_of([&] { module.register_parameter("a.b", ones({1})); }), {"'a.b'", "dot"}));
+  CHECK(mentions(error_of([&] { module.register_module("c", nullptr); }), {"'c'", "null"}));
+  CHECK(module.state_dict().size() == 1);
+}
+
+TEST_CASE("a module that a Sequential does not have is an error") {
+  Sequential net{ReLU(), ReLU()};
+  CHECK(mentions(error_of([&] { net[2]; }), {"Sequential", "2"}));
+  CHECK(mentions(error_of([&] { net[static_cast<std::size_t>(-1)]; }), {"Sequential"}));
+}
