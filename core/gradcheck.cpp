@@ -48,7 +48,7 @@ class CollectedGradients {
   }
   ~CollectedGradients() {
     for (std::size_t k = 0; k < inputs_.size(); ++k) {
-      if (wants_gradient(inputs_[k])) inputs_[k].variable()->grad = gradients_[k];
+      if (inputs_[k].defined() && inputs_[k].variable()) inputs_[k].variable()->grad = gradients_[k];
     }
   }
   CollectedGradients(const CollectedGradients&) = delete;
@@ -85,14 +85,20 @@ Evaluation evaluate(const Function& fn, const std::vector<Tensor>& inputs, std::
   for (Tensor x : inputs) {
     if (x.defined()) x.zero_grad();
   }
+  std::vector<bool> wanted;
+  for (const Tensor& x : inputs) wanted.push_back(wants_gradient(x));
   Evaluation result{fn(inputs), {}, {}};
   EK_CHECK(result.y.defined(), "gradcheck: the function returned an undefined tensor");
   EK_CHECK(result.y.dtype() == DType::f64,
            "gradcheck: the function returned {}; central differences need f64", name_of(result.y.dtype()));
   if (!dy.defined())
     dy = normal(result.y.shape(), 0, 1, {seed, RandomPurpose::tensor, 0}, result.y.options());
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    if (wants_gradient(inputs[k]) != wanted[k])
+      result.error = fmt::format("the function changed whether input {} requires a gradient", k);
+  }
   try {
-    if (result.y.requires_grad()) result.y.backward(dy);
+    if (result.error.empty() && result.y.requires_grad()) result.y.backward(dy);
   } catch (const std::exception& error) {
     result.error = error.what();
   }

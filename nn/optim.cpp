@@ -30,6 +30,7 @@ std::size_t parameter_of(std::string_view name, std::size_t count) {
     const auto parsed = std::from_chars(name.data(), end, i);
     if (parsed.ec != std::errc() || parsed.ptr != end) i = count;
   }
+  if (name != fmt::format("{}{}", i, kBuffer)) i = count;  // 00, say
   EK_CHECK(i < count, "load_state_dict: '{}' is neither lr nor the buffer of one of {} parameters", name,
            count);
   return i;
@@ -65,6 +66,7 @@ SGD::SGD(std::vector<Tensor> parameters, SgdOptions options)
 }
 
 void SGD::set_lr(double lr) {
+  EK_CHECK(lr >= 0, "SGD: lr {} must be at least 0", lr);
   options_.lr = lr;
   if (lr_now_.defined()) lr_now_.fill_(lr);
 }
@@ -109,7 +111,7 @@ void SGD::step() {
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       Tensor& p = parameters_[i];
       if (!p.grad().defined()) continue;
-      Tensor v = velocity_for_step(i);
+      Tensor v = options_.momentum > 0 ? velocity_for_step(i) : Tensor();
       const Tensor& g = gradients[i] = p.grad().contiguous();
       check_same_kind("SGD", {&first, &p, &g});
       check_fits("gradient", g, p);
@@ -145,6 +147,7 @@ NamedTensors SGD::state_dict() const {
 void SGD::load_state_dict(const NamedTensors& state) {
   std::vector<Tensor> velocity(parameters_.size());
   const double lr = value_of(state, "lr");
+  EK_CHECK(lr >= 0, "load_state_dict: lr is {}, it must be at least 0", lr);
   for (const auto& [name, tensor] : state) {
     if (name == "lr") continue;
     const std::size_t i = parameter_of(name, parameters_.size());

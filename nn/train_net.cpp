@@ -141,14 +141,17 @@ int NetTrainer::most_networks([[maybe_unused]] Device device) {
   return 1;
 }
 
-NetTrainer::NetTrainer(std::vector<NetTask> tasks, int most_blocks)
-    : tasks_(std::move(tasks)), device_(tasks_.front().totals.device()) {
+NetTrainer::NetTrainer(std::vector<NetTask> tasks, int most_blocks) : tasks_(std::move(tasks)) {
+  EK_CHECK(!tasks_.empty(), "NetTrainer: there is no network to train");
   EK_CHECK(most_blocks >= 1, "NetTrainer: {} blocks a network were asked for, at least 1 is needed",
            most_blocks);
-  const ConvBlock first = blocks_of(*tasks_.front().net).at(0);
   for (const NetTask& task : tasks_) {
     const std::string why = why_not(*task.net);
     EK_CHECK(why.empty(), "NetTrainer: {}", why);
+  }
+  device_ = tasks_.front().totals.device();
+  const ConvBlock first = blocks_of(*tasks_.front().net).at(0);
+  for (const NetTask& task : tasks_) {
     const ConvBlock other = blocks_of(*task.net).at(0);
     EK_CHECK(other.norm == first.norm && other.groups == first.groups &&
                  other.normalized_shape == first.normalized_shape &&

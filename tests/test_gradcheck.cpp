@@ -205,3 +205,13 @@ TEST_CASE("gradcheck leaves the gradients that inputs have") {
   CHECK(x.grad().to_vector<double>() == std::vector<double>{1, 1});
   CHECK(!fresh.grad().defined());
 }
+
+TEST_CASE("gradcheck fails if the function stops its input from having a gradient") {
+  const auto freezes = [](const Inputs& in) {
+    Tensor(in[0]).requires_grad_(false);
+    return in[0].detach() * 5.0;
+  };
+  const GradcheckResult result = gradcheck(freezes, {random_leaf({3})});
+  CHECK(!result.ok);
+  CHECK(mentions(result.message, {"input 0", "requires a gradient"}));
+}

@@ -218,3 +218,21 @@ TEST_CASE("a schedule may end at a rate of 0") {
   CHECK(sgd.lr() == 0);
   CHECK(mentions(error_of([&] { optim::StepLR(sgd, 1, -0.5); }), {"StepLR", "-0.5"}));
 }
+
+TEST_CASE("a loaded buffer means nothing without momentum, and bad states are refused") {
+  const Tensor p = leaf(ones({1}));
+  SGD sgd({p}, {.lr = 0.5});
+  const NamedTensors state{{"lr", full({}, 0.5, {DType::f64})},
+                           {"0.momentum_buffer", full({1}, std::numeric_limits<double>::infinity())}};
+  sgd.load_state_dict(state);
+  set_gradient(p, ones({1}));
+  sgd.step();
+  CHECK(p.item() == 0.5);
+  for (double lr : {-1.0, std::nan("")}) {
+    CHECK(mentions(error_of([&] { sgd.load_state_dict({{"lr", full({}, lr, {DType::f64})}}); }), {"lr"}));
+    CHECK(mentions(error_of([&] { sgd.set_lr(lr); }), {"lr"}));
+  }
+  NamedTensors odd = state;
+  odd[1].first = "00.momentum_buffer";
+  CHECK(mentions(error_of([&] { sgd.load_state_dict(odd); }), {"'00.momentum_buffer'"}));
+}

@@ -275,4 +275,11 @@ TEST_CASE("classification totals add what a batch got right, and its loss") {
                    add_classification_totals(totals, zeros({2, 3}), zeros({2}, {DType::i64}), zeros({}));
                  }),
                  {"add_classification_totals", "f32", "f64"}));
+  Tensor sums = zeros({2}, {DType::f64});
+  for (const Shape& shape : {Shape{0}, Shape{2}}) {
+    CHECK(mentions(error_of([&] {
+                     add_classification_totals(sums, zeros({2, 3}), zeros({2}, {DType::i64}), zeros(shape));
+                   }),
+                   {"add_classification_totals", shape.str()}));
+  }
 }

@@ -237,4 +237,8 @@ TEST_CASE("what cannot be trained in one kernel is refused") {
   Training gn({models::Norm::gn}, Device::cuda()), bn({models::Norm::bn}, Device::cuda());
   CHECK(mentions(error_of([&] { NetTrainer({gn.task(), bn.task()}, 1); }), {"one norm"}));
   CHECK(mentions(error_of([&] { NetTrainer({gn.task()}, 0); }), {"at least 1"}));
+  CHECK(mentions(error_of([] { NetTrainer({}, 1); }), {"no network"}));
+  NetTask other = gn.task();
+  other.net = &small;
+  CHECK(mentions(error_of([&] { NetTrainer({other}, 1); }), {"NetTrainer", "network"}));
 }

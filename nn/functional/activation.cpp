@@ -30,18 +30,21 @@ namespace {
 /// y = x masked and scaled: forward, and on dy backward. The mask is written, or read if `is_known`.
 Tensor apply_dropout(const Tensor& x, double p, RandomKey key, Tensor& mask, bool is_known) {
   Tensor y = empty_like(x);
-  dispatch_floating(x.dtype(), [&]<typename T>() {
-    const DropoutArgs<T> args{out<T>(y),
-                              in<T>(x),
-                              key,
-                              p,
-                              x.numel(),
-                              x.format(),
-                              x.format() == MemoryFormat::lanes ? x.size(0) : 0,
-                              is_known ? nullptr : out<std::uint8_t>(mask),
-                              is_known ? in<std::uint8_t>(mask) : nullptr};
-    EK_DISPATCH(x.device(), dropout, args);
-  });
+  dispatch_floating(
+      x.dtype(),
+      [&]<typename T>() {
+        const DropoutArgs<T> args{out<T>(y),
+                                  in<T>(x),
+                                  key,
+                                  p,
+                                  x.numel(),
+                                  x.format(),
+                                  x.format() == MemoryFormat::lanes ? x.size(0) : 0,
+                                  is_known ? nullptr : out<std::uint8_t>(mask),
+                                  is_known ? in<std::uint8_t>(mask) : nullptr};
+        EK_DISPATCH(x.device(), dropout, args);
+      },
+      "dropout");
   return y;
 }
 

@@ -13,10 +13,14 @@ Tensor nll_loss_per_row(const Tensor& log_probs, const Tensor& target) {
   const std::int64_t M = x.size(0), D = x.size(1);
   check_range("nll_loss", labels, D);
   Tensor loss = empty({M}, x.options());
-  dispatch_floating(x.dtype(), [&]<typename T>() {
-    const NllLossForwardArgs<T> args{loss.mutable_data<T>(), x.data<T>(), labels.data<std::int64_t>(), M, D};
-    EK_DISPATCH(x.device(), nll_loss_forward, args);
-  });
+  dispatch_floating(
+      x.dtype(),
+      [&]<typename T>() {
+        const NllLossForwardArgs<T> args{loss.mutable_data<T>(), x.data<T>(), labels.data<std::int64_t>(), M,
+                                         D};
+        EK_DISPATCH(x.device(), nll_loss_forward, args);
+      },
+      "nll_loss");
   record("nll_loss", loss, {&log_probs}, [labels = Saved(labels), M, D](const Tensor& dloss) {
     Tensor dx = empty({M, D}, dloss.options());
     dispatch_floating(dloss.dtype(), [&]<typename T>() {
@@ -87,6 +91,9 @@ void add_classification_totals(Tensor& totals, const Tensor& log_probs, const Te
       "add_classification_totals: totals are {} {} on {}, need f64 [2] on {}", name_of(totals.dtype()),
       totals.shape().str(), totals.device().str(), log_probs.device().str());
   check_same_kind("add_classification_totals", {&log_probs, &mean_loss});
+  EK_CHECK(mean_loss.numel() == 1,
+           "add_classification_totals: the mean loss is one number, this has shape {}",
+           mean_loss.shape().str());
   if (log_probs.size(0) == 0) return;  // the mean of no losses is NaN
   DenseTarget sums("add_classification_totals", totals);
   const Tensor x = apart_from(dense(log_probs), {&totals}), labels = dense(target),
