@@ -74,7 +74,8 @@ std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& o, const data::Data
     nn::Sequential net = models::mnist_net(variant.norm, variant.groups, variant.place);
     net.to(o.device);
     optim::SGD sgd(net.parameters(), {.lr = o.sgd.lr, .momentum = o.sgd.momentum});
-    Diagnosis& d = all.emplace_back(variant.name, variant.description);
+    all.push_back({variant.name, variant.description, {}});
+    Diagnosis& d = all.back();
     for (std::int64_t i = 0; i < count; ++i) {
       const auto [images, labels] = batches.get(i);
       DiagnosisStep& step = d.steps.emplace_back();

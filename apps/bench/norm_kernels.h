@@ -23,6 +23,8 @@ struct KernelFunctions {
   LaunchOf launch;
   LadderOf ladder;
 };
+template <typename LaunchOf, typename LadderOf>
+KernelFunctions(LaunchOf, LadderOf) -> KernelFunctions<LaunchOf, LadderOf>;
 
 /// The kernel of one pass. make_args.operator()<T>(arrays) gives its args, set_sizes(args) sets the sizes
 /// alone, which is what rungs choose by; launch and ladder are the library's (EK_NORM_KERNEL).

@@ -89,6 +89,8 @@ auto bind_for_storage(DType dtype, F f) {
 /// A Launch of kernel `function` with `args` on the device of `arrays`.
 #define EK_LAUNCH(arrays, function, args) \
   ::evenkeel::bench::Launch([args, device = (arrays).device()] { EK_DISPATCH(device, function, args); })
-#define EK_LAUNCH_STORAGE(T, arrays, function, args) \
-  ::evenkeel::bench::Launch(                         \
-      [args, device = (arrays).device()] { EK_DISPATCH_STORAGE(T, device, function, args); })
+#define EK_LAUNCH_STORAGE(T, arrays, function, args)                                 \
+  ::evenkeel::bench::Launch([args, device = (arrays).device()] {                     \
+    static_cast<void>(args); /* of a type that only CUDA has, where there is none */ \
+    EK_DISPATCH_STORAGE(T, device, function, args);                                  \
+  })

@@ -130,9 +130,9 @@ void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
     for (int part = 0; part < kParts; ++part) row_input_gradient(a, rest, i, part);
   });
   if (a.dgamma == nullptr && a.dbeta == nullptr) return;
-  constexpr std::int64_t kElements = 64;  // of a task
-  parallel_for((a.D + kElements - 1) / kElements, 4 * kElements * a.M, [&](std::int64_t i) {
-    element_gradients(a, rest, i * kElements, std::min(a.D, (i + 1) * kElements));
+  constexpr std::int64_t kOfTask = 64;  // elements
+  parallel_for((a.D + kOfTask - 1) / kOfTask, 4 * kOfTask * a.M, [&](std::int64_t i) {
+    element_gradients(a, rest, i * kOfTask, std::min(a.D, (i + 1) * kOfTask));
   });
 }
 
