@@ -75,17 +75,28 @@ Tensor read_checked(const std::filesystem::path& path, const File& file, const S
   return idx.values;
 }
 
-Tensor read_file(const std::filesystem::path& dir, const File& file, const Source& source) {
-  const std::string advice = fmt::format("get it with scripts/get_data.sh {} {}", source.name, dir.string());
+/// The first file at the places where `file` may be, as scripts/get_data.sh looks for it. Without one, the
+/// first thing there that is no file or cannot be looked at: opening it says why. Empty if there is nothing.
+std::filesystem::path find_file(const std::filesystem::path& dir, const File& file) {
+  namespace fs = std::filesystem;
+  fs::path other;
   for (const auto& folder : {dir, dir / "MNIST" / "raw"}) {
     for (const char* suffix : {".gz", ""}) {
-      const std::filesystem::path path = folder / (std::string(file.name) + suffix);
-      std::error_code error;  // one that cannot be looked at is there: opening it says why
-      if (!std::filesystem::exists(path, error) && !error) continue;
-      return reading(path, advice, [&] { return read_checked(path, file, source); });
+      const fs::path path = folder / (std::string(file.name) + suffix);
+      std::error_code error;
+      const fs::file_type type = fs::status(path, error).type();
+      if (type == fs::file_type::regular) return path;
+      if (type != fs::file_type::not_found && other.empty()) other = path;
     }
   }
-  fail<DataError>("{} is not in {}, plain or .gz; {}", file.name, dir.string(), advice);
+  return other;
+}
+
+Tensor read_file(const std::filesystem::path& dir, const File& file, const Source& source) {
+  const std::string advice = fmt::format("get it with scripts/get_data.sh {} {}", source.name, dir.string());
+  const std::filesystem::path path = find_file(dir, file);
+  if (path.empty()) fail<DataError>("{} is not in {}, plain or .gz; {}", file.name, dir.string(), advice);
+  return reading(path, advice, [&] { return read_checked(path, file, source); });
 }
 
 Dataset read_source(const std::filesystem::path& dir, Split split, const Source& source) {

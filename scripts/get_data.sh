@@ -65,11 +65,15 @@ say_last() {
 
 # --- verifying ----------------------------------------------------------------------------------------------
 
+# is_gzipped FILE: by its first bytes, as the library sees it. gzip itself unpacks other formats too.
+is_gzipped() { [ "$(head -c 2 -- "$1" 2>/dev/null | od -An -tx1)" = " 1f 8b" ]; }
+
 # content_is NAME FILE: whether FILE, plain or gzipped, holds the data set's NAME. Reads no more than one byte too many,
 # so that a small file that unpacks to a huge one costs nothing.
 content_is() {
-  local sum
-  sum=$(gzip -cdf -- "$2" 2>/dev/null | head -c $((sizes[$1] + 1)) | sha256sum) && [ "${sum%% *}" = "${sums[$1]}" ]
+  local sum unpack=cat
+  if is_gzipped "$2"; then unpack="gzip -cd"; fi
+  sum=$($unpack -- "$2" 2>/dev/null | head -c $((sizes[$1] + 1)) | sha256sum) && [ "${sum%% *}" = "${sums[$1]}" ]
 }
 
 # places NAME DIR: where the library looks for NAME in DIR, in its order; each ends in a NUL, as names may have anything
@@ -79,7 +83,8 @@ places() {
   for folder in "$2" "$2/MNIST/raw"; do printf '%s\0' "$folder/$1.gz" "$folder/$1" 2>/dev/null; done
 }
 
-# in_place NAME: whether the file that the library would read from the target is there and right.
+# in_place NAME: whether the file that the library would read from the target is there and right. Both pass over what is
+# no file.
 in_place() {
   local file
   while IFS= read -r -d '' file; do
@@ -109,7 +114,7 @@ take() {
     complain "$1 from $3 is damaged (its SHA-256 is not $title's) and not used"
     return 0
   fi
-  if ! gzip -tq -- "$work/copy" 2>/dev/null; then
+  if ! is_gzipped "$work/copy"; then
     { gzip -nc <"$work/copy" >"$work/packed"; } 2>/dev/null || no_room "$2"
     mv -f -- "$work/packed" "$work/copy"
   fi

@@ -118,6 +118,28 @@ check "bombs: exit code 3" [ $code -eq 3 ]
 check "bombs: at once" [ $((SECONDS - start)) -le 30 ]
 check "bombs: nothing beside" holds "$box/bombed" t10k-labels-idx1-ubyte.gz
 
+# --- what the library does not unpack, and what is no file, beside files that are right ---------------------
+mkdir "$box/zip"
+cp "$real"/*.gz "$box/zip"
+chmod +w "$box/zip"/*
+pack() { # as gzip -d would unpack it: a zip of one file. Not by zip, which may not be here.
+  /usr/bin/env -i PATH="${PATH#*:}" python3 -c 'import sys, zipfile
+zipfile.ZipFile(sys.argv[1], "w", zipfile.ZIP_DEFLATED).writestr("labels", sys.stdin.buffer.read())' "$1"
+}
+if gzip -dc "$real/t10k-labels-idx1-ubyte.gz" | pack "$box/zip/t10k-labels-idx1-ubyte.gz"; then
+  run "$box/zip" "$box/zip"
+  check "a zip: exit code 3" [ $code -eq 3 ]
+  check "a zip: is not taken" says err "t10k-labels-idx1-ubyte from $box/zip is damaged"
+  run "$real" "$box/zip"
+  check "a zip: exit code" [ $code -eq 0 ]
+  check "a zip: replaced" same_files "$box/zip"
+fi
+mkdir -p "$box/odd/MNIST/raw" "$box/odd/train-labels-idx1-ubyte" "$box/odd/t10k-labels-idx1-ubyte.gz"
+cp "$real"/*.gz "$box/odd/MNIST/raw"
+ln -s train-images-idx3-ubyte.gz "$box/odd/train-images-idx3-ubyte.gz"
+run "" "$box/odd"
+check "folders and links to themselves beside files: are passed over" says out "MNIST is in $box/odd already"
+
 # --- a target with a damaged file: that one is replaced, by a later source ----------------------------------
 mkdir "$box/e"
 cp "$real"/*.gz "$box/e"

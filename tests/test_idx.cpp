@@ -189,6 +189,16 @@ TEST_CASE("mnist takes only MNIST's files and says how to get them") {
   }
   write_file(dir / "t10k-images-idx3-ubyte.gz", "<html>not found</html>");
   CHECK(mentions(complaint(), {"is not an IDX file", advice}));
+
+  // What is no file is passed over as long as there is one.
+  std::filesystem::remove(dir / "t10k-images-idx3-ubyte.gz");
+  std::filesystem::create_directory(dir / "t10k-images-idx3-ubyte.gz");
+  CHECK(mentions(complaint(), {(dir / "t10k-images-idx3-ubyte").string() + " is not MNIST's"}));
+  std::filesystem::remove(dir / "t10k-images-idx3-ubyte");
+  std::filesystem::create_symlink("t10k-images-idx3-ubyte", dir / "t10k-images-idx3-ubyte");
+  CHECK(mentions(complaint(), {(dir / "MNIST/raw/t10k-images-idx3-ubyte.gz").string() + " is not MNIST's"}));
+  std::filesystem::remove_all(dir / "MNIST");
+  CHECK(mentions(complaint(), {(dir / "t10k-images-idx3-ubyte.gz").string(), "directory, not a file"}));
   CHECK(mentions(error_of([&] { data::mnist(dir.path(), data::Split::train); }),
                  {"train-images-idx3-ubyte is not in"}));
 }
