@@ -14,11 +14,11 @@ EPOCHS ?= 20
 SEEDS ?= 1
 DATASET ?= mnist
 PRESETS ?= release emulated
-EVENKEEL_DATA ?= $(CURDIR)/data/$(DATASET)
-# As it was given, to programs and, as "$$EVENKEEL_DATA", to recipes: neither make nor the shell reads a name's $ or ".
-ifneq ($(origin EVENKEEL_DATA),file)
-override EVENKEEL_DATA := $(value EVENKEEL_DATA)
+ifeq ($(value EVENKEEL_DATA),)
+override EVENKEEL_DATA := $(CURDIR)/data/$(DATASET)
 endif
+# As it was given, to programs and, as "$$EVENKEEL_DATA", to recipes: neither make nor the shell reads a name's $ or ".
+override EVENKEEL_DATA := $(value EVENKEEL_DATA)
 export EVENKEEL_DATA
 # Builds of one checkout share what they compile alike, where there is ccache.
 export CCACHE_BASEDIR ?= $(CURDIR)

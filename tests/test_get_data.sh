@@ -329,6 +329,11 @@ if command -v make >/dev/null; then
   make -s -C "$root" -f "$box/show.mk" show EVENKEEL_DATA="$odd" >"$box/out" 2>"$box/err"
   EVENKEEL_DATA=$odd make -s -C "$root" -f "$box/show.mk" show >>"$box/out" 2>>"$box/err"
   check "make: exports it" [ "$(cat "$box/out")" = "$odd"$'\n'"$odd" ]
+  (EVENKEEL_DATA='' make -s -C "$root" -f "$box/show.mk" show
+    EVENKEEL_DATA='' make -s -C "$root" -f "$box/show.mk" show DATASET=fashion
+    make -s -C "$root" -f "$box/show.mk" show EVENKEEL_DATA=) >"$box/out" 2>"$box/err"
+  check "make: takes the default if it is empty" \
+    [ "$(cat "$box/out")" = "$root/data/mnist"$'\n'"$root/data/fashion"$'\n'"$root/data/mnist" ]
   make -n -C "$root" study test PRESETS= EVENKEEL_DATA="$odd" >"$box/out" 2>"$box/err"
   check "make: calls the script" says out 'scripts/get_data.sh mnist'
   check "make: writes it into no recipe" [ "$(grep -c MARK "$box/out")" -eq 0 ]
