@@ -339,6 +339,49 @@ if command -v make >/dev/null; then
   check "make: writes it into no recipe" [ "$(grep -c MARK "$box/out")" -eq 0 ]
 fi
 
+# --- the other scripts: where they write, and what they say where standard output cannot be written ---------
+others=$box/others
+mkdir -p "$others"/{checkout/scripts,bin,here/mine/thesis,here/deps}
+cp "$root"/scripts/{pack_deps,setup,gpu_check}.sh "$others/checkout/scripts"
+echo years >"$others/here/mine/thesis/text"
+for command in cmake ctest git apt-get; do printf '#!/bin/sh\n' >"$others/bin/$command"; done
+printf '#!/bin/sh\necho A GPU\n' >"$others/bin/nvidia-smi"
+chmod +x "$others"/bin/*
+# other SCRIPT ARGUMENT...: in the folder here, with what is left of the machine's own commands. Sets `code`.
+other() {
+  local name=$1
+  shift
+  (cd "$others/here" && PATH=$others/bin:$PATH exec bash "../checkout/scripts/$name" "$@") >"$box/out" 2>"$box/err"
+  code=$?
+}
+for folder in mine "$others/here/mine" mine/ ../here/mine// mine/thesis/text; do
+  other pack_deps.sh "$folder"
+  check "pack_deps.sh $folder: exit code 1" [ $code -eq 1 ]
+  check "pack_deps.sh $folder: one line" err_lines 1
+  check "pack_deps.sh $folder: leaves it alone" [ "$(cat "$others/here/mine/thesis/text")" = years ]
+done
+for arguments in --unknown "a b"; do
+  # shellcheck disable=SC2086  # split on purpose
+  other pack_deps.sh $arguments
+  check "pack_deps.sh $arguments: exit code 2" [ $code -eq 2 ]
+  check "pack_deps.sh $arguments: its usage" says err "^usage: "
+done
+other pack_deps.sh --help
+check "pack_deps.sh --help: exit code" [ $code -eq 0 ]
+check "pack_deps.sh --help: no message" err_lines 0
+if "$root/scripts/setup.sh" | grep -q 'everything is installed'; then
+  for folder in deps/ deps "$others/here/deps"; do # an empty one, then what is made
+    other pack_deps.sh "$folder"
+    check "pack_deps.sh $folder: exit code" [ $code -eq 0 ]
+    check "pack_deps.sh $folder: the headers" [ -f "$others/here/deps/usr/include/CLI/CLI.hpp" ]
+    check "pack_deps.sh $folder: nothing beside" holds "$others/here" deps mine
+  done
+  echo notes >"$others/here/deps/notes"
+  other pack_deps.sh deps
+  check "pack_deps.sh, a file among what it made: exit code 1" [ $code -eq 1 ]
+  check "pack_deps.sh, a file among what it made: is still there" [ -f "$others/here/deps/notes" ]
+fi
+
 # --- usage --------------------------------------------------------------------------------------------------
 bash "$script" --help >"$box/out" 2>"$box/err"
 check "help: exit code" [ $? -eq 0 ]
