@@ -3,8 +3,10 @@
 #
 # With --peers also what bench_norms compares with: oneDNN and PyTorch.
 # As root by apt-get, else through sudo, else prints the command; without apt-get, names what is missing.
-# Exit codes: 0 everything is there, 1 something still has to be installed.
+# Exit codes: 0 everything is there, 1 something still has to be installed, 2 usage, 3 everything is there but standard
+# output cannot be written.
 set -euo pipefail
+{ true >&1; } 2>/dev/null || exec 1</dev/null # a stream that the caller closed would become the next file's
 
 packages=(build-essential cmake ninja-build libcli11-dev libfmt-dev nlohmann-json3-dev libeigen3-dev
   libstb-dev libtbb-dev zlib1g-dev librandom123-dev catch2 libssl-dev libboost-context-dev libboost-math-dev
@@ -17,6 +19,16 @@ case "${1:-}" in
     exit 2
     ;;
 esac
+
+printed=true
+say() { (trap '' PIPE && echo "setup.sh: $*") 2>/dev/null || printed=false; }
+# finish TEXT: everything is there.
+finish() {
+  say "$*"
+  $printed && exit 0
+  echo "setup.sh: everything is installed, but what was to be printed is lost: cannot write to standard output" >&2 2>/dev/null || true
+  exit 3
+}
 
 # Without apt-get: every command that is not in PATH and every header that the compiler does not find.
 check_without_apt() {
@@ -62,10 +74,7 @@ OpenSSL
 CODE
     )
   fi
-  if [ ${#missing[@]} -eq 0 ]; then
-    echo "setup.sh: everything is installed"
-    exit 0
-  fi
+  if [ ${#missing[@]} -eq 0 ]; then finish "everything is installed"; fi
   echo "setup.sh: there is no apt-get here; install these yourself: ${missing[*]}" >&2
   exit 1
 }
@@ -82,10 +91,7 @@ missing_packages() {
 if ! command -v apt-get >/dev/null; then check_without_apt; fi
 
 mapfile -t missing < <(missing_packages)
-if [ ${#missing[@]} -eq 0 ]; then
-  echo "setup.sh: everything is installed"
-  exit 0
-fi
+if [ ${#missing[@]} -eq 0 ]; then finish "everything is installed"; fi
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
@@ -98,14 +104,14 @@ if [ "$(id -u)" -ne 0 ]; then
   fi
 fi
 
-echo "setup.sh: installing ${missing[*]}"
+say "installing ${missing[*]}"
 "${as_root[@]}" apt-get update -qq || echo "setup.sh: using the package lists that are here" >&2
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-  -o Dpkg::Use-Pty=0 "${missing[@]}" | grep '^Setting up' || true
+  -o Dpkg::Use-Pty=0 "${missing[@]}" | { grep '^Setting up' 2>/dev/null; cat >/dev/null; } || true # all is read, printed or not
 
 mapfile -t missing < <(missing_packages)
 if [ ${#missing[@]} -ne 0 ]; then
   echo "setup.sh: apt-get could not install ${missing[*]}; its own messages are above" >&2
   exit 1
 fi
-echo "setup.sh: done"
+finish "done"

@@ -382,6 +382,25 @@ if "$root/scripts/setup.sh" | grep -q 'everything is installed'; then
   check "pack_deps.sh, a file among what it made: is still there" [ -f "$others/here/deps/notes" ]
 fi
 
+printf '#!/bin/sh\necho installed\n' >"$others/bin/dpkg-query"
+chmod +x "$others/bin/dpkg-query"
+other setup.sh
+check "setup.sh, all installed: exit code" [ $code -eq 0 ]
+for output in /dev/full closed pipe; do
+  case $output in
+    closed) PATH=$others/bin:$PATH bash "$root/scripts/setup.sh" >&- 2>"$box/err" ;;
+    pipe)
+      PATH=$others/bin:$PATH bash "$root/scripts/setup.sh" 2>"$box/err" | true
+      (exit "${PIPESTATUS[0]}")
+      ;;
+    *) PATH=$others/bin:$PATH bash "$root/scripts/setup.sh" >$output 2>"$box/err" ;;
+  esac
+  code=$?
+  check "setup.sh, output $output: exit code 3" [ $code -eq 3 ]
+  check "setup.sh, output $output: one line" err_lines 1
+  check "setup.sh, output $output: says so" says err "cannot write to standard output"
+done
+
 # --- usage --------------------------------------------------------------------------------------------------
 bash "$script" --help >"$box/out" 2>"$box/err"
 check "help: exit code" [ $? -eq 0 ]
