@@ -13,36 +13,53 @@
 # system or from .deps/ (scripts/pack_deps.sh); MNIST from EVENKEEL_DATA or data/mnist.
 # Exit codes: 0 all green, 1 something failed (the JSON is written and says what), 2 usage, 4 no GPU.
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 1
 
+die() {
+  local code=$1
+  shift
+  echo "gpu_check.sh: $*" >&2
+  exit "$code"
+}
 preset=cuda epochs=20 out="" sanitize=true
 while [ $# -gt 0 ]; do
   case "$1" in
-    --out) out=${2:?--out needs a file} && shift 2 ;;
-    --epochs) epochs=${2:?--epochs needs a number} && shift 2 ;;
-    --preset) preset=${2:?--preset needs a name} && shift 2 ;;
+    --out | --epochs | --preset)
+      [ -n "${2:-}" ] || die 2 "$1 has no value; see the head of the script"
+      declare "${1#--}=$2"
+      shift 2
+      ;;
     --no-sanitizer) sanitize=false && shift ;;
-    *) echo "gpu_check.sh: unknown option $1; see the head of the script" >&2 && exit 2 ;;
+    *) die 2 "unknown option $1; see the head of the script" ;;
   esac
 done
+[[ $epochs =~ ^[1-9][0-9]{0,5}$ ]] || die 2 "--epochs $epochs: must be an integer from 1 to 999999"
+[[ $preset =~ ^[a-z-]+$ ]] || die 2 "--preset $preset: is none of CMakePresets.json"
+# Of the caller's folder, not of the checkout.
+[ -z "$out" ] || out=$(realpath -m -- "$out")
+if [ -n "${EVENKEEL_DATA:-}" ]; then
+  EVENKEEL_DATA=$(realpath -m -- "$EVENKEEL_DATA")
+  export EVENKEEL_DATA
+fi
+cd "$(dirname "$0")/.." || exit 1
 
 device="emulated" driver="none"
 if [ "$preset" != emulated ]; then
   device=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -1)
   driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -1)
-  if [ -z "$device" ]; then
-    echo "gpu_check.sh: nvidia-smi shows no GPU here; run it on a machine that has one" >&2
-    exit 4
-  fi
+  [ -n "$device" ] || die 4 "nvidia-smi shows no GPU here; run it on a machine that has one"
 fi
 date=$(date -u +%Y-%m-%d)
 name=$(printf '%s' "$device" | tr -c 'A-Za-z0-9' '-')
-[ -n "$out" ] || out="docs/benchmarks/gpu_check-$name-$date.json"
+[ -n "$out" ] || out=$(realpath -m "docs/benchmarks/gpu_check-$name-$date.json")
 build=build/$preset
 log=$build/gpu_check
 data=${EVENKEEL_DATA:-data/mnist}
 failed=0
-mkdir -p "$log" "$(dirname "$out")"
+mkdir -p "$log" "$(dirname "$out")" 2>/dev/null || true # mktemp fails then
+# Now, not after an hour; beside the file, so that the last step is a rename.
+[ ! -e "$out" ] || [ -f "$out" ] || die 1 "cannot write --out $out: what is there is no file; choose another name"
+part=$(mktemp -- "$out.XXXXXX" 2>/dev/null) || die 1 "cannot write --out $out: choose another name, in a folder that may be written"
+trap 'rm -f -- "$part"' EXIT
 
 # step NAME COMMAND...: runs it into $log/NAME.log, prints the outcome and the seconds, and adds them to the JSON.
 steps=""
@@ -130,7 +147,7 @@ if [ "$preset" != emulated ]; then
 fi
 
 nvcc=$(nvcc --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')
-cat >"$out.part" <<JSON
+cat >"$part" <<JSON
 {
   "device": "$device",
   "driver": "$driver",
@@ -145,6 +162,7 @@ cat >"$out.part" <<JSON
   ]
 }
 JSON
-mv "$out.part" "$out"
+chmod '=rw' "$part" # what the umask leaves of it
+mv -f -- "$part" "$out"
 echo "gpu_check.sh: $([ $failed -eq 0 ] && echo 'all green' || echo 'FAILED'); $out"
 exit $failed

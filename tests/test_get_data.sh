@@ -401,6 +401,31 @@ for output in /dev/full closed pipe; do
   check "setup.sh, output $output: says so" says err "cannot write to standard output"
 done
 
+for arguments in "--epochs abc" "--epochs 0" "--epochs 1e3" "--epochs" "--preset ../.." "--unknown"; do
+  # shellcheck disable=SC2086  # split on purpose
+  other gpu_check.sh --out check.json $arguments
+  check "gpu_check.sh $arguments: exit code 2" [ $code -eq 2 ]
+  check "gpu_check.sh $arguments: one line" err_lines 1
+  check "gpu_check.sh $arguments: writes nothing" [ ! -e "$others/here/check.json" ]
+done
+mkfifo "$others/here/pipe"
+other gpu_check.sh --out pipe
+check "gpu_check.sh --out pipe: exit code 1" [ $code -eq 1 ]
+check "gpu_check.sh --out pipe: one line" err_lines 1
+check "gpu_check.sh --out pipe: leaves it alone" [ -p "$others/here/pipe" ]
+echo notes >"$others/here/check.json.part"
+ln -s check.json "$others/here/link.json"
+# shellcheck disable=SC2016  # the command's own variable
+printf '#!/bin/sh\necho "data: $EVENKEEL_DATA"\n' >"$others/bin/ctest"
+EVENKEEL_DATA=mine other gpu_check.sh --no-sanitizer --out link.json
+check "gpu_check.sh: exit code 1, as nothing was built" [ $code -eq 1 ]
+check "gpu_check.sh: its JSON, where the caller is and a link ends" grep -q '"epochs": 20,' "$others/here/check.json"
+check "gpu_check.sh: the link is still one" [ -L "$others/here/link.json" ]
+check "gpu_check.sh: what has a name like its own" [ "$(cat "$others/here/check.json.part")" = notes ]
+check "gpu_check.sh: reads the data where the caller is" \
+  grep -qF "data: $others/here/mine" "$others/checkout/build/cuda/gpu_check/tests.log"
+check "gpu_check.sh: nothing beside" [ -z "$(find "$others/here" -name 'check.json.??????')" ]
+
 # --- usage --------------------------------------------------------------------------------------------------
 bash "$script" --help >"$box/out" 2>"$box/err"
 check "help: exit code" [ $? -eq 0 ]
