@@ -7,11 +7,11 @@ Every figure is one of a file's; what a file does not have is "not measured". Ex
 checks (the page says which), 2 usage, or a page that cannot be written.
 """
 import argparse
-import contextlib
 import datetime
 import json
-import os
 import sys
+
+import files
 
 ABSENT = "not measured"
 
@@ -87,9 +87,6 @@ def page(contents, date):
     return "\n".join(parts)
 
 
-NOT_OURS = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)  # of JSON that is another's
-
-
 def give_up(problem):
     print("bench_table.py: " + " ".join(problem.split()), file=sys.stderr)
     sys.exit(2)
@@ -100,21 +97,8 @@ def read(file):
         with open(file, encoding="utf-8") as stream:
             content = json.load(stream)
         return {"machine": dict(content["machine"]), "rows": [row for row in content["rows"] if row["cold"]]}
-    except (OSError, *NOT_OURS) as error:
+    except (OSError, *files.NOT_OURS) as error:
         give_up(f"{file} is no file of bench_norms --json: {error}")
-
-
-def write(file, text):
-    """The whole page, or nothing new."""
-    part = file + ".part"
-    try:
-        with open(part, "wb") as stream:
-            stream.write(text)
-        os.replace(part, file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(part)
-        give_up(f"cannot write --out {file} ({error.strerror}): choose another name, in a folder that exists and has room")
 
 
 def main():
@@ -123,11 +107,13 @@ def main():
     try:
         if len({str(content["machine"].get("name")) for content in contents}) > 1:
             give_up("the files are of different machines; make a page for each")
-        text = page(contents, args.date).encode()
-    except NOT_OURS as error:
+        text = page(contents, args.date)
+        failed = sum(not row["ok"] for content in contents for row in content["rows"])
+        files.write(args.out, text)
+    except files.NOT_OURS as error:
         give_up(f"{', '.join(args.files)}: not all rows are of bench_norms --json: {error!r:.100}")
-    write(args.out, text)
-    failed = sum(not row["ok"] for content in contents for row in content["rows"])
+    except OSError as error:
+        give_up(f"cannot write --out {args.out} ({error.strerror}): choose another name, in a folder that exists and has room")
     if failed:
         print(f"bench_table.py: {failed} rows failed their checks; {args.out} says which", file=sys.stderr)
     return 1 if failed else 0

@@ -14,8 +14,13 @@ import datetime
 import json
 import math
 import os
+import re
 import sys
 import time
+
+import files
+
+MOST_SECONDS, MOST_THREADS, MOST_SAMPLES = 60, 1024, 100_000  # as bench_norms has them
 
 
 def options():
@@ -28,12 +33,29 @@ def options():
     parser.add_argument("--min-time", type=float, default=0.002, help="seconds a warm sample; default: 0.002")
     parser.add_argument("--compile", default="", metavar="MODE", help="a mode of torch.compile; default: eager")
     args = parser.parse_args()
-    if args.threads < 0 or args.repeat < 1 or args.min_time < 0:
-        parser.error("--threads and --min-time must be 0 or above, --repeat 1 or above")
+    for name, value, least, most in [("--threads", args.threads, 0, MOST_THREADS), ("--repeat", args.repeat, 1, MOST_SAMPLES),
+                                     ("--min-time", args.min_time, 0, MOST_SECONDS)]:
+        if not least <= value <= most:
+            parser.error(f"{name} {value}: must be from {least} to {most}")
     return args
 
 
+def give_up(problem, code=2):
+    print("peer_torch.py: " + " ".join(problem.split()), file=sys.stderr)
+    sys.exit(code)
+
+
+def threads_of_environment():
+    """Of a list in OMP_NUM_THREADS the first one counts, as in bench_norms."""
+    text = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    first = text.split(",")[0]
+    if not re.fullmatch("[0-9]{1,9}", first) or not 1 <= int(first) <= MOST_THREADS:
+        give_up(f"OMP_NUM_THREADS {text}: must be an integer from 1 to {MOST_THREADS}; set it to one or unset it")
+    return int(first)
+
+
 args = options()
+args.threads = args.threads or threads_of_environment()
 try:  # after --help, which must not need it
     import torch
     import torch.nn.functional as F
@@ -48,7 +70,8 @@ class Row:
     """A row and how to make its inputs."""
 
     def __init__(self, description, device):
-        self.__dict__.update(description)
+        self.op, self.variant, self.dtype, self.layout = (description[key] for key in ("op", "variant", "dtype", "layout"))
+        self.shape, self.parameters = description["shape"], description["parameters"]
         self.which = description["pass"]
         self.device = device
         self.type = {"f32": torch.float32, "f64": torch.float64, "bf16": torch.bfloat16, "f16": torch.float16}[self.dtype]
@@ -303,31 +326,33 @@ def measure(call, flush):
 def read_rows():
     try:
         with open(args.rows, encoding="utf-8") as file:
-            return json.load(file)["rows"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        sys.exit(usage(f"{args.rows} is no file of bench_norms --list --json: {error}"))
+            return [(row, Row(row, args.device)) for row in json.load(file)["rows"]]
+    except (OSError, *files.NOT_OURS) as error:
+        give_up(f"{args.rows} is no file of bench_norms --list --json: {error!r:.100}")
 
 
-def usage(message, code=2):
-    print(f"peer_torch.py: {message}", file=sys.stderr)
-    return code
+def cannot_write(error):
+    give_up(f"cannot write --out {args.out} ({error.strerror}): choose another name, in a folder that exists and may be written")
 
 
 def main():
     if args.device == "cuda" and not torch.cuda.is_available():
-        return usage("no CUDA device; use --device cpu", 4)
-    if not os.access(os.path.dirname(args.out) or ".", os.W_OK):  # now, not after an hour
-        return usage(f"cannot write --out {args.out}: choose another name, in a folder that exists and may be written")
-    threads = args.threads or int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
-    torch.set_num_threads(threads)
+        give_up("no CUDA device; use --device cpu", 4)
+    try:
+        files.place(args.out)  # now, not after an hour
+    except OSError as error:
+        cannot_write(error)
+    torch.set_num_threads(args.threads)
     torch.manual_seed(1)
     big, other = (torch.ones(1 << 25, device=args.device) for _ in range(2))
     rows = []
-    for description in read_rows():
-        row = Row(description, args.device)
-        if row.op not in OPS or row.layout != "nchw":
+    for description, row in read_rows():
+        try:
+            call = OPS[row.op](row) if row.op in OPS and row.layout == "nchw" else None
+        except (RuntimeError, *files.NOT_OURS) as error:
+            give_up(f"{args.rows}: cannot make the inputs of {row.op} {row.shape}: {error!r:.100}")
+        if call is None:
             continue
-        call = OPS[row.op](row)
         if args.compile and row.op in COMPILED:
             call = torch.compile(call, mode=args.compile)
         elif args.compile and row.op != "train_step":
@@ -338,13 +363,14 @@ def main():
         print(f"{row.op} {description['pass']} {row.shape} {row.variant} {row.dtype}: cold {cold['median'] * 1e6:.1f} us, "
               f"warm {warm['median'] * 1e6:.1f} us", flush=True)
     mode = f" compiled ({args.compile})" if args.compile else ""
-    content = {"peer": f"PyTorch {torch.__version__}{mode}", "device": args.device, "threads": threads,
+    content = {"peer": f"PyTorch {torch.__version__}{mode}", "device": args.device, "threads": args.threads,
                "date": datetime.date.today().isoformat(), "repeat": args.repeat, "rows": rows}
     if args.device == "cuda":
         content["name"] = torch.cuda.get_device_name()
-    with open(args.out + ".part", "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-    os.replace(args.out + ".part", args.out)
+    try:
+        files.write(args.out, json.dumps(content, indent=1))
+    except OSError as error:
+        cannot_write(error)
     return 0
 
 

@@ -193,16 +193,52 @@ check "... also in the JSON" test "$(count '^   "ok": false' failed.json)" = 4
 
 "$bench" --list $tiny --json rows.json > stdout
 if [ -n "$python" ] && "$python" -c 'import torch' > /dev/null 2>&1; then
-  "$python" "$source_dir/scripts/peer_torch.py" rows.json --out peer.json --repeat 1 --min-time 0 > stdout 2> stderr
+  echo notes > peer.json.part
+  ln -sf peer.json link.json
+  "$python" "$source_dir/scripts/peer_torch.py" rows.json --out link.json --repeat 1 --min-time 0 > stdout 2> stderr
   check "peer_torch.py succeeds" test $? = 0
+  check "... and follows a link" test -L link.json
+  check "... and leaves what is beside it" test "$(cat peer.json.part)-$(find . -newer peer.json.part -name 'tmp*')" = notes-
   check "... on every row" test "$(count '"warm": ' peer.json)" = "$(count '"layout": "nchw"' rows.json)"
-  check "... and refuses another file" test "$("$python" "$source_dir/scripts/peer_torch.py" all.log --out x 2> /dev/null; echo $?)" = 2
-  check "... and a folder that is missing" test "$("$python" "$source_dir/scripts/peer_torch.py" rows.json --out no/x 2> /dev/null; echo $?)" = 2
 else
-  echo "not run: peer_torch.py, there is no torch"
+  echo "not run: PyTorch, there is none; peer_torch.py is tried with as much of it as is needed until something is computed"
+  python=python3
+  mkdir -p stub/torch/nn
+  : > stub/torch/nn/__init__.py
+  : > stub/torch/nn/functional.py
+  cat > stub/torch/__init__.py << 'STUB'
+import types
+ops = types.SimpleNamespace(aten=None)
+float32 = float64 = bfloat16 = float16 = ones = manual_seed = set_num_threads = lambda *_, **__: None
+__version__ = "0"
+STUB
+  export PYTHONPATH=$PWD/stub
   sed -e 's/^ "rows"/ "peer": "PyTorch made up", "device": "cpu", "threads": 2, "rows"/' \
     -e 's/"least_bytes": .*,/"cold": TIMES, "warm": TIMES,/' -e 's/TIMES/{"median": 2e-6, "p10": 1e-6, "p90": 3e-6}/g' rows.json > peer.json
 fi
+# no_peer NAME OPTION...: exit code 2, one line, and nothing is written.
+no_peer() {
+  local name=$1
+  shift
+  timeout 60 "$python" "$source_dir/scripts/peer_torch.py" "$@" > stdout 2> stderr
+  check "peer_torch.py, $name: exit code 2" test $? = 2
+  check "... in one line that is no traceback" test "$(grep -vc '^usage: \|^  ' stderr)-$(grep -c '^peer_torch.py: ' stderr)" = 1-1
+  check "... and nothing is written" test ! -e no_peer.json
+}
+no_peer "another file" all.log --out no_peer.json
+no_peer "a folder that is missing" rows.json --out no/no_peer.json
+no_peer "a pipe as --out" rows.json --out fifo
+for content in '{"rows": [{}]}' '{"rows": 5}' '{"rows": [{"op": "conv2d", "pass": "forward", "variant": "", "dtype": "f32",
+  "layout": "nchw", "shape": [1, 1, 3, 3], "parameters": {}}]}'; do
+  echo "$content" > half.json
+  no_peer "half a row" half.json --out no_peer.json
+done
+no_peer "no end" rows.json --min-time inf --out no_peer.json
+OMP_NUM_THREADS=x no_peer "no number of threads" rows.json --out no_peer.json
+echo '{"rows": []}' > half.json
+OMP_NUM_THREADS=2,1 "$python" "$source_dir/scripts/peer_torch.py" half.json --out none_of_them.json
+check "... of a list of threads the first counts" grep -q '"threads": 2,' none_of_them.json
+unset PYTHONPATH
 "$bench" $tiny --peer-json peer.json --json with_peer.json > stdout 2> stderr
 check "with a peer's file" test $? = 0
 check "... its ratio in every line" test "$(grep -c 'PyTorch [^;]* us, x[0-9.]*$' stdout)" = "$(count '"op": ' rows.json)"
@@ -214,7 +250,11 @@ check "two peers' files: both in every line" test "$(grep -c 'PyTorch [^;]* us, 
 # --- the page of tables -------------------------------------------------------------------------------------------------
 
 table="$source_dir/scripts/bench_table.py"
-check "bench_table.py writes a page" python3 "$table" with_peer.json --out page.md
+echo notes > page.md.part
+ln -s page.md page_link.md
+check "bench_table.py writes a page" python3 "$table" with_peer.json --out page_link.md
+check "... and follows a link" test -L page_link.md
+check "... and leaves what is beside it" test "$(cat page.md.part; rm page.md.part)" = notes
 check "... with every row" test "$(count '^| [a-z_]* | .* |$' page.md)" = $(($(count '"op": ' with_peer.json) + $(count '^## ' page.md)))
 check "... and the peer's ratio" test "$(count 'PyTorch .* (x[0-9.]*)' page.md)" = "$(count '"op": ' with_peer.json)"
 python3 "$table" failed.json --out failed.md > stdout 2> stderr
@@ -229,12 +269,25 @@ no_page() {
   python3 "$table" "$@" > stdout 2> stderr
   check "bench_table.py, $name: exit code 2" test $? = 2
   check "... in one line, no traceback" test "$(wc -l < stderr)-$(grep -c '^bench_table.py: ' stderr)" = 1-1
-  check "... and nothing is written" test -z "$(find . -name '*.part')$(ls none.md 2> /dev/null)"
+  check "... and nothing is written" test -z "$(find . -name 'tmp*')$(ls none.md 2> /dev/null)"
 }
 python3 -c 'print("[" * 100000 + "]" * 100000)' > deep.json
 echo '{"machine": {"name": "M"}, "rows": [{"cold": 1}]}' > half.json
 no_page "deep JSON" deep.json --out none.md
 no_page "half a row" half.json --out none.md
+# changed EXPRESSION: a file of bench_norms whose first row r the expression changes.
+changed() {
+  python3 -c 'import json, sys
+content = json.load(open("with_peer.json"))
+r = content["rows"][0]
+eval(sys.argv[1])
+json.dump(content, open("changed.json", "w"))' "$1"
+}
+changed 'r.pop("ok")'
+no_page "a row that does not say whether it is right" changed.json --out none.md
+changed 'r.update(least_bytes=10**400)'
+no_page "a number beyond all" changed.json --out none.md
+no_page "a pipe as --out" with_peer.json --out fifo
 no_page "a folder as --out" with_peer.json --out folder
 no_page "--out in a folder that is not there" with_peer.json --out nowhere/none.md
 
