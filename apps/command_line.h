@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -31,6 +32,18 @@ T parse_number(std::string_view text, T least, T most);
 
 /// The parts of "a,b,c". Throws Error if one is empty.
 std::vector<std::string> split_list(const std::string& text);
+
+/// What `parse_one` reads of each part of "a,b,c". Throws Error if two are the same.
+template <typename F>
+auto parse_list(const std::string& text, F parse_one) {
+  std::vector<decltype(parse_one(text))> all;
+  for (const std::string& part : split_list(text)) {
+    const auto one = parse_one(part);
+    EK_CHECK(std::count(all.begin(), all.end(), one) == 0, "{} is named twice", part);
+    all.push_back(one);
+  }
+  return all;
+}
 
 /// An option whose text `parse` reads; its Errors are about usage.
 CLI::Option* add_parsed(CLI::App& app, const std::string& name,

@@ -26,18 +26,6 @@ Penalty parse_penalty(std::string_view text) {
 
 constexpr int kMostSeeds = 10'000;
 
-/// Reads "bn,gn": what `parse_one` reads, each once.
-template <typename F>
-auto parse_list(const std::string& text, F parse_one) {
-  std::vector<decltype(parse_one(text))> all;
-  for (const std::string& name : split_list(text)) {
-    const auto one = parse_one(name);
-    EK_CHECK(std::count(all.begin(), all.end(), one) == 0, "{} is named twice", name);
-    all.push_back(one);
-  }
-  return all;
-}
-
 /// True if there are several runs, and the device can train all of them inside one kernel.
 bool trains_together(const StudyOptions& study) {
   if (!study.run.device.is_cuda() || study.runs().size() < 2) return false;

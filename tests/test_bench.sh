@@ -38,6 +38,9 @@ ops="conv2d batch_norm group_norm layer_norm layer_norm2d max_pool2d avg_pool2d 
 refuses "unknown option" 2 "--no-such-option" --no-such-option
 refuses "unknown op" 2 "unknown op 'foo': use some of conv2d" --op foo
 refuses "unknown op among others" 2 "unknown op 'foo'" --op relu,foo
+refuses "an op twice" 2 "relu is named twice" --op relu,relu
+refuses "a type twice" 2 "f32 is named twice" --dtype f32,f32
+refuses "a shape twice" 2 "5,7 is named twice" --shape 5,7 --shape 19 --shape 5,7
 refuses "unknown type" 2 "unknown type 'f8'" --dtype f8
 refuses "16 bits on the CPU" 2 "CUDA devices only" --dtype f32,bf16
 refuses "unknown device" 2 "unknown device 'gpu'" --device gpu
@@ -54,6 +57,7 @@ refuses "a list with a gap" 2 "has an empty part" --op relu,,sgd
 refuses "an empty word" 2 "has an empty part" --variant ""
 ls /dev/nvidia[0-9]* > /dev/null 2>&1 || refuses "no CUDA device" 4 "not available" --device cuda
 refuses "a peer file that is not there" 2 "peer.json: cannot be read" --op relu $tiny --peer-json peer.json
+refuses "a peer file whose name CLI11 takes for a list" 2 "--peer-json [peer.json]: cannot be read" --peer-json "[peer.json]"
 echo "{" > peer.json
 refuses "a peer file that is no JSON" 2 "is no JSON" --op relu $tiny --peer-json peer.json
 echo '{"rows": []}' > peer.json

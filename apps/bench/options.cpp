@@ -21,12 +21,12 @@ std::vector<std::string> op_names() {
 }
 
 std::vector<std::string> parse_ops(const std::string& text) {
-  const std::vector<std::string> wanted = app::split_list(text), known = op_names();
-  for (const std::string& name : wanted) {
+  const std::vector<std::string> known = op_names();
+  return app::parse_list(text, [&](const std::string& name) {
     EK_CHECK(std::count(known.begin(), known.end(), name) > 0, "unknown op '{}': use some of {}", name,
              fmt::join(known, ", "));
-  }
-  return wanted;
+    return name;
+  });
 }
 
 Shape parse_shape(const std::string& text) {
@@ -48,15 +48,11 @@ Shape parse_shape(const std::string& text) {
   return shape;
 }
 
-std::vector<DType> parse_dtypes(const std::string& text) {
-  std::vector<DType> dtypes;
-  for (const std::string& name : app::split_list(text)) {
-    const auto found = std::find_if(std::begin(kDTypes), std::end(kDTypes),
-                                    [&](DType dtype) { return name_of(dtype) == name; });
-    EK_CHECK(found != std::end(kDTypes), "unknown type '{}': use some of f32, f64, bf16, f16", name);
-    dtypes.push_back(*found);
-  }
-  return dtypes;
+DType parse_dtype(const std::string& name) {
+  const auto found = std::find_if(std::begin(kDTypes), std::end(kDTypes),
+                                  [&](DType dtype) { return name_of(dtype) == name; });
+  EK_CHECK(found != std::end(kDTypes), "unknown type '{}': use some of f32, f64, bf16, f16", name);
+  return *found;
 }
 
 bool matches(const Row& row, const std::vector<std::string>& variants) {
@@ -116,16 +112,27 @@ std::optional<Options> parse_options(int argc, char** argv) {
   add(
       "--variant", [&](const std::string& text) { o.variants = app::split_list(text); },
       "Rows with one of these words in variant or layout", "all");
-  cli.add_option_function<std::vector<std::string>>(
-         "--shape",
-         [&o](const std::vector<std::string>& texts) {
-           for (const std::string& text : texts) o.shapes.push_back(parse_shape(text));
-         },
-         "Shape of x like 64,16,10,10, listed or not; may be repeated")
-      ->take_all()
-      ->allow_extra_args(false);
+  // A value each time that the option is given: else CLI11 takes "[x]" for a list.
+  const auto add_repeated = [&](const char* name, const std::function<void(const std::string&)>& read,
+                                const char* description) {
+    const auto read_all = [read](const std::vector<std::string>& texts) {
+      for (const std::string& text : texts) read(text);
+    };
+    cli.add_option_function<std::vector<std::string>>(name, read_all, description)
+        ->take_all()
+        ->allow_extra_args(false);
+  };
+  add_repeated(
+      "--shape",
+      [&o](const std::string& text) {
+        const Shape shape = parse_shape(text);
+        if (std::count(o.shapes.begin(), o.shapes.end(), shape) > 0)
+          fail<UsageError>("--shape: {} is named twice", text);
+        o.shapes.push_back(shape);
+      },
+      "Shape of x like 64,16,10,10, listed or not; may be repeated");
   add(
-      "--dtype", [&](const std::string& text) { o.dtypes = parse_dtypes(text); },
+      "--dtype", [&](const std::string& text) { o.dtypes = app::parse_list(text, parse_dtype); },
       "Some of f32, f64, and for conv2d on CUDA devices bf16 and f16", "f32");
   add(
       "--device", [&](const std::string& text) { o.device = Device::parse(text); },
@@ -136,7 +143,9 @@ std::optional<Options> parse_options(int argc, char** argv) {
   app::add_number<double>(cli, "--min-time", o.effort.min_time, 0, 60,
                           "Seconds of each warm sample, at least");
   app::add_path(cli, "--json", o.json, "Write everything to this file");
-  cli.add_option("--peer-json", o.peer_json, "Compare with these files of scripts/peer_torch.py");
+  add_repeated(
+      "--peer-json", [&o](const std::string& text) { o.peer_json.emplace_back(text); },
+      "Compare with this file of scripts/peer_torch.py; may be repeated");
   if (!app::parse(cli, argc, argv)) return std::nullopt;
   check(o);
   return o;
