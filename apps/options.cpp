@@ -79,7 +79,8 @@ void add_run_options(CLI::App& app, RunOptions& o) {
   add_real(app, "--l1", o.sgd.l1, "L1 penalty: adds this times sum |p| to the loss");
   add_parsed(
       app, "--l1-mode", [&o](const std::string& text) { o.sgd.l1_mode = parse_l1_mode(text); },
-      "subgradient, or proximal, which reaches exact zeros", "subgradient");
+      "subgradient, or proximal, which reaches exact zeros", "subgradient")
+      ->needs("--l1");
   add_number<int>(app, "--step-size", o.step_size, 1, kMostCount,
                   "Epochs between drops of the learning rate");
   add_real(app, "--gamma", o.gamma, "Factor of each drop");

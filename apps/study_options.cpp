@@ -126,9 +126,11 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   add_parsed(
       app, "--batch-norms",
       [&study](const std::string& text) { study.batch_norms = parse_list(text, models::parse_norm); },
-      "Its normalizations", "bn,gn,ln");
+      "Its normalizations", "bn,gn,ln")
+      ->needs("--batch-sizes");
   add_number<int>(app, "--batch-epochs", study.batch_epochs, 1, kMostCount,
-                  "Its epochs; the learning rate drops after each");
+                  "Its epochs; the learning rate drops after each")
+      ->needs("--batch-sizes");
   add_number<int>(app, "--seeds", study.seeds, 1, kMostSeeds, "Runs of each, with seeds SEED, SEED+1, ...");
   add_run_options(app, o);
   add_switch(app, "--resume", o.resume, "Taken for granted: unfinished runs are continued");

@@ -31,6 +31,12 @@ for bad_value in "--lr nan" "--lr 0" "--lr -1" "--lr inf" "--lr x" "--epochs -1"
   "--max-steps -1" "--epochs"; do
   refuses "$bad_value" 2 "$train" $few $bad_value
 done
+refuses "a mode of no penalty" 2 "$train" --l1-mode proximal $few
+check "... names both options" grep -q -- '--l1-mode requires --l1' stderr
+for option in "--batch-norms gn" "--batch-epochs 2"; do
+  refuses "$option without batch sizes" 2 "$compare" $option $few
+  check "... names both options" grep -q -- "${option% *} requires --batch-sizes" stderr
+done
 refuses "unknown norm in a study" 2 "$compare" --norms bn,foo $few
 refuses "a norm twice in a study" 2 "$compare" --norms bn,bn $few
 refuses "a study without seeds" 2 "$compare" --seeds 0 $few
