@@ -64,6 +64,10 @@ echo '{"rows": []}' > peer.json
 refuses "a peer file without a peer" 2 "peer_torch.py" --op relu $tiny --peer-json peer.json
 echo '{"peer": "P", "device": "cpu", "threads": 2, "rows": [{"op": "relu", "cold": 1, "warm": 0}]}' > peer.json
 refuses "a peer file with half a row" 2 "peer_torch.py" --op relu $tiny --peer-json peer.json
+times='{"median": 1e308, "p10": 1e-6, "p90": 1e-6}'
+echo '{"peer": "P", "device": "cpu", "threads": 2, "rows": [{"op": "relu", "pass": "forward", "variant": "", "dtype": "f32", "shape": [19],
+  "cold": '"$times"', "warm": '"$times"'}]}' > peer.json
+refuses "a peer file with times that have no ratio" 2 "has median 1e+308, not one from" --op relu $tiny --peer-json peer.json
 echo '{"peer": "P", "device": "cuda", "threads": 2, "rows": []}' > peer.json
 refuses "a peer file of another device" 2 'was measured on "cuda"' --op relu $tiny --peer-json peer.json
 for name in 'two\nlines' '\u001b[31m' "$(printf '%0101d' 0)"; do

@@ -23,9 +23,8 @@ bool same_row(const json& theirs, const json& ours) {
 
 Statistics statistics_of(const json& row, const char* state) {
   const json& times = member(row, state);
-  const auto seconds = [&](const char* name) {
-    return number_at(times, name, std::numeric_limits<double>::min());
-  };
+  constexpr double kLeast = 1e-12, kMost = 1e9;  // ratios of such seconds are finite
+  const auto seconds = [&](const char* name) { return number_at(times, name, kLeast, kMost); };
   return {seconds("median"), seconds("p10"), seconds("p90")};
 }
 
