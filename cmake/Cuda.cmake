@@ -3,11 +3,19 @@
 #   ON        by nvcc, for the architectures of CMAKE_CUDA_ARCHITECTURES
 #   OFF       not at all: Device::cuda() is refused
 #   EMULATED  by the host's compiler, on the SIMT executor of tests/simt: for tests, on machines without a GPU
+# in any case of letters; ON and OFF also as CMake spells them otherwise.
 set(EVENKEEL_CUDA AUTO CACHE STRING "AUTO, ON, OFF or EMULATED")
 set_property(CACHE EVENKEEL_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
 option(EVENKEEL_RACE_DETECTOR "EMULATED only: check every memory access of the kernels for races" OFF)
 
-set(EVENKEEL_CUDA_MODE ${EVENKEEL_CUDA})
+string(TOUPPER "${EVENKEEL_CUDA}" EVENKEEL_CUDA_MODE)
+if(EVENKEEL_CUDA_MODE MATCHES "^(1|YES|Y|TRUE)$")
+  set(EVENKEEL_CUDA_MODE ON)
+elseif(EVENKEEL_CUDA_MODE MATCHES "^(0|NO|N|FALSE)$")
+  set(EVENKEEL_CUDA_MODE OFF)
+elseif(NOT EVENKEEL_CUDA_MODE MATCHES "^(AUTO|ON|OFF|EMULATED)$")
+  message(FATAL_ERROR "EVENKEEL_CUDA is \"${EVENKEEL_CUDA}\": set it to AUTO, ON, OFF or EMULATED")
+endif()
 if(EVENKEEL_CUDA_MODE STREQUAL AUTO)
   include(CheckLanguage)
   check_language(CUDA)

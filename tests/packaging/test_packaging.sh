@@ -101,7 +101,19 @@ run "all headers at once, C++23" compile_headers 23 <<<"$headers"
 sources="$work/third party/evenkeel"
 mkdir -p "$sources"
 cp -r "$source"/{CMakeLists.txt,LICENSE,cmake,core,evenkeel.h,kernels,nn} "$sources"
-within=(-DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=OFF)
+within=(-DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=no)
+# In CMake's script mode, which stops where a compiler would be looked for.
+cuda_mode() { cmake "-DEVENKEEL_CUDA=$1" -P "$source/cmake/Cuda.cmake" 2>&1; }
+for off in OFF off 0 No FALSE; do
+  [ "$(cuda_mode $off)" = "-- CUDA kernels: OFF" ] || fail "EVENKEEL_CUDA=$off does not mean OFF"
+done
+[ "$(cuda_mode emulated)" = "-- CUDA kernels: EMULATED" ] || fail "EVENKEEL_CUDA=emulated is refused"
+for on in on 1 Yes TRUE; do
+  grep -q "enable_language" <<<"$(cuda_mode $on)" || fail "EVENKEEL_CUDA=$on does not mean ON"
+done
+for bad in maybe "" 2 emulate; do
+  grep -qF "EVENKEEL_CUDA is \"$bad\": set it to AUTO, ON, OFF or EMULATED" <<<"$(cuda_mode "$bad")" || fail "EVENKEEL_CUDA=$bad is taken"
+done
 
 # Without a build type the library is optimised, with its vector code, and the project's own files are as they were.
 configure "no build type" "${within[@]}"
@@ -124,7 +136,7 @@ configure "flags of its own" "${within[@]}" -DCMAKE_CXX_FLAGS=-O1
 configure FetchContent "${within[@]}" -DUSE_FETCHCONTENT=ON -DCMAKE_BUILD_TYPE=Release
 run "configure: Ninja Multi-Config" cmake -S "$work/consumer" -B "$work/multi" -G "Ninja Multi-Config" "${within[@]}"
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
-  PATH="$PATH:/usr/local/cuda/bin" configure "with nvcc" -DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=ON
+  PATH="$PATH:/usr/local/cuda/bin" configure "with nvcc" -DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=on
 fi
 
 quick=(-DCMAKE_BUILD_TYPE=Debug -DEVENKEEL_CPU_ISAS=OFF -DCMAKE_CXX_FLAGS_DEBUG=-O0)
