@@ -26,7 +26,7 @@ if(EVENKEEL_CUDA_MODE STREQUAL AUTO)
 endif()
 
 if(EVENKEEL_CUDA_MODE STREQUAL ON)
-  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND "$ENV{CUDAARCHS}" STREQUAL "")  # of which CMake makes the variable
     # The GPU of this machine; without one, code that the driver of any GPU since Turing compiles when it is loaded.
     execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE capabilities
                     ERROR_QUIET RESULT_VARIABLE failed)

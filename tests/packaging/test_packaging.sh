@@ -136,7 +136,8 @@ configure "flags of its own" "${within[@]}" -DCMAKE_CXX_FLAGS=-O1
 configure FetchContent "${within[@]}" -DUSE_FETCHCONTENT=ON -DCMAKE_BUILD_TYPE=Release
 run "configure: Ninja Multi-Config" cmake -S "$work/consumer" -B "$work/multi" -G "Ninja Multi-Config" "${within[@]}"
 if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then
-  PATH="$PATH:/usr/local/cuda/bin" configure "with nvcc" -DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=on
+  CUDAARCHS=86 PATH="$PATH:/usr/local/cuda/bin" configure "with nvcc" -DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=on
+  is_compiled_with "with nvcc" evenkeel 'compute_86' || fail "with nvcc: CUDAARCHS is not heeded"
 fi
 
 quick=(-DCMAKE_BUILD_TYPE=Debug -DEVENKEEL_CPU_ISAS=OFF -DCMAKE_CXX_FLAGS_DEBUG=-O0)
