@@ -114,6 +114,10 @@ done
 for bad in maybe "" 2 emulate; do
   grep -qF "EVENKEEL_CUDA is \"$bad\": set it to AUTO, ON, OFF or EMULATED" <<<"$(cuda_mode "$bad")" || fail "EVENKEEL_CUDA=$bad is taken"
 done
+mkdir "$work/a[1]b"  # CMake's messages break lines
+cp "$source/CMakeLists.txt" "$work/a[1]b"
+! cmake -S "$work/a[1]b" -B "$work/brackets" >"$work/log" 2>&1 || fail "a path with brackets is taken"
+tr -s ' \n' ' ' <"$work/log" | grep -q "takes brackets in a path for a pattern; move these sources" || fail "a path with brackets is not said to be one"
 
 # Without a build type the library is optimised, with its vector code, and the project's own files are as they were.
 configure "no build type" "${within[@]}"
