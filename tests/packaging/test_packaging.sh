@@ -101,7 +101,8 @@ run "all headers at once, C++23" compile_headers 23 <<<"$headers"
 sources="$work/third party/evenkeel"
 mkdir -p "$sources"
 cp -r "$source"/{CMakeLists.txt,LICENSE,cmake,core,evenkeel.h,kernels,nn} "$sources"
-within=(-DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=no)
+# Evenkeel_DIR: what find_package finds although the sources are there.
+within=(-DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=no -DEvenkeel_DIR="$build")
 # In CMake's script mode, which stops where a compiler would be looked for.
 cuda_mode() { cmake "-DEVENKEEL_CUDA=$1" -P "$source/cmake/Cuda.cmake" 2>&1; }
 for off in OFF off 0 No FALSE; do
