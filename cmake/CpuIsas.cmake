@@ -1,7 +1,7 @@
 # Versions of the CPU's vector code for several instruction sets: see kernels/isa.h.
 
-# Sets RESULT to whether this build has them. Not with sanitizers, nor without optimisation, which leaves inline
-# functions of the standard library as functions that the linker would share.
+# Sets RESULT to whether this build has them. Not with sanitizers, nor without optimisation or with one for size, which
+# leave inline functions as functions that the linker would share.
 function(ek_want_cpu_isas result)
   set(${result} OFF PARENT_SCOPE)
   if(NOT EVENKEEL_CPU_ISAS OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64"
@@ -10,7 +10,7 @@ function(ek_want_cpu_isas result)
   endif()
   string(REGEX MATCHALL "(^| )-O[^ ]*" levels "${EK_FLAGS}")
   list(POP_BACK levels last_level)
-  if(CMAKE_CONFIGURATION_TYPES OR last_level MATCHES "-O([123s]|fast)?$")
+  if(CMAKE_CONFIGURATION_TYPES OR last_level MATCHES "-O([123]|fast)?$")
     set(${result} ON PARENT_SCOPE)
   endif()
 endfunction()
@@ -39,13 +39,13 @@ endfunction()
 function(ek_compile_for_cpu_isas target)
   set(avx2 x86-64-v3)
   set(avx512 x86-64-v4)
-  set(release_types Release RelWithDebInfo MinSizeRel)
+  set(release_types Release RelWithDebInfo)
   foreach(name IN ITEMS avx2 avx512)
     set(library ${target}_${name})
     add_library(${library} OBJECT ${ARGN})
     ek_use_unity(${library})
     target_compile_options(${library} PRIVATE -march=${${name}})
-    if(CMAKE_CONFIGURATION_TYPES)  # the other types of such a build have these versions too, never without optimisation
+    if(CMAKE_CONFIGURATION_TYPES)  # the other types of such a build have these versions too, optimised for speed
       target_compile_options(${library} PRIVATE $<$<NOT:$<IN_LIST:$<CONFIG>,${release_types}>>:-O2>)
     endif()
     target_compile_definitions(${library} PRIVATE EK_ISA=${name} EVENKEEL_CPU_ISAS)

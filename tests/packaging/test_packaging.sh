@@ -136,6 +136,8 @@ is_compiled_with "own build type" evenkeel ' -O3 ' || fail "a build type of the 
 configure Debug "${within[@]}" -DCMAKE_BUILD_TYPE=Debug
 ! is_compiled_with Debug evenkeel ' -O[1-9s]' || fail "Debug: the library is optimised"
 ! is_compiled_with Debug evenkeel_avx2 . || fail "Debug: vector code for other sets"
+configure MinSizeRel "${within[@]}" -DCMAKE_BUILD_TYPE=MinSizeRel
+! is_compiled_with MinSizeRel evenkeel_avx2 . || fail "MinSizeRel: vector code for other sets, which would share functions"
 configure "flags of its own" "${within[@]}" -DCMAKE_CXX_FLAGS=-O1
 ! is_compiled_with "flags of its own" evenkeel ' -O3 ' || fail "the project's -O1 became -O3"
 configure FetchContent "${within[@]}" -DUSE_FETCHCONTENT=ON -DCMAKE_BUILD_TYPE=Release
