@@ -11,6 +11,9 @@ if(PROJECT_IS_TOP_LEVEL)
 endif()
 
 if(EVENKEEL_SANITIZE)
+  if(NOT EVENKEEL_SANITIZE MATCHES "^[a-z-]+(,[a-z-]+)*$" OR EVENKEEL_SANITIZE MATCHES "^(on|true|yes|y)$")
+    message(FATAL_ERROR "EVENKEEL_SANITIZE is \"${EVENKEEL_SANITIZE}\": set it to names as in address,undefined")
+  endif()
   add_compile_options(-fsanitize=${EVENKEEL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   if(EVENKEEL_SANITIZE MATCHES address)  # which reports the accesses that these two are about; they take long to compile
     add_compile_options(-fno-sanitize=null,object-size)

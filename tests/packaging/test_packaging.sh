@@ -115,6 +115,10 @@ done
 for bad in maybe "" 2 emulate; do
   grep -qF "EVENKEEL_CUDA is \"$bad\": set it to AUTO, ON, OFF or EMULATED" <<<"$(cuda_mode "$bad")" || fail "EVENKEEL_CUDA=$bad is taken"
 done
+for bad in ON on 1 "address;undefined" address, Thread; do
+  grep -qF "EVENKEEL_SANITIZE is \"$bad\"" <<<"$(cmake "-DEVENKEEL_SANITIZE=$bad" -P "$source/cmake/CompileOptions.cmake" 2>&1)" ||
+    fail "EVENKEEL_SANITIZE=$bad is taken"
+done
 mkdir "$work/a[1]b"  # CMake's messages break lines
 cp "$source/CMakeLists.txt" "$work/a[1]b"
 ! cmake -S "$work/a[1]b" -B "$work/brackets" >"$work/log" 2>&1 || fail "a path with brackets is taken"
