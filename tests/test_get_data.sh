@@ -369,8 +369,9 @@ done
 other pack_deps.sh --help
 check "pack_deps.sh --help: exit code" [ $code -eq 0 ]
 check "pack_deps.sh --help: no message" err_lines 0
-if "$root/scripts/setup.sh" | grep -q 'everything is installed'; then
-  for folder in deps/ deps "$others/here/deps"; do # an empty one, then what is made
+other pack_deps.sh deps
+if ! says err "not installed: "; then
+  for folder in deps/ "$others/here/deps"; do # of what was an empty one
     other pack_deps.sh "$folder"
     check "pack_deps.sh $folder: exit code" [ $code -eq 0 ]
     check "pack_deps.sh $folder: the headers" [ -f "$others/here/deps/usr/include/CLI/CLI.hpp" ]
