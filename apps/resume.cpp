@@ -12,18 +12,28 @@ namespace fs = std::filesystem;
 namespace evenkeel::app {
 namespace {
 
-/// A value from a file, which may be anything, for a message.
-std::string shown(const nlohmann::json& value) {
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  return value.is_primitive() && !value.is_string() ? text : in_quotes(text);
+/// What a recipe, which may be from any file, has as `key`, for a message. Some keys are left out where they
+/// say nothing out of the ordinary.
+std::string shown(const nlohmann::json& recipe, const std::string& key) {
+  const auto found = recipe.find(key);
+  if (found == recipe.end()) return key == "test_images" ? "all" : key == "engine" ? "layers" : "none";
+  const std::string text = found->is_string() ? found->get<std::string>() : found->dump();
+  return found->is_primitive() && !found->is_string() ? text : in_quotes(text);
 }
 
 /// "lr 0.01, not 0.02" for the first option in which the recipe of a run that is `there` is another; or "".
+/// Options that only one of the two has come last: they follow from others, as groups do from norm, or stand
+/// alone.
 std::string difference(const RunOptions& run, const nlohmann::json& there) {
   const nlohmann::json here = recipe(run);
-  for (const auto& [key, value] : here.items()) {
-    const nlohmann::json other = there.value(key, nlohmann::json());
-    if (other != value) return fmt::format("{} {}, not {}", key, shown(other), value.dump());
+  nlohmann::json keys = here;
+  keys.update(there);
+  for (const bool in_both : {true, false}) {
+    for (const auto& [key, value] : keys.items()) {
+      if ((here.contains(key) && there.contains(key)) != in_both) continue;
+      if (in_both && here.at(key) == there.at(key)) continue;
+      return fmt::format("{} {}, not {}", key, shown(there, key), shown(here, key));
+    }
   }
   return "";
 }

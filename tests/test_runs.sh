@@ -261,6 +261,19 @@ if [ "$(id -u)" != 0 ]; then
 fi
 refuses "fewer epochs" 2 $run --epochs 1 --out two --resume
 says 'finished run with epochs 2, not 1'
+# differs NAME THERE HERE WORDS: a run with the options THERE, finished or stopped, is not continued with HERE.
+differs() {
+  rm -rf other && $run $2 --out other > stdout 2> stderr
+  refuses "a finished run $1" 2 $run $3 --out other --resume
+  says "other is a finished run with $4: remove it or choose another --out"
+  rm -rf other
+  stopped TERM '^T' $run --epochs 100000 $2 --out other
+  refuses "an unfinished run $1" 2 $run --epochs 100000 $3 --out other --resume
+  says "other holds an unfinished run, saved .*, with $4: remove it or choose another --out"
+}
+differs "on fewer test images" "--test-images 10" "" "test_images 10, not all"
+differs "on all test images" "" "--test-images 10" "test_images all, not 10"
+differs "of another norm, which has groups" "" "--norm gn" 'norm "ln", not "gn"'
 refuses "more epochs and another rate" 2 $run --epochs 3 --lr 0.5 --out two --resume
 works "evaluation only" evaluated $run --epochs 0 --weights two/model.safetensors --out evaluated
 works "... again" evaluated $run --epochs 0 --weights two/model.safetensors --out evaluated --resume
