@@ -70,8 +70,16 @@ bool has_logits(const fs::path& directory, const nlohmann::json& config) {
 Checkpoint last_checkpoint_for(const RunOptions& run) {
   Checkpoint last = load_last_checkpoint(run.out);
   if (!is_as_long(run, last.recipe, last.epoch)) refuse_finished(run, "with " + difference(run, last.recipe));
+  const fs::path beside = run.out / kCheckpointFile;
+  if (!fs::exists(beside)) return last;
   const auto later = checkpoint_beside_done(run);
-  return later && is_as_long(run, later->recipe, later->epoch) ? *later : last;
+  if (!later || !is_as_long(run, later->recipe, later->epoch)) {
+    fail<UsageError>(
+        "{} is no checkpoint that this run can go on from, and would be overwritten: move it away or choose "
+        "another --out",
+        beside.string());
+  }
+  return *later;
 }
 
 }  // namespace
@@ -94,8 +102,9 @@ bool finished_before(const RunOptions& run) {
   if (!problem.empty()) problem = "with " + problem;
   if (problem.empty() && run.save_logits && !has_logits(run.out, *config)) problem = "without --save-logits";
   if (!problem.empty()) refuse_finished(run, problem);
-  const auto beside = checkpoint_beside_done(run);  // left there by a kill after DONE, or of more epochs
-  if (!beside || difference(run, beside->recipe).empty()) unlink((run.out / kCheckpointFile).c_str());
+  // Left there by a kill after DONE; or of more epochs, or somebody's.
+  const auto beside = checkpoint_beside_done(run);
+  if (beside && difference(run, beside->recipe).empty()) unlink((run.out / kCheckpointFile).c_str());
   return true;
 }
 

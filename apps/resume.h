@@ -19,8 +19,8 @@ bool finished_before(const RunOptions& run);
 
 /// The checkpoint that the run continues from; nothing if it starts from the beginning. With --resume a
 /// finished run goes on to more epochs. Throws UsageError if the run would overwrite what is there: a
-/// finished run, a checkpoint without --resume or of another recipe, files that are not of a run; DataError
-/// if the checkpoint cannot be used.
+/// finished run, a checkpoint without --resume or of another recipe, what is no checkpoint beside DONE, files
+/// that are not of a run; DataError if the checkpoint cannot be used.
 std::optional<Checkpoint> checkpoint_for(const RunOptions& run);
 
 }  // namespace evenkeel::app

@@ -129,7 +129,7 @@ cp "$whole_checkpoint" damaged/checkpoint.safetensors
 $run --resume --out damaged > stdout 2> stderr
 same "the undamaged checkpoint" damaged
 
-touch whole/checkpoint.safetensors # of a kill after DONE
+cp "$whole_checkpoint" whole/checkpoint.safetensors # of a kill after DONE
 $run --resume --out whole > stdout 2> stderr
 check "a finished run: exit code 0" test $? = 0
 check "... says where the results are" test "$(cat stdout)" = "Results: whole, finished before"

@@ -261,6 +261,17 @@ if [ "$(id -u)" != 0 ]; then
 fi
 refuses "fewer epochs" 2 $run --epochs 1 --out two --resume
 says 'finished run with epochs 2, not 1'
+rm -rf beside && cp -r two beside && cp two/DONE beside/checkpoint.safetensors
+works "what a kill after DONE has left goes" beside $run --epochs 2 --out beside --resume
+$run --seed 2 --out seed2 > stdout 2> stderr
+echo notes > else/notes
+for others in else/notes two/model.safetensors seed2/DONE; do # the last one is a checkpoint, of another run
+  cp $others beside/checkpoint.safetensors
+  check "$others beside DONE, as checkpoint.safetensors" $run --epochs 2 --out beside --resume
+  check "... stays" cmp $others beside/checkpoint.safetensors
+  refuses "... and is in the way of more epochs" 2 $run --epochs 3 --out beside --resume
+  says 'beside/checkpoint.safetensors is no checkpoint that this run can go on from, and would be overwritten: move it away'
+done
 # differs NAME THERE HERE WORDS: a run with the options THERE, finished or stopped, is not continued with HERE.
 differs() {
   rm -rf other && $run $2 --out other > stdout 2> stderr
