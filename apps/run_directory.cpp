@@ -24,6 +24,10 @@ constexpr const char* kConfigFile = "config.json";
 constexpr std::array<std::string_view, 4> kFilesOfUnfinished = {kConfigFile, "metrics.csv", "metrics.jsonl",
                                                                 kCheckpointFile};
 
+bool is_of_unfinished(std::string_view name) {
+  return std::find(kFilesOfUnfinished.begin(), kFilesOfUnfinished.end(), name) != kFilesOfUnfinished.end();
+}
+
 bool is_of_run(std::string_view name) {
   return name == kCheckpointFile || name == kDoneFile ||
          std::find(kResultFiles.begin(), kResultFiles.end(), name) != kResultFiles.end();
@@ -46,6 +50,15 @@ bool has_config(const fs::path& directory) {
   try {
     read_config(directory);
     return true;
+  } catch (const Malformed&) {
+    return false;
+  }
+}
+
+/// True if a run that only evaluates was begun: it has results without a checkpoint.
+bool is_evaluation(const fs::path& directory) {
+  try {
+    return read_config(directory).at("recipe").value("epochs", nlohmann::json()) == 0;
   } catch (const Malformed&) {
     return false;
   }
@@ -121,11 +134,24 @@ void check_usable(const fs::path& directory) {
   }
   check_writable(directory);
   const std::vector<std::string> names = names_in(directory);
-  if (is_begun(directory, names)) return;
+  const bool is_begun_here = is_begun(directory, names);
+  std::error_code ignored;
+  // Whatever a killed run has left of results, it has left a checkpoint too, which goes after DONE.
+  if (is_begun_here && (fs::exists(directory / kCheckpointFile, ignored) || is_evaluation(directory))) return;
   for (const std::string& name : names) {
-    if (is_of_run(name) && name != kCheckpointFile) {
-      fail<UsageError>("{} is not of a run and would be overwritten: choose another --out",
-                       (directory / name).string());
+    if (!is_of_run(name) || name == kCheckpointFile || (is_begun_here && is_of_unfinished(name))) continue;
+    fail<UsageError>("{} is not of an unfinished run and would be overwritten: choose another --out",
+                     (directory / name).string());
+  }
+}
+
+void check_weights_stay(const fs::path& weights, const fs::path& directory) {
+  for (const std::string& name : names_in(directory)) {
+    std::error_code ignored;
+    if ((is_of_run(name) || is_half_written(name)) && fs::equivalent(weights, directory / name, ignored)) {
+      fail<UsageError>(
+          "--weights {} is a file of the run in {} and would be overwritten: choose another --out",
+          weights.string(), directory.string());
     }
   }
 }
@@ -144,17 +170,16 @@ void RunDirectory::begin(const nlohmann::json& config, bool resume) {
   with_file(kDoneFile, [this](const fs::path& file) { goes_on_ = fs::exists(file); });
   begun_ = true;
   has_results_ = resume;
-  if (!goes_on_) write_now(kConfigFile, config.dump(2) + "\n");
-  const std::size_t kept = resume ? kFilesOfUnfinished.size() : 1;
   for (const std::string& name : names_in(directory_.path())) {
-    const auto end = kFilesOfUnfinished.begin() + kept;
-    const bool is_left =
-        !goes_on_ && is_of_run(name) && std::find(kFilesOfUnfinished.begin(), end, name) == end;
+    const bool is_kept = name == kConfigFile || (resume && is_of_unfinished(name));
+    const bool is_left = !goes_on_ && is_of_run(name) && !is_kept;
     if (!is_left && !is_half_written(name)) continue;
     with_file(name, [](const fs::path& file) {
       if (is_regular(file)) remove_file(file);
     });
   }
+  // Last: as long as there are results without a checkpoint, it says whose they are.
+  if (!goes_on_) write_now(kConfigFile, config.dump(2) + "\n");
 }
 
 RunDirectory::~RunDirectory() {

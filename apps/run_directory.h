@@ -28,10 +28,14 @@ std::optional<nlohmann::json> finished_config(const std::filesystem::path& direc
 /// anything but a file has the name of one.
 void check_writable(const std::filesystem::path& directory);
 
-/// Throws UsageError if the directory holds a finished run, files that are not of a run and that a run would
-/// overwrite, or whatever check_writable refuses. What a killed run leaves is no obstacle, wherever it was
-/// killed.
+/// Throws UsageError if the directory holds a finished run, files that are not of an unfinished run and that
+/// a run would overwrite, or whatever check_writable refuses. What a killed run leaves is no obstacle,
+/// wherever it was killed: of one that trains, results only beside a checkpoint.
 void check_usable(const std::filesystem::path& directory);
+
+/// Throws UsageError if a run in the directory would overwrite or remove the file that its weights are read
+/// from.
+void check_weights_stay(const std::filesystem::path& weights, const std::filesystem::path& directory);
 
 /// True if a run was begun in the directory, or could have been: it has files of one, or is empty.
 bool may_hold_run(const std::filesystem::path& directory);
@@ -46,8 +50,8 @@ class RunDirectory {
   /// Unless there are results or a checkpoint, leaves nothing behind that was not there before.
   ~RunDirectory();
 
-  /// Writes config.json; removes what an unfinished run left there, except for its checkpoint and figures if
-  /// it is to `resume`. What other programs or people put there stays. Throws Error if that fails.
+  /// Removes what an unfinished run left there, except for its checkpoint and figures if it is to `resume`;
+  /// writes config.json. What other programs or people put there stays. Throws Error if that fails.
   void begin(const nlohmann::json& config, bool resume);
   /// Calls `use` with the path of one of the files of a run. Throws Error if the directory is no longer where
   /// it was: before, so that nothing is written to another one of that name, and in place of an Error of

@@ -12,6 +12,7 @@ void train_program(int argc, char** argv, const std::function<Mnist(const RunOpt
   if (options->threads > 0) set_num_threads(options->threads);
   require_run_to_resume(*options);
   const std::string out = options->out.string();
+  if (!options->weights.empty()) check_weights_stay(options->weights, options->out);
   auto directory = std::make_unique<RunDirectory>(options->out);
   if (options->resume && finished_before(*options)) {
     print_line(fmt::format("Results: {}, finished before", out));

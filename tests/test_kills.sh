@@ -94,6 +94,14 @@ at_each() {
   [ $good = 0 ] || ok "$name: killed and failing at each of $at operations"
 }
 at_each "a run" whole/run true $run
+$train --norm ln --epochs 0 --quiet --out evaluated > stdout 2> stderr
+good=1
+for at in $(seq 2 40); do
+  rm -rf below && mkdir below && cp -r evaluated below/run && rm below/run/DONE
+  faulty below "$at" kill $run --out below/run > stdout 2> stderr
+  goes_on "a run where an evaluation was killed, killed at $at" whole/run $run --resume-or-start || good=0
+done
+[ $good = 0 ] || ok "killed early where an evaluation was killed"
 # Where folders cannot be locked, the first thing in one is the file that is locked instead.
 unlocked="env LD_PRELOAD=$faults FAULT_NO_DIRECTORY_LOCKS=1"
 good=1

@@ -130,6 +130,23 @@ for name in DONE.1 metrics.csv model.safetensors; do
   mkdir begun/$name
   [ $name = DONE.1 ] || refuses "a folder named $name" 2 $run --out begun
 done
+rm -rf begun && cp -r run1 begun && rm begun/DONE
+refuses "a run without its DONE" 2 $run --out begun
+says 'begun/confusion.csv is not of an unfinished run and would be overwritten'
+refuses "... with --resume" 2 $run --out begun --resume
+refuses "... and another seed" 2 $run --seed 9 --lr 1e30 --out begun
+begun
+cp run1/model.safetensors begun
+ln -s begun/model.safetensors link.safetensors
+for weights in begun/model.safetensors link.safetensors; do
+  refuses "$weights as weights" 2 $run --weights $weights --out ./begun
+  says "--weights $weights is a file of the run in ./begun and would be overwritten: choose another --out"
+done
+mv begun/model.safetensors begun/model.safetensors.1-0.tmp
+refuses "a half-written file as weights" 2 $run --weights begun/model.safetensors.1-0.tmp --out begun
+mv begun/model.safetensors.1-0.tmp begun/start.safetensors
+check "weights beside the files of the run" $run --weights begun/start.safetensors --out begun
+check "... which stay" cmp run1/model.safetensors begun/start.safetensors
 begun
 ln -s ../file begun/predictions.csv
 refuses "a link in place of a result" 2 $run --out begun
