@@ -110,8 +110,7 @@ const Reference* reference_for(const RunOptions& network) {
 std::vector<Comparison> compare(const std::vector<NetworkResult>& networks) {
   return compare_pairs(networks, [](const RunOptions& a, const RunOptions& b) {
     if (b.sgd.l1 > 0) return false;
-    const bool is_recipe = a.network() == "bn-l1";
-    return a.sgd.l1 == 0 || a.norm == b.norm || is_recipe;
+    return a.sgd.l1 == 0 || a.norm == b.norm || is_l1_batch_norm(a);
   });
 }
 

@@ -41,6 +41,19 @@ bool trains_together(const StudyOptions& study) {
 
 }  // namespace
 
+std::string_view name_of(Penalty penalty) {
+  return penalty == Penalty::off ? "off" : penalty == Penalty::proximal ? "proximal" : "subgradient";
+}
+
+Penalty penalty_of(const RunOptions& network) {
+  if (network.sgd.l1 == 0) return Penalty::off;
+  return network.sgd.l1_mode == optim::L1Mode::proximal ? Penalty::proximal : Penalty::subgradient;
+}
+
+bool is_l1_batch_norm(const RunOptions& network) {
+  return network.norm == Norm::bn && penalty_of(network) == Penalty::subgradient;
+}
+
 std::vector<RunOptions> StudyOptions::networks() const {
   std::vector<RunOptions> all;
   for (const Norm norm : norms) {
@@ -101,7 +114,7 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   StudyOptions study;
   study.command = as_utf8(fmt::format("{}", fmt::join(argv, argv + argc, " ")));
   RunOptions& o = study.run;
-  o.sgd.l1 = 1e-5;
+  o.sgd.l1 = kL1;
   o.resume = o.may_start = true;
   o.device = Device::best();
   CLI::App app("Trains the network of the study with several normalizations and compares them.",

@@ -12,6 +12,14 @@ namespace evenkeel::app {
 
 /// Whether L1 acts on a network, and how.
 enum class Penalty { off, subgradient, proximal };
+std::string_view name_of(Penalty penalty);
+/// Off also where its strength is 0.
+Penalty penalty_of(const RunOptions& network);
+/// The reference's network, with any batch size: batch norm with the subgradient penalty.
+bool is_l1_batch_norm(const RunOptions& network);
+
+/// The strength of the study's penalties, unless --l1 says otherwise.
+inline constexpr double kL1 = 1e-5;
 
 /// A matrix of networks, each with the seeds run.seed, run.seed + 1, ... The same seed gives all of them the
 /// same order of images, rotations and first convolution weights.

@@ -10,6 +10,7 @@
 #include "compare.h"
 #include "files.h"
 #include "program.h"
+#include "report/answers.h"
 #include "report/charts_of_study.h"
 #include "report/limits.h"
 #include "report/page.h"
@@ -215,6 +216,47 @@ TEST_CASE("what max-steps and test-images leave out") {
   f.results.study.batch_sizes = {64, 8};
   CHECK(limits(f) ==
         std::vector<std::string>{"every epoch ends after 1000 of its 7500 steps with batches of 8"});
+}
+
+TEST_CASE("networks of another batch size are compared, and answer the questions") {
+  std::vector<NetworkResult> networks;
+  for (const auto& [norm, l1] : {std::pair(models::Norm::bn, 1e-5), std::pair(models::Norm::gn, 0.0)}) {
+    networks.push_back(network(norm, 1, {1, 2}));
+    networks.back().network.batch_size = 32;
+    networks.back().network.sgd.l1 = l1;
+  }
+  const Findings f = findings(2, 1, networks);
+  REQUIRE(f.comparisons.size() == 1);
+  CHECK(f.comparisons[0].a->name() == "bn-l1-b32");
+  CHECK(has(visible(f), "<h3>Does L1 + batch norm beat group norm?</h3>\n<p>L1 + batch norm "));
+  check_finite(f);
+}
+
+TEST_CASE("what a study does not have comes with the options that add it") {
+  using models::Norm;
+  const auto advice = [](const std::vector<Norm>& norms, const std::vector<Penalty>& penalties, double l1) {
+    Findings f = findings(1, 1, {});
+    f.results.study.norms = norms;
+    f.results.study.penalties = penalties;
+    f.results.study.run.sgd.l1 = l1;
+    std::vector<std::string> all;
+    for (const Answer& a : answers(f)) {
+      const std::size_t begin = a.html.find("<code>"), end = a.html.find("</code>");
+      if (has(a.html, "run it again with <code>")) all.push_back(a.html.substr(begin + 6, end - begin - 6));
+    }
+    REQUIRE(all.size() >= 2);
+    return all[0] + "|" + all[1];
+  };
+  CHECK(advice({Norm::ln}, {}, 1e-5) == "--norms ln,bn,gn|--norms ln,bn,gn --penalties off,subgradient");
+  CHECK(advice({Norm::bn, Norm::gn}, {Penalty::proximal}, 1e-5) ==
+        "--penalties proximal,subgradient,off|--penalties proximal,off");
+  CHECK(advice({Norm::bn}, {}, 0) == "--norms bn,gn --l1 1e-05|--norms bn,gn");
+  CHECK(advice({Norm::gn}, {Penalty::off}, 0) ==
+        "--norms gn,bn --penalties off,subgradient --l1 1e-05|--norms gn,bn");
+  Findings failed = findings(1, 1, {});
+  failed.results.study.norms = {Norm::bn, Norm::gn};
+  failed.results.study.run.sgd.l1 = 1e-5;
+  CHECK(has(answers(failed)[0].html, "the runs of a network that it takes failed"));
 }
 
 TEST_CASE("the files of a report are known by name") {

@@ -10,17 +10,70 @@
 namespace evenkeel::app {
 namespace {
 
-const Comparison* find(const std::vector<Comparison>& comparisons, std::string_view a, std::string_view b) {
+/// A network of the main part, whatever its batch size.
+struct Kind {
+  models::Norm norm;
+  Penalty penalty;
+};
+
+bool is(const RunOptions& network, Kind kind) {
+  return network.norm == kind.norm && penalty_of(network) == kind.penalty;
+}
+
+const Comparison* find(const std::vector<Comparison>& comparisons, Kind a, Kind b) {
   const auto found = std::find_if(comparisons.begin(), comparisons.end(), [&](const Comparison& c) {
-    return (c.a->name() == a && c.b->name() == b) || (c.a->name() == b && c.b->name() == a);
+    return (is(c.a->network, a) && is(c.b->network, b)) || (is(c.a->network, b) && is(c.b->network, a));
   });
   return found == comparisons.end() ? nullptr : &*found;
+}
+
+bool has_all(const StudyOptions& study, const std::vector<Kind>& kinds) {
+  const std::vector<RunOptions> networks = study.networks();
+  return std::all_of(kinds.begin(), kinds.end(), [&](Kind kind) {
+    return std::any_of(networks.begin(), networks.end(), [&](const RunOptions& n) { return is(n, kind); });
+  });
+}
+
+template <typename T>
+void add(std::vector<T>& all, T one) {
+  if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(one);
+}
+
+/// " --norms bn,gn" if `wanted` is not what the study `has`.
+template <typename T>
+std::string option(const char* name, const std::vector<T>& has, const std::vector<T>& wanted) {
+  if (has == wanted) return "";
+  std::vector<std::string_view> names;
+  for (const T one : wanted) names.push_back(name_of(one));
+  return fmt::format(" {} {}", name, fmt::join(names, ","));
+}
+
+/// The options with which the study has these networks too; "" if it has them.
+std::string options_that_add(const StudyOptions& study, const std::vector<Kind>& kinds) {
+  StudyOptions with = study;
+  for (const Kind kind : kinds) {
+    add(with.norms, kind.norm);
+    if (kind.penalty != Penalty::off && study.run.sgd.l1 == 0) with.run.sgd.l1 = kL1;
+  }
+  if (!has_all(with, kinds)) {
+    if (with.penalties.empty()) with.penalties = {Penalty::off, Penalty::subgradient};
+    for (const Kind kind : kinds) add(with.penalties, kind.penalty);
+  }
+  return option("--norms", study.norms, with.norms) + option("--penalties", study.penalties, with.penalties) +
+         (with.run.sgd.l1 == study.run.sgd.l1 ? "" : fmt::format(" --l1 {}", with.run.sgd.l1));
 }
 
 std::string paragraph(const std::string& html) { return "<p>" + html + "</p>\n"; }
 
 std::string missing(std::string_view how) {
   return paragraph(fmt::format("Not in this study: run it again with <code>{}</code>.", how));
+}
+
+/// Said where there are no results of one of these networks.
+std::string missing(const StudyOptions& study, const std::vector<Kind>& kinds) {
+  const std::string how = options_that_add(study, kinds);
+  if (how.empty()) return paragraph("Not in this study: the runs of a network that it takes failed.");
+  return missing(std::string_view(how).substr(1));
 }
 
 std::string capitalized(std::string text) {
@@ -62,9 +115,9 @@ std::string comparison_text(const Comparison& c) {
                             p_value("p_sign_flip", c.p_sign_flip), p_value("p_holm", c.p_holm));
 }
 
-std::string compared(const Findings& f, std::string_view a, std::string_view b, std::string_view how) {
+std::string compared(const Findings& f, Kind a, Kind b) {
   const Comparison* c = find(f.comparisons, a, b);
-  return c == nullptr ? missing(how) : paragraph(comparison_text(*c));
+  return c == nullptr ? missing(f.results.study, {a, b}) : paragraph(comparison_text(*c));
 }
 
 /// What a penalty leaves of the weights: "4.1 % of the convolutions' weights are below 0.001 ..."
@@ -82,11 +135,14 @@ std::string penalty_effect(const NetworkResult& n) {
 }
 
 std::string effect_of_l1(const Findings& f) {
+  using models::Norm;
+  const std::vector<Kind> all = {
+      {Norm::bn, Penalty::off}, {Norm::bn, Penalty::subgradient}, {Norm::bn, Penalty::proximal}};
   std::string html;
   for (const NetworkResult& n : f.results.networks) {
-    if (n.network.norm == models::Norm::bn) html += "<li>" + penalty_effect(n) + "</li>\n";
+    if (n.network.norm == Norm::bn) html += "<li>" + penalty_effect(n) + "</li>\n";
   }
-  if (html.empty()) return missing("--norms bn --penalties off,subgradient,proximal");
+  if (html.empty()) return missing(f.results.study, all);
   html = "<ul>\n" + html + "</ul>\n";
   for (const Comparison& c : f.comparisons) {
     if (c.a->network.norm == c.b->network.norm && has_learned(*c.a)) html += paragraph(comparison_text(c));
@@ -94,7 +150,7 @@ std::string effect_of_l1(const Findings& f) {
   const optim::SgdOptions& sgd = f.results.study.run.sgd;
   const bool has_penalty = std::any_of(f.results.networks.begin(), f.results.networks.end(),
                                        [](const NetworkResult& n) { return n.network.sgd.l1 > 0; });
-  if (!has_penalty) return html + missing("--penalties off,subgradient,proximal");
+  if (!has_penalty) return html + missing(f.results.study, all);
   return html + paragraph(fmt::format("The subgradient penalty moves values towards 0 by a fixed step and so "
                                       "past it: none stays there. "
                                       "The proximal step, soft thresholding, stops at 0; but with momentum "
@@ -196,7 +252,7 @@ std::string layer_norm_answer(const Findings& f) {
                   "measurements</a>.",
                   cured.empty() ? "none of the others" : fmt::format("{}", fmt::join(cured, "; ")),
                   not_cured.empty() ? "" : fmt::format(" It has not with {}.", fmt::join(not_cured, "; "))));
-  return html + compared(f, "ln", "gn", "--norms gn,ln");
+  return html + compared(f, {models::Norm::ln, Penalty::off}, {models::Norm::gn, Penalty::off});
 }
 
 }  // namespace
@@ -222,13 +278,14 @@ std::string verdict_text(const Comparison& c) {
 }
 
 std::vector<Answer> answers(const Findings& f) {
-  return {
-      {"Does L1 + batch norm beat group norm?", compared(f, "bn-l1", "gn", "--norms bn,gn")},
-      {"Does batch norm without L1?", compared(f, "bn", "gn", "--norms bn,gn --penalties off,subgradient")},
-      {"What does L1 do to the weights and to γ?", effect_of_l1(f)},
-      {"Does layer normalization reduce performance?", layer_norm_answer(f)},
-      {"Which images does each network miss, and which does every one?", missed_images(f)},
-      {"How do they fare as the batch shrinks?", batch_answer(f)}};
+  const Kind l1_batch_norm{models::Norm::bn, Penalty::subgradient},
+      batch_norm{models::Norm::bn, Penalty::off}, group_norm{models::Norm::gn, Penalty::off};
+  return {{"Does L1 + batch norm beat group norm?", compared(f, l1_batch_norm, group_norm)},
+          {"Does batch norm without L1?", compared(f, batch_norm, group_norm)},
+          {"What does L1 do to the weights and to γ?", effect_of_l1(f)},
+          {"Does layer normalization reduce performance?", layer_norm_answer(f)},
+          {"Which images does each network miss, and which does every one?", missed_images(f)},
+          {"How do they fare as the batch shrinks?", batch_answer(f)}};
 }
 
 }  // namespace evenkeel::app

@@ -21,7 +21,7 @@ Networks one_of_each_norm(const std::vector<NetworkResult>& networks) {
     });
     if (same_norm == chosen.end()) {
       chosen.push_back(&n);
-    } else if (recipe && (*same_norm)->name() != "bn-l1") {
+    } else if (recipe && !is_l1_batch_norm((*same_norm)->network)) {
       *same_norm = &n;
     }
   }

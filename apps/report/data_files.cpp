@@ -27,11 +27,6 @@ std::string fields(const Summary& s) {
   return fmt::format("{},{},{},{}", field(s.mean), field(s.std), field(s.low), field(s.high));
 }
 
-std::string_view penalty_of(const RunOptions& run) {
-  if (run.sgd.l1 == 0) return "off";
-  return run.sgd.l1_mode == optim::L1Mode::proximal ? "proximal" : "subgradient";
-}
-
 double last_train_loss(const RunResult& run) {
   double loss = 0;
   for (const Metrics& row : run.rows) {
@@ -47,7 +42,7 @@ std::string runs_csv(const StudyResults& results) {
   for_networks(results, [&](const char* part, const NetworkResult& n) {
     for (const RunResult& r : n.runs) {
       csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{}\n", part, n.name(), name_of(r.run.norm),
-                         penalty_of(r.run), r.run.batch_size, r.run.epochs, r.run.seed,
+                         name_of(penalty_of(r.run)), r.run.batch_size, r.run.epochs, r.run.seed,
                          r.run.out.filename().string(), r.test_loss(), r.accuracy_percent(),
                          r.misclassified(), last_train_loss(r), r.seconds_per_epoch());
     }

@@ -94,7 +94,8 @@ def wanted_pairs(study, part):
         if part == "batch":
             wanted = a.batch_size == b.batch_size
         else:
-            wanted = b.penalty == "off" and (a.penalty == "off" or a.norm == b.norm or a.network == "bn-l1")
+            wanted = b.penalty == "off" and (a.penalty == "off" or a.norm == b.norm
+                                                or (a.norm, a.penalty) == ("bn", "subgradient"))
         if wanted:
             pairs.add(frozenset((a.network, b.network)))
     return pairs
