@@ -259,6 +259,20 @@ TEST_CASE("what a study does not have comes with the options that add it") {
   CHECK(has(answers(failed)[0].html, "the runs of a network that it takes failed"));
 }
 
+TEST_CASE("what momentum does to a penalty is said where there are both, and momentum") {
+  const auto has_it = [](optim::L1Mode mode, double momentum) {
+    NetworkResult n = network(models::Norm::bn, 1, {1});
+    n.network.sgd = {.momentum = momentum, .l1 = 1e-5, .l1_mode = mode};
+    Findings f = findings(1, 1, {n});
+    f.results.study.run.sgd = n.network.sgd;
+    CHECK(has(visible(f), "none stays there. The proximal step, soft thresholding, stops at 0"));
+    return has(visible(f), "stops at 0; but with momentum 0.9 steps of the subgradient add up to 10 times");
+  };
+  CHECK(has_it(optim::L1Mode::proximal, 0.9));
+  CHECK_FALSE(has_it(optim::L1Mode::proximal, 0));
+  CHECK_FALSE(has_it(optim::L1Mode::subgradient, 0.9));
+}
+
 TEST_CASE("the files of a report are known by name") {
   const Findings f = all_charts();
   std::set<std::string> charts, files;

@@ -151,14 +151,20 @@ std::string effect_of_l1(const Findings& f) {
   const bool has_penalty = std::any_of(f.results.networks.begin(), f.results.networks.end(),
                                        [](const NetworkResult& n) { return n.network.sgd.l1 > 0; });
   if (!has_penalty) return html + missing(f.results.study, all);
-  return html + paragraph(fmt::format("The subgradient penalty moves values towards 0 by a fixed step and so "
-                                      "past it: none stays there. "
-                                      "The proximal step, soft thresholding, stops at 0; but with momentum "
-                                      "{} steps of the subgradient add "
-                                      "up to {:.3g} times as much, and its do not, so that it is the weaker "
-                                      "penalty at the same strength, "
-                                      "{} here.",
-                                      sgd.momentum, 1 / (1 - sgd.momentum), sgd.l1));
+  const bool has_proximal =
+      std::any_of(f.results.networks.begin(), f.results.networks.end(),
+                  [](const auto& n) { return penalty_of(n.network) == Penalty::proximal; });
+  std::string how =
+      "The subgradient penalty moves values towards 0 by a fixed step and so past it: none stays there. "
+      "The proximal step, soft thresholding, stops at 0";
+  if (has_proximal && sgd.momentum > 0) {
+    how += fmt::format(
+        "; but with momentum {} steps of the subgradient add up to {:.3g} times as much, and its do not, so "
+        "that "
+        "it is the weaker penalty at the same strength, {} here",
+        sgd.momentum, 1 / (1 - sgd.momentum), sgd.l1);
+  }
+  return html + paragraph(how + ".");
 }
 
 std::string hardest_labels(const NetworkResult& n, const std::string& dataset) {
