@@ -9,6 +9,7 @@
 #include "evenkeel/nn/safetensors.h"
 #include "locked_directory.h"
 #include "resume.h"
+#include "run_directory.h"
 #include "statistics.h"
 
 namespace evenkeel::app {
@@ -51,7 +52,7 @@ RunResult read_run(const RunOptions& run) {
   const std::filesystem::path predictions = run.out / "predictions.csv", figures = run.out / "metrics.jsonl",
                               weights = run.out / "model.safetensors";
   const std::string advice = advice_for(run);
-  RunResult r{run, {}, {}, {}};
+  RunResult r{run, {}, {}, {}, finished_config(run.out).value_or(nlohmann::json::object())};
   reading(figures, advice, [&] {
     r.rows = read_metrics(figures);
     if (r.rows.back().epoch != run.epochs || r.rows.back().split != "test")

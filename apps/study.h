@@ -31,6 +31,7 @@ struct RunResult {
   std::vector<Metrics> rows;            // the last one is of the test set, with the final weights
   std::vector<Prediction> predictions;  // of all test images, in order
   std::vector<ParameterCounts> parameters;
+  nlohmann::json config = nlohmann::json::object();  // what it was made with, in config.json
 
   double test_loss() const { return rows.back().loss; }
   double accuracy_percent() const { return 100 * rows.back().accuracy; }

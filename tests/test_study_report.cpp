@@ -273,6 +273,24 @@ TEST_CASE("what momentum does to a penalty is said where there are both, and mom
   CHECK_FALSE(has_it(optim::L1Mode::subgradient, 0.9));
 }
 
+TEST_CASE("a report says what its runs were made with, and what differs") {
+  Findings f = findings(2, 1, {network(models::Norm::gn, 1, {1, 2})});
+  const auto config = [](const char* version, int threads) {
+    return nlohmann::json{{"evenkeel", version}, {"compiler", "C++ <1>"},
+                          {"build", "Release"},  {"device", "cpu"},
+                          {"threads", threads},  {"recipe", nlohmann::json::object()}};
+  };
+  std::vector<RunResult>& runs = f.results.networks[0].runs;
+  for (RunResult& r : runs) r.config = config("0.0.1", 2000);
+  const std::string made = "Evenkeel 0.0.1, C++ &lt;1&gt;, Release, device cpu, <span data-timing>";
+  CHECK(has(page_of(f), "Runs: " + made + "2000 CPU threads</span>. This page: Evenkeel "));
+  runs[1].config = config("0.0.1", 1);
+  CHECK(has(page_of(f),
+            "Runs: 1 of them " + made + "1 CPU thread</span>; 1 of them " + made + "2000 CPU threads"));
+  runs[1].config = {{"evenkeel", 7}};
+  CHECK(has(page_of(f), "1 of them Evenkeel 7, unknown, unknown, device unknown, "));
+}
+
 TEST_CASE("the files of a report are known by name") {
   const Findings f = all_charts();
   std::set<std::string> charts, files;

@@ -55,12 +55,32 @@ std::string links(const std::string& sections) {
   return html + "<a href=\"#origin\">Origin</a>";
 }
 
-std::string built_with(const StudyOptions& study) {
-  const nlohmann::json made = config(study.run);
-  const auto text = [&](const char* key) { return escape(made.at(key).get<std::string>()); };
-  return fmt::format("Evenkeel {}, {}, {}; device {} ({}), <span data-timing>{} CPU threads</span>.",
-                     text("evenkeel"), text("compiler"), text("build"), study.run.device.str(),
-                     escape(device_name(study.run.device)), num_threads());
+/// What a config.json, which may be of another version, says that a run was made with.
+std::string made_with(const nlohmann::json& config) {
+  const auto text = [&](const char* key) {
+    const nlohmann::json value = config.value(key, nlohmann::json("unknown"));
+    return escape(value.is_string() ? value.get<std::string>() : value.dump());
+  };
+  return fmt::format("Evenkeel {}, {}, {}, device {}, <span data-timing>{} CPU thread{}</span>",
+                     text("evenkeel"), text("compiler"), text("build"), text("device"), text("threads"),
+                     text("threads") == "1" ? "" : "s");
+}
+
+/// "Runs: Evenkeel 0.1.0, ...; 2 of them: ...": programs and machines may have taken turns.
+std::string built_with(const Findings& f) {
+  std::map<std::string, int> runs;
+  for (const auto* networks : {&f.results.networks, &f.results.batch_networks}) {
+    for (const NetworkResult& n : *networks) {
+      for (const RunResult& r : n.runs) ++runs[made_with(r.config)];
+    }
+  }
+  std::vector<std::string> all;
+  for (const auto& [with, count] : runs)
+    all.push_back(runs.size() == 1 ? with : fmt::format("{} of them {}", count, with));
+  const RunOptions& run = f.results.study.run;
+  return fmt::format("{}This page: {} ({}).",
+                     all.empty() ? "" : fmt::format("Runs: {}. ", fmt::join(all, "; ")),
+                     made_with(config(run)), escape(device_name(run.device)));
 }
 
 /// The part of style.css that is about charts, with the light colours in place of their names: viewers of SVG
@@ -98,7 +118,7 @@ std::string page(const Findings& f, const Pictures& pictures, const data::Datase
        {"links", links(sections)},
        {"sections", sections},
        {"command", escape(study.command)},
-       {"built", built_with(study)},
+       {"built", built_with(f)},
        {"recipe", escape(recipe(study.run).dump())},
        {"style", std::string(kStyle)},
        {"script", networks > 0 ? std::string(kScript) : ""}});
