@@ -112,7 +112,9 @@ std::vector<RunOptions> StudyOptions::runs() const {
 
 std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   StudyOptions study;
-  study.command = as_utf8(fmt::format("{}", fmt::join(argv, argv + argc, " ")));
+  std::vector<std::string> command;
+  for (int i = 0; i < argc; ++i) command.push_back(shell_quoted(argv[i]));
+  study.command = fmt::format("{}", fmt::join(command, " "));
   RunOptions& o = study.run;
   o.sgd.l1 = kL1;
   o.resume = o.may_start = true;

@@ -24,7 +24,7 @@ inline constexpr double kL1 = 1e-5;
 /// A matrix of networks, each with the seeds run.seed, run.seed + 1, ... The same seed gives all of them the
 /// same order of images, rotations and first convolution weights.
 struct StudyOptions {
-  std::string command;  ///< line with which the program was called
+  std::string command;  ///< with which the program was called, for a shell
   RunOptions run;       ///< what they have in common; out is the directory of the study
   std::vector<models::Norm> norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln,
                                      models::Norm::ln_row};

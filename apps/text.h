@@ -10,6 +10,10 @@ namespace evenkeel::app {
 /// "\xE9", and a backslash "\\".
 std::string as_utf8(std::string_view bytes);
 
+/// An argument as a POSIX shell reads it, in quotes where it needs them, in bash's $'...' where it has
+/// control characters or bytes that are no UTF-8.
+std::string shell_quoted(std::string_view argument);
+
 /// One line: each control character, a line break for example, becomes a space.
 std::string as_one_line(std::string text);
 

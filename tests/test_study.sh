@@ -194,6 +194,12 @@ for place in sym/../bare file:x ./-x -x; do # other places, or options, to a pro
 done
 check "... and a study of another place is as it was" diff -r bare study-of-bn
 
+place=$(printf "it's a \"study\" & caf\351")
+$small --seed 5 --out "$place" > stdout 2> stderr
+command=$(grep -o '<pre>.*</pre>' "$place/report/index.html" | sed 's/<[^>]*>//g; s/&quot;/"/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g')
+eval "$command" > stdout 2> stderr
+check "the command in a report can be repeated" grep -aq '^Using 1 of 1 runs' stdout
+
 # not_ours NAME: a study in proj, which has what the caller made, is refused before it trains, and leaves it alone.
 not_ours() {
   local before
