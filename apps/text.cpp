@@ -93,10 +93,16 @@ std::string shell_quoted(std::string_view argument) {
   return is_text ? fmt::format("'{}'", quoted) : fmt::format("$'{}'", escaped);
 }
 
-std::string as_one_line(std::string text) {
-  const auto is_control = [](char c) { return (0 <= c && c < ' ') || c == '\x7f'; };
-  std::replace_if(text.begin(), text.end(), is_control, ' ');
-  return text;
+std::string as_one_line(std::string_view text) {
+  std::string line;
+  for_code_points(text, [&](CodePoint point, std::string_view bytes) {
+    if (point.bytes == 0 || !is_control(point.code)) {
+      line += bytes;
+    } else {
+      line += point.code < 0x80 ? " " : fmt::format("\\u{:04X}", point.code);
+    }
+  });
+  return line;
 }
 
 }  // namespace evenkeel::app

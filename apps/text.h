@@ -14,7 +14,8 @@ std::string as_utf8(std::string_view bytes);
 /// control characters or bytes that are no UTF-8.
 std::string shell_quoted(std::string_view argument);
 
-/// One line: each control character, a line break for example, becomes a space.
-std::string as_one_line(std::string text);
+/// One line that a terminal shows as it is: each control character of ASCII, a line break for example,
+/// becomes a space; others, and what turns the direction of text, "\u202E".
+std::string as_one_line(std::string_view text);
 
 }  // namespace evenkeel::app

@@ -11,6 +11,12 @@ TEST_CASE("text in UTF-8 stays, other bytes are escaped") {
   CHECK(as_utf8("\xC0\x80 \xED\xA0\x80 \xF5") == "\\xC0\\x80 \\xED\\xA0\\x80 \\xF5");
 }
 
+TEST_CASE("one line has nothing that a terminal obeys") {
+  CHECK(as_one_line("caf\u00e9 \xE9 \U0001F600") == "caf\u00e9 \xE9 \U0001F600");
+  CHECK(as_one_line("a\nb\x1b[31m\x7f") == "a b [31m ");
+  CHECK(as_one_line("\u009b31m \u202e \u2066 \u200f \u2028") == "\\u009B31m \\u202E \\u2066 \\u200F \\u2028");
+}
+
 TEST_CASE("arguments are quoted where a shell would change them") {
   CHECK(shell_quoted("--out=runs/a-1.5,b") == "--out=runs/a-1.5,b");
   CHECK(shell_quoted("") == "''");
