@@ -46,14 +46,23 @@ void refuse_empty_values(int argc, char** argv) {
   }
 }
 
+/// What to call an option whose value cannot be used: its name or, where the command line does not have it,
+/// the variable that the value is from.
+std::string source_of(const CLI::App& app, const std::string& name) {
+  const CLI::Option* option = app.get_option(name);
+  const std::vector<CLI::Option*>& given = app.parse_order();
+  const bool is_given = std::find(given.begin(), given.end(), option) != given.end();
+  return is_given || option->get_envname().empty() ? name : option->get_envname();
+}
+
 /// An option whose text `read` reads. The name and `between` come before what its Errors say.
 CLI::Option* add_text(CLI::App& app, const std::string& name, const char* between,
                       const std::function<void(const std::string&)>& read, const std::string& description) {
-  const auto read_or_refuse = [=](const std::string& text) {
+  const auto read_or_refuse = [=, &app](const std::string& text) {
     try {
       read(text);
     } catch (const Error& e) {
-      fail<UsageError>("{}{}{}", name, between, e.what());
+      fail<UsageError>("{}{}{}", source_of(app, name), between, e.what());
     }
   };
   return app.add_option_function<std::string>(name, read_or_refuse, description);
@@ -145,6 +154,7 @@ void set_conventions(CLI::App& app) {
 
 bool parse(CLI::App& app, int argc, char** argv) {
   refuse_empty_values(argc, argv);
+  const auto asks_for_help = [&] { return app.get_help_ptr()->count() > 0; };
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
@@ -153,7 +163,13 @@ bool parse(CLI::App& app, int argc, char** argv) {
     print_text(text.str());
     return false;
   } catch (const CLI::ParseError& e) {
-    fail<UsageError>("{}; see --help", as_utf8(e.what()));
+    if (!asks_for_help()) fail<UsageError>("{}; see --help", as_utf8(e.what()));
+  } catch (const UsageError&) {
+    if (!asks_for_help()) throw;
+  }
+  if (asks_for_help()) {  // CLI11 reads the values first, those of variables too
+    print_text(app.help());
+    return false;
   }
   check_environment();
   return true;

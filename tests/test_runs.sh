@@ -335,6 +335,15 @@ for threads in 0 -1 x 4x 99999999999 ' 1' 1e3; do
 done
 works "OMP_NUM_THREADS=1,2 is OpenMP's list" listed env OMP_NUM_THREADS=1,2 $run --out listed
 refuses "EVENKEEL_DEVICE=cuda:" 2 env EVENKEEL_DEVICE=cuda: $run --out none
+says '^train_mnist: EVENKEEL_DEVICE: '
+refuses "... and --device cuda:" 2 env EVENKEEL_DEVICE=cpu $run --device cuda: --out none
+says '^train_mnist: --device: '
+for options in --help "--lr x --help" "--dataset x --help"; do
+  env EVENKEEL_DEVICE=cuda: $run $options > stdout 2> stderr
+  check "... and $options: exit code 0" test $? = 0
+  says '^Usage: train_mnist' stdout
+done
+check "... and --version" env EVENKEEL_DEVICE=cuda: $run --version
 works "an octal number is none" octal $run --epochs 01 --test-batch-size 0010 --out octal
 
 # --- streams --------------------------------------------------------------------------------------------------------------
