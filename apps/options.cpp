@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <algorithm>
+#include <climits>
 #include <limits>
 
 #include "command_line.h"
@@ -54,6 +55,15 @@ void check_network(const RunOptions& o) {
   } catch (const Error& e) {
     fail<UsageError>("--groups {}: {}", o.groups, e.what());  // whatever else a network has is known to fit
   }
+}
+
+void check_length(const std::filesystem::path& out) {
+  constexpr std::string_view kLongest =
+      "/checkpoint.safetensors.4194304-2147483647.tmp";  // while it is written
+  constexpr std::size_t kMost = PATH_MAX - 1 - kLongest.size();
+  if (const std::size_t bytes = out.native().size(); bytes > kMost)
+    fail<UsageError>("--out: the name of a run's folder has {} bytes, more than {}: choose a shorter one",
+                     bytes, kMost);
 }
 
 optim::L1Mode parse_l1_mode(std::string_view text, std::string_view also) {
@@ -143,6 +153,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
   check_network(o);
   o.device.require_available();
   if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("{}-seed{}", o.network(), o.seed);
+  check_length(o.out);
   return o;
 }
 

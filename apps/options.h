@@ -68,6 +68,8 @@ void add_run_options(CLI::App& app, RunOptions& options);
 void complete(RunOptions& options);
 /// Throws UsageError unless the network can be built.
 void check_network(const RunOptions& options);
+/// Throws UsageError if the directory's name leaves no room for those of a run's files in it.
+void check_length(const std::filesystem::path& out);
 /// "bn, gn, ...", for --help.
 std::string list_of_norms();
 std::string_view name_of(Engine engine);

@@ -170,6 +170,7 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   }
   o.device.require_available();
   if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("{}-{}ep", o.dataset, o.epochs);
+  for (const RunOptions& one : study.runs()) check_length(one.out);
   return study;
 }
 

@@ -84,6 +84,13 @@ check "... in the working directory and the environment" has_files "$bytes-place
 cp run1/model.safetensors "$bytes.safetensors"
 works "... in --weights" weighted $run --weights "$bytes.safetensors" --out weighted
 check "... which is the same run again" $run --weights "$bytes.safetensors" --out weighted --resume
+long=deep
+while [ ${#long} -lt 3900 ]; do long+=/$(printf 'x%.0s' $(seq 100)); done
+long+=/$(printf 'y%.0s' $(seq $((4048 - ${#long}))))
+refuses "a name that is too long for the files in it" 2 $run --out "${long}y"
+says "--out: the name of a run's folder has 4050 bytes, more than 4049: choose a shorter one"
+works "the longest name" "$long" $run --out "$long"
+rm -rf deep
 if [ "$(id -u)" != 0 ]; then
   mkdir closed && chmod a-w closed
   refuses "a folder that may not be written" 1 $run --out closed/run
