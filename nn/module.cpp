@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "evenkeel/core/autograd.h"
+#include "evenkeel/core/json.h"
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/nn/conv_chain.h"
 #include "evenkeel/nn/layers.h"
@@ -16,6 +17,15 @@ namespace {
 /// True for what files that PyTorch wrote before version 0.4.1 do not have; it then stays as it is.
 bool may_be_missing(std::string_view name) {
   return name == "num_batches_tracked" || name.ends_with(".num_batches_tracked");
+}
+
+/// A file may have any number of problems, or of names.
+std::string first_of(const std::vector<std::string>& all, std::string_view separator) {
+  constexpr std::ptrdiff_t kMost = 8;
+  const std::ptrdiff_t more = std::ssize(all) - kMost;
+  const auto end = more > 0 ? all.begin() + kMost : all.end();
+  return fmt::format("{}{}", fmt::join(all.begin(), end, separator),
+                     more > 0 ? fmt::format("{}and {} more", separator, more) : "");
 }
 
 /// Puts to(data) in the place of a tensor's data under all its handles, and does the same with its gradient.
@@ -104,7 +114,7 @@ void Module::load_state_dict(const NamedTensors& state) {
     known.insert(name);
     const auto found = given.find(name);
     if (found == given.end()) {
-      if (!may_be_missing(name)) missing.push_back(name);
+      if (!may_be_missing(name)) missing.push_back(fmt::format("'{}'", name));
     } else if (!found->second.defined()) {
       unfit.push_back(fmt::format("'{}' is undefined", name));
     } else if (tensor.rank() == 0 && found->second.shape() == Shape{1}) {
@@ -115,11 +125,11 @@ void Module::load_state_dict(const NamedTensors& state) {
     }
   }
   for (const auto& [name, tensor] : state) {
-    if (!known.contains(name)) unknown.push_back(name);
+    if (!known.contains(name)) unknown.push_back(in_quotes(name));
   }
-  if (!missing.empty()) unfit.push_back(fmt::format("'{}' missing", fmt::join(missing, "', '")));
-  if (!unknown.empty()) unfit.push_back(fmt::format("the module has no '{}'", fmt::join(unknown, "', '")));
-  EK_CHECK(unfit.empty(), "load_state_dict: {}", fmt::join(unfit, "; "));
+  if (!missing.empty()) unfit.push_back(first_of(missing, ", ") + " missing");
+  if (!unknown.empty()) unfit.push_back("the module has no " + first_of(unknown, ", "));
+  EK_CHECK(unfit.empty(), "load_state_dict: {}", first_of(unfit, "; "));
   for (const auto& [name, tensor] : own)
     check_no_overlap("load_state_dict", tensor);  // before any is written
   const NoGrad guard;

@@ -99,8 +99,23 @@ TEST_CASE("one error names all that is missing, unknown or of another shape") {
     net.load_state_dict({{"0.weight", ones({3})}, {"0.bias", ones({2})}, {"x", ones({1})}, {"y", ones({1})}});
   });
   CHECK(mentions(message, {"load_state_dict", "'0.weight' has shape [3]", "[2, 2]",
-                           "'1.weight', '1.bias' missing", "has no 'x', 'y'"}));
+                           "'1.weight', '1.bias' missing", "has no \"x\", \"y\""}));
   CHECK(message.find('\n') == std::string::npos);
+}
+
+TEST_CASE("the error of a state is short and plain, whatever names there are") {
+  Sequential net{Linear(2, 2)};
+  NamedTensors state = net.state_dict();
+  for (int i = 0; i < 3000; ++i) state.emplace_back(fmt::format("x{}", i), ones({1}));
+  std::string message = error_of([&] { net.load_state_dict(state); });
+  CHECK(mentions(message, {"\"x0\", \"x1\"", "\"x7\", and 2992 more"}));
+  message = error_of([&] { net.load_state_dict({{"\u009b\n" + std::string(1'000'000, 'x'), ones({1})}}); });
+  CHECK(mentions(message, {"'0.weight', '0.bias' missing", "has no \"\\u009b\\nxxx"}));
+  CHECK(message.size() < 300);
+  Sequential deep;
+  for (int i = 0; i < 100; ++i) deep.push_back(Linear(1, 1));
+  message = error_of([&] { deep.load_state_dict({}); });
+  CHECK(mentions(message, {"'3.bias', and 192 more missing"}));
 }
 
 TEST_CASE("a state of any dtype loads, and a count in any of the shapes that PyTorch wrote") {
