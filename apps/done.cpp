@@ -3,8 +3,8 @@
 #include <functional>
 #include <vector>
 
+#include "checksum.h"
 #include "evenkeel/core/files.h"
-#include "evenkeel/core/sha256.h"
 #include "program.h"
 
 namespace fs = std::filesystem;
@@ -16,17 +16,10 @@ constexpr std::string_view kDoneByOlderVersion = "done\n";
 /// No result comes near it; a sparse file of terabytes would take days.
 constexpr std::uint64_t kMostResultBytes = 1 << 30;
 
-/// Calls `at_each_block` on the way. Throws Malformed if the file cannot be read or is no result by its size.
-std::string sha256_of(const fs::path& file, const std::function<void()>& at_each_block) {
-  InputFile in(file);
-  in.require_at_most(kMostResultBytes);
-  std::vector<char> bytes(1 << 16);
-  Sha256 sum;
-  while (const std::size_t n = in.read(bytes.data(), bytes.size())) {
-    sum.update(bytes.data(), n);
-    at_each_block();
-  }
-  return sum.hex();
+/// Throws Malformed if the file is no result by its size, too.
+std::string sha256_of_result(const fs::path& file, const std::function<void()>& at_each_block) {
+  InputFile(file).require_at_most(kMostResultBytes);
+  return sha256_of(file, at_each_block);
 }
 
 std::string advice_about(const fs::path& directory) {
@@ -51,7 +44,7 @@ std::map<std::string, std::string> checksums_of_results(const fs::path& director
     const fs::path file = directory / name;
     if (!fs::exists(file)) continue;
     // Not stopped by a signal: the run is as good as finished.
-    sums.emplace(name, reading(file, "check the disk", [&] { return sha256_of(file, [] {}); }));
+    sums.emplace(name, reading(file, "check the disk", [&] { return sha256_of_result(file, [] {}); }));
   }
   return sums;
 }
@@ -65,7 +58,7 @@ void verify_results(const fs::path& directory, const nlohmann::json& recipe) {
     const fs::path file = directory / name;
     const auto sum = done.results.find(std::string(name));
     if (sum == done.results.end() && name == "logits.safetensors") continue;
-    const std::string found = reading(file, advice, [&] { return sha256_of(file, stop); });
+    const std::string found = reading(file, advice, [&] { return sha256_of_result(file, stop); });
     if (has_sums && (sum == done.results.end() || found != sum->second)) {
       fail<DataError>("{} is not as the run wrote it, by its SHA-256 in DONE; {}", file.string(), advice);
     }

@@ -175,6 +175,7 @@ nlohmann::json recipe(const RunOptions& o) {
                       {"weights", as_utf8(o.weights.string())},
                       {"device", o.device.str()}};
   if (o.norm == Norm::gn) r["groups"] = o.groups;
+  if (!o.weights_sha256.empty()) r["weights_sha256"] = o.weights_sha256;
   if (o.test_images > 0) r["test_images"] = o.test_images;
   if (o.engine != Engine::layers) r["engine"] = "one kernel";  // both of them give the same bits
   if (o.sgd.l1 > 0) r["l1_mode"] = name_of(o.sgd.l1_mode);

@@ -45,6 +45,7 @@ struct RunOptions {
   std::int64_t test_images = 0;  // the first ones; 0: all
   std::filesystem::path out;
   std::filesystem::path weights;
+  std::string weights_sha256;  // of that file
   bool save_logits = false;
   bool quiet = false;
   Engine engine = Engine::layers;

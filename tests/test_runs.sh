@@ -314,6 +314,22 @@ works "evaluation only" evaluated $run --epochs 0 --weights two/model.safetensor
 works "... again" evaluated $run --epochs 0 --weights two/model.safetensors --out evaluated --resume
 refuses "... is nothing to go on from" 2 $run --epochs 1 --weights two/model.safetensors --out evaluated --resume
 
+cp run1/model.safetensors weights.safetensors
+cp run1/model.safetensors same.safetensors
+evaluate="$train --norm ln --epochs 0"
+works "weights" content $evaluate --weights weights.safetensors --out content
+works "... by another name" content $evaluate --weights same.safetensors --out content --resume
+rm -rf older && cp -r content older && echo done > older/DONE
+sed -zi 's/,\n *"weights_sha256": "[0-9a-f]*"//' older/config.json
+cp two/model.safetensors weights.safetensors
+refuses "other weights of the same name" 2 $evaluate --weights weights.safetensors --out content --resume
+says 'content is a finished run with weights_sha256 "[0-9a-f]{64}", not "[0-9a-f]{64}"'
+refuses "no weights" 2 $evaluate --out content --resume
+says 'content is a finished run with weights "weights.safetensors", not "": '
+works "a run of an older version, which knows the name only" older $evaluate --weights weights.safetensors --out older --resume
+refuses "... and another name" 2 $evaluate --weights same.safetensors --out older --resume
+says 'older is a finished run with weights "weights.safetensors", not "same.safetensors"'
+
 # --- numbers --------------------------------------------------------------------------------------------------------------
 
 numbers="--groups --epochs --batch-size --test-batch-size --step-size --threads --log-interval --max-steps --seed"
