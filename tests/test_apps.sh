@@ -94,7 +94,7 @@ for program in "$train --norm bn" "$compare --norms bn"; do
   check "... names it and says why" grep -Eq 'cannot write out/.* \(File too large\)' stderr
 done
 name=$(printf 'x%.0s' $(seq 100))
-refuses "a study whose runs have names that are too long" 2 "$compare" $few --out "$(printf "out/$name%.0s" $(seq 38))"
+refuses "a study whose runs have names that are too long" 2 "$compare" $few --out "out$(printf "/$name%.0s" $(seq 40))"
 touch regular-file
 refuses "an output below a regular file" 1 "$train" $few --out regular-file/run
 refuses "a study's output below a regular file" 1 "$compare" $few --out regular-file/study
