@@ -41,6 +41,8 @@ struct NormTolerance {
 void check_norm_against_reference(const NormCase& c);
 /// gradcheck of x, gamma and beta.
 void check_norm_gradients(const NormCase& c);
+/// The gradient of x in f32, of a scaled x where eps is 0, is that of x divided by the scale. On the CPU.
+void check_norm_scales(const NormCase& c);
 /// Views with other strides, as x and as dy, give the bits that dense tensors give.
 void check_norm_takes_views(const NormCase& c);
 /// Forward and backward give the same bits with one thread and with two.

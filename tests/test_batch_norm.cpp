@@ -60,6 +60,14 @@ TEST_CASE("batch_norm does not depend on the number of threads") {
   check_norm_threads(batch_norm_case({{37, 10, 4, 4}, "a batch that threads cannot share evenly"}));
 }
 
+TEST_CASE("batch_norm has the right gradients where x is very small or very large") {
+  NormCase c = batch_norm_case({{5, 3, 3, 3}, "scales"});
+  c.op = [](const Tensor& x, const Tensor& gamma, const Tensor& beta) {
+    return batch_norm(x, {}, {}, gamma, beta, true, 0.1, 0);
+  };
+  check_norm_scales(c);
+}
+
 TEST_CASE("batch_norm uses eps") {
   NormCase c = batch_norm_case({{2, 4, 3, 3}, "eps 0.5"});
   c.eps = 0.5;

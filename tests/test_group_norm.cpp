@@ -58,6 +58,14 @@ TEST_CASE("group_norm does not depend on the number of threads") {
   check_norm_threads(group_norm_case({{37, 10, 4, 4}, 2, "a batch that threads cannot share evenly"}));
 }
 
+TEST_CASE("group_norm has the right gradients where x is very small or very large") {
+  NormCase c = group_norm_case({{5, 4, 3, 3}, 2, "scales"});
+  c.op = [](const Tensor& x, const Tensor& gamma, const Tensor& beta) {
+    return group_norm(x, 2, gamma, beta, 0);
+  };
+  check_norm_scales(c);
+}
+
 TEST_CASE("group_norm uses eps") {
   NormCase c = group_norm_case({{2, 4, 3, 3}, 2, "eps 0.5"});
   c.eps = 0.5;

@@ -62,6 +62,14 @@ TEST_CASE("layer_norm does not depend on the number of threads") {
       layer_norm_case({{37, 8, 24, 24}, 1, "rows, of a batch that threads cannot share evenly"}));
 }
 
+TEST_CASE("layer_norm has the right gradients where x is very small or very large") {
+  NormCase c = layer_norm_case({{5, 27}, 1, "scales"});
+  c.op = [](const Tensor& x, const Tensor& gamma, const Tensor& beta) {
+    return layer_norm(x, {27}, gamma, beta, 0);
+  };
+  check_norm_scales(c);
+}
+
 TEST_CASE("layer_norm uses eps") {
   NormCase c = layer_norm_case({{3, 8}, 1, "eps 0.5"});
   c.eps = 0.5;

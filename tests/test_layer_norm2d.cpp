@@ -55,6 +55,14 @@ TEST_CASE("layer_norm2d does not depend on the number of threads") {
   check_norm_threads(layer_norm2d_case({{37, 10, 4, 4}, "a batch that threads cannot share evenly"}));
 }
 
+TEST_CASE("layer_norm2d has the right gradients where x is very small or very large") {
+  NormCase c = layer_norm2d_case({{5, 4, 3, 3}, "scales"});
+  c.op = [](const Tensor& x, const Tensor& gamma, const Tensor& beta) {
+    return layer_norm2d(x, gamma, beta, 0);
+  };
+  check_norm_scales(c);
+}
+
 TEST_CASE("layer_norm2d uses eps") {
   NormCase c = layer_norm2d_case({{2, 4, 3, 3}, "eps 0.5"});
   c.eps = 0.5;

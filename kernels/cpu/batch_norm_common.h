@@ -19,11 +19,13 @@ struct Normalizer {
   T scale, shift;
 };
 
-/// dx = scale * dy - (x - mean) * along_xhat - offset for a channel.
+/// dx = scale * dy - (x - mean) * along - offset for a channel.
 template <typename T>
 struct GradientMap {
   SplitMean<T> mean;
-  T scale, along_xhat, offset;
+  T scale;
+  AlongXhat<T> along;
+  T offset;
 };
 
 /// Memory of the calling thread: Moments or GradientSums of parts, and what follows from them [C].
@@ -107,8 +109,10 @@ GradientMap<T> channel_gradients(const BatchNormBackwardArgs<T>& a, const Gradie
   if (a.dgamma != nullptr) a.dgamma[c] = static_cast<T>(dy_xhat);
   if (a.dbeta != nullptr) a.dbeta[c] = static_cast<T>(total.dy);
   const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
-  return {SplitMean<T>(a.mean[c], rest), static_cast<T>(scale),
-          static_cast<T>(a.training ? scale * rstd * dy_xhat / m : 0),
+  return {SplitMean<T>(a.mean[c], rest),
+          static_cast<T>(scale),
+          {static_cast<T>(a.training ? scale * rstd * dy_xhat / m : 0),
+           static_cast<T>(a.training ? scale * dy_xhat / m : 0), a.rstd[c]},
           static_cast<T>(a.training ? scale * total.dy / m : 0)};
 }
 
@@ -149,7 +153,7 @@ void backward_by_channels(const BatchNormBackwardArgs<T>& a, std::int64_t parts,
         const T* dy = a.dy + i * size;
         if (a.dx == nullptr) return;
         if (a.training) {
-          gradient_plane(a.dx + i * size, dy, a.x + i * size, size, c.mean, c.scale, c.along_xhat, c.offset,
+          gradient_plane(a.dx + i * size, dy, a.x + i * size, size, c.mean, c.scale, c.along, c.offset,
                          streamed);
         } else {  // whatever x is: 0 times infinity is no 0
           write_all(a.dx + i * size, size, streamed,

@@ -46,14 +46,16 @@ void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
       group.add(planes[plane], gamma(k));
     }
     const double rest = group.rest(static_cast<double>(size));
-    const T along_xhat = static_cast<T>(rstd * rstd * group.dy_xhat(rest, rstd) / static_cast<double>(size));
+    const double count = static_cast<double>(size), dy_xhat = group.dy_xhat(rest, rstd);
+    const AlongXhat<T> along(static_cast<T>(rstd * rstd * dy_xhat / count),
+                             static_cast<T>(rstd * dy_xhat / count), a.rstd[i]);
     const T offset = static_cast<T>(rstd * group.dy / static_cast<double>(size));
     for (std::int64_t k = 0; k < channels; ++k) {
       const std::int64_t plane = i * channels + k, at = plane * a.S;
       affine[plane] = {planes[plane].dy_xhat(rest, rstd), planes[plane].dy};
       if (a.dx == nullptr) continue;
       gradient_plane(a.dx + at, a.dy + at, a.x + at, a.S, SplitMean<T>(a.mean[i], rest),
-                     static_cast<T>(gamma(k) * rstd), along_xhat, offset, streamed);
+                     static_cast<T>(gamma(k) * rstd), along, offset, streamed);
     }
   });
   sum_affine_gradients(a.dgamma, a.dbeta, affine, a.N, a.C);

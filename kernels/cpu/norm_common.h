@@ -106,13 +106,29 @@ void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T
             [=](std::int64_t i) EK_INLINE_LAMBDA { return mean.centre(x[i]) * scale + shift; });
 }
 
-/// dx = scale * dy - (x - mean) * along_xhat - offset: the form of every normalization's input gradient.
+/// The coefficient of x - mean in dx, as one number, and unit 1; where T does not hold that number, the
+/// square of a small or large rstd in it, as the coefficient of xhat, and unit rstd.
 template <typename T>
-void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T along_xhat,
-                    T offset, bool streamed) {
-  write_all(dx, n, streamed, [=](std::int64_t i) EK_INLINE_LAMBDA {
-    return scale * dy[i] - mean.centre(x[i]) * along_xhat - offset;
-  });
+struct AlongXhat {
+  T unit = 1, coefficient;
+  AlongXhat(T of_centred, T of_xhat, T rstd) : coefficient(of_centred) {
+    if (of_xhat != 0 && !std::isnormal(of_centred)) unit = rstd, coefficient = of_xhat;
+  }
+};
+
+/// dx = scale * dy - (x - mean) * along - offset: the form of every normalization's input gradient.
+template <typename T>
+void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SplitMean<T> mean, T scale,
+                    AlongXhat<T> along, T offset, bool streamed) {
+  if (along.unit == 1) {
+    write_all(dx, n, streamed, [=](std::int64_t i) EK_INLINE_LAMBDA {
+      return scale * dy[i] - mean.centre(x[i]) * along.coefficient - offset;
+    });
+  } else {
+    write_all(dx, n, streamed, [=](std::int64_t i) EK_INLINE_LAMBDA {
+      return scale * dy[i] - mean.centre(x[i]) * along.unit * along.coefficient - offset;
+    });
+  }
 }
 
 /// The gradients of the affine parameters of a channel, from one plane or several.

@@ -63,12 +63,17 @@ void group_gradient(const GroupNormBackwardArgs<T>& a, LaneAffine<T>* affine, st
   if (a.dx == nullptr) return;
   const auto dx = column(a.dx, part) + i * size;
   const LaneSplitMean<T> mean(saved, rest);
-  const Register<T> along = (rstd * rstd * group.dy_xhat(rest, rstd) / static_cast<double>(size)).rounded();
+  const Doubles<T> dy_xhat = group.dy_xhat(rest, rstd);
+  const LaneAlongXhat<T> along((rstd * rstd * dy_xhat / static_cast<double>(size)).rounded(),
+                               (rstd * dy_xhat / static_cast<double>(size)).rounded(),
+                               column(a.rstd, part)[i]);
   const Register<T> offset = (rstd * group.dy / static_cast<double>(size)).rounded();
   for (std::int64_t k = 0; k < channels; ++k) {
     const Register<T> scale = (rstd * gamma(k)).rounded();
     for (std::int64_t s = k * a.S; s < (k + 1) * a.S; ++s) {
-      const Register<T> gradient = scale * dy[s] - mean.centre(rectified<T>(x[s], a.relu)) * along - offset;
+      Register<T> centred = mean.centre(rectified<T>(x[s], a.relu));
+      if (along.has_units) centred *= along.unit;
+      const Register<T> gradient = scale * dy[s] - centred * along.coefficient - offset;
       dx[s] = rectified_gradient<T>(gradient, x[s], a.relu);
     }
   }

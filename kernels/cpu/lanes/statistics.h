@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <iterator>
+#include <limits>
 
 #include "evenkeel/kernels/cpu/lanes.h"
 #include "evenkeel/kernels/cpu/norm_common.h"
@@ -126,6 +127,22 @@ struct LaneSplitMean {
   EK_INLINE LaneSplitMean(const Register<T>& saved, const Doubles<T>& rest)
       : high(saved), low(rest.rounded()) {}
   EK_INLINE Register<T> centre(const Register<T>& x) const { return (x - high) - low; }
+};
+
+/// AlongXhat for each lane.
+template <typename T>
+struct LaneAlongXhat {
+  Register<T> unit, coefficient;
+  bool has_units = false;  // other than 1
+  EK_INLINE LaneAlongXhat(const Register<T>& of_centred, const Register<T>& of_xhat,
+                          const Register<T>& rstd) {
+    const Register<T> size = of_centred < 0 ? -of_centred : of_centred;
+    const auto held = (size >= std::numeric_limits<T>::min()) & (size <= std::numeric_limits<T>::max());
+    const auto apart = (of_xhat != 0) & ~held;
+    unit = apart ? rstd : Register<T>{} + 1;
+    coefficient = apart ? of_xhat : of_centred;
+    for (int l = 0; l < kRegisterLanes<T>; ++l) has_units |= apart[l] != 0;
+  }
 };
 
 /// GradientSums for each lane.
