@@ -1,5 +1,6 @@
 #include "evenkeel/core/random.h"
 
+#include <cmath>
 #include <mutex>
 
 #include "evenkeel/kernels/permutation.h"
@@ -45,9 +46,13 @@ void manual_seed(std::uint64_t seed) { default_generator() = Generator(seed); }
 
 Tensor uniform(const Shape& shape, double low, double high, RandomKey key, TensorOptions options) {
   check_stream(key);
-  EK_CHECK(low <= high, "uniform: low {} is above high {}", low, high);
+  EK_CHECK(low <= high, "uniform: low {} is not at or below high {}", low, high);
   Tensor y = empty(shape, options);
   dispatch_floating(options.dtype, [&]<typename T>() {
+    for (double bound : {low, high, high - low}) {
+      EK_CHECK(std::isfinite(static_cast<T>(bound)), "uniform: the range from {} to {} does not fit in {}",
+               low, high, name_of(options.dtype));
+    }
     const RandomArgs<T> args{y.mutable_data<T>(), key, low, high, y.numel()};
     EK_DISPATCH(options.device, uniform, args);
   });
@@ -56,6 +61,7 @@ Tensor uniform(const Shape& shape, double low, double high, RandomKey key, Tenso
 
 Tensor normal(const Shape& shape, double mean, double std, RandomKey key, TensorOptions options) {
   check_stream(key);
+  EK_CHECK(std >= 0, "normal: std is {}, which is not 0 or more", std);
   Tensor y = empty(shape, options);
   dispatch_floating(options.dtype, [&]<typename T>() {
     const RandomArgs<T> args{y.mutable_data<T>(), key, mean, std, y.numel()};

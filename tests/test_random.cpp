@@ -248,3 +248,34 @@ TEST_CASE("random numbers refuse integers and streams past 2^32") {
   CHECK(mentions(error_of([] { uniform({2}, 0, 1, {1, RandomPurpose::tensor, 1ull << 32}); }), {"stream"}));
   CHECK(mentions(error_of([] { permutation(2, {1, RandomPurpose::tensor, 1ull << 32}); }), {"stream"}));
 }
+
+TEST_CASE("random numbers refuse ranges that their dtype does not hold, and no deviation") {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const auto refused = [](double low, double high, DType dtype) {
+    return mentions(error_of([=] { uniform({6}, low, high, kKey, {dtype}); }),
+                    {"uniform", fmt::format("{}", low), fmt::format("{}", high)});
+  };
+  CHECK(refused(-3e38, 3e38, DType::f32));
+  CHECK(refused(0, 1e39, DType::f32));
+  CHECK(refused(-1e308, 1e308, DType::f64));
+  for (DType dtype : {DType::f32, DType::f64}) {
+    CHECK(refused(0, inf, dtype));
+    CHECK(refused(-inf, 0, dtype));
+    CHECK(refused(inf, inf, dtype));
+    CHECK(refused(nan, 1, dtype));
+    CHECK(refused(0, nan, dtype));
+    CHECK(refused(1, 0, dtype));
+    for (double std : {-1.0, nan}) {
+      CHECK(mentions(error_of([=] { normal({6}, 0, std, kKey, {dtype}); }),
+                     {"normal", "std", fmt::format("{}", std)}));
+    }
+  }
+  for_each_kind([](TensorOptions options) {
+    const double most = options.dtype == DType::f32 ? 1.7e38 : 8e307;
+    const Moments m = moments((uniform({1000}, -most, most, kKey, options) / most).to_vector<double>());
+    CHECK(m.lowest < -0.9);
+    CHECK(m.highest > 0.9);
+    CHECK(uniform({2}, 5, 5, kKey, options).to_vector<double>() == std::vector<double>{5, 5});
+    CHECK(normal({2}, 5, 0, kKey, options).to_vector<double>() == std::vector<double>{5, 5});
+  });
+}
