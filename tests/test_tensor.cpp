@@ -325,3 +325,32 @@ TEST_CASE("tensors print as PyTorch's do") {
   CHECK(printed(counting({2000}, {DType::i64})) == "tensor([0, 1, 2, ..., 1997, 1998, 1999], dtype=i64)");
   CHECK(printed(full({1}, std::numeric_limits<double>::quiet_NaN())).find("nan") != std::string::npos);
 }
+
+TEST_CASE("tensors print in scientific notation where PyTorch's do") {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK(printed(tensor({1e-5f, 2e-7f})) == "tensor([1.0000e-05, 2.0000e-07])");
+  CHECK(printed(tensor({1e30f})) == "tensor([1.0000e+30])");
+  CHECK(printed(full({}, -2.5e-8)) == "tensor(-2.5000e-08)");
+  CHECK(printed(tensor({1, 2, 1000})) == "tensor([1.0000, 2.0000, 1000.0000])");
+  CHECK(printed(tensor({1, 2, 1001})) == "tensor([1.0000e+00, 2.0000e+00, 1.0010e+03])");
+  CHECK(printed(tensor({1e8f})) == "tensor([100000000.0000])");
+  CHECK(printed(tensor({2e8f})) == "tensor([2.0000e+08])");
+  CHECK(printed(full({1}, 1e-4, {DType::f64})) == "tensor([0.0001], dtype=f64)");
+  CHECK(printed(tensor({0, 9e-5f})) == "tensor([0.0000e+00, 9.0000e-05])");
+  const auto f = [](double x) { return static_cast<float>(x); };
+  CHECK(printed(tensor({0.5f, f(nan), f(-nan), f(-inf)})) == "tensor([0.5000, nan, nan, -inf])");
+  CHECK(printed(tensor({f(inf), 0})) == "tensor([inf, 0.0000])");
+  Tensor long_one = zeros({2000});
+  long_one.slice(0, 1000, 1001).fill_(1e10);  // which is not shown
+  CHECK(printed(long_one) == "tensor([0.0000, 0.0000, 0.0000, ..., 0.0000, 0.0000, 0.0000])");
+  long_one.slice(0, 1999, 2000).fill_(1e10);
+  CHECK(printed(long_one).find("..., 0.0000e+00, 0.0000e+00, 1.0000e+10])") != std::string::npos);
+}
+
+TEST_CASE("integers print exactly") {
+  const std::vector<std::int64_t> values{9007199254740993, std::numeric_limits<std::int64_t>::max(),
+                                         std::numeric_limits<std::int64_t>::min()};
+  CHECK(printed(from_vector(values, {3})) ==
+        "tensor([9007199254740993, 9223372036854775807, -9223372036854775808], dtype=i64)");
+  CHECK(printed(full({1}, 255, {DType::u8})) == "tensor([255], dtype=u8)");
+}
