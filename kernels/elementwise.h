@@ -1,6 +1,9 @@
 // y = f(a, b) with broadcasting, y = f(x), and strided copies that convert.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
+
 #include "evenkeel/kernels/half.h"
 
 namespace evenkeel {
@@ -32,7 +35,20 @@ EK_DECLARE_KERNEL(sqrt, UnaryArgs)
 EK_DECLARE_KERNEL(abs, UnaryArgs)
 EK_DECLARE_KERNEL(sign, UnaryArgs)
 
-/// y[i] = To(x[i]) for every index i of `shape`.
+/// To(x). Integers are truncated, by way of i64, so that u8 is modulo 256, as in PyTorch. What i64 does not
+/// hold, NaN too, is its least number: 0 as a u8.
+template <typename To, typename From>
+EK_HOST_DEVICE inline To converted(From x) {
+  if constexpr (std::is_integral_v<To> && !std::is_integral_v<From>) {
+    const auto number = static_cast<Arithmetic<From>>(x);
+    const bool fits = number >= -0x1p63F && number < 0x1p63F;
+    return static_cast<To>(fits ? static_cast<std::int64_t>(number) : INT64_MIN);
+  } else {
+    return static_cast<To>(x);
+  }
+}
+
+/// y[i] = converted<To>(x[i]) for every index i of `shape`.
 template <typename To, typename From>
 struct CopyArgs {
   To* y;

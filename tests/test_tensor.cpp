@@ -214,6 +214,27 @@ TEST_CASE("to converts between all dtypes") {
         std::vector<float>{0, 2.75f, 1, 200});
 }
 
+TEST_CASE("numbers that are too large for u8 are taken modulo 256") {
+  const Values values{4294967301, 1e10 + 7, -4294967297, 300, -1, -0x1p63, 0x1p62 + 1024};
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  for (Device device : devices()) {
+    INFO(device.str());
+    const Tensor x = from_vector<double>(values, {7}).to(device);
+    CHECK(x.to(DType::u8).to_vector<double>() == Values{5, 7, 255, 44, 255, 0, 0});
+    Tensor bytes = zeros({7, 2}, {DType::u8, device});
+    bytes.slice(1, 1, 2).copy_(x.reshape({7, 1}));
+    CHECK(bytes.slice(1, 1, 2).to_vector<double>() == Values{5, 7, 255, 44, 255, 0, 0});
+    CHECK(x.to(DType::f32).to(DType::u8).to_vector<double>() == Values{0, 0, 0, 44, 255, 0, 0});
+    CHECK(x.to(DType::i64).to_vector<double>() == values);
+    // Also too large for i64, or no number: its least one, of which u8 gets the last byte.
+    const Tensor none = from_vector<double>({0x1p63, -1e30, 1e300, inf, -inf, nan}, {6}).to(device);
+    for (DType dtype : {DType::f64, DType::f32}) {
+      CHECK(none.to(dtype).to(DType::u8).to_vector<double>() == Values(6, 0.0));
+      CHECK(none.to(dtype).to(DType::i64).to_vector<double>() == Values(6, -0x1p63));
+    }
+  }
+}
+
 TEST_CASE("devices parse, print and say why they are missing") {
   CHECK(Device::parse("cpu") == Device::cpu());
   CHECK(Device::parse("cuda") == Device::cuda(0));

@@ -99,9 +99,9 @@ void copy(const CopyArgs<To, From>& args) {
         To* y = args.y + at[0];
         const From* x = args.x + at[1];
         if (step_y == 1 && step_x == 1) {
-          for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<To>(x[i]);
+          for (std::int64_t i = 0; i < n; ++i) y[i] = converted<To>(x[i]);
         } else {
-          for (std::int64_t i = 0; i < n; ++i) y[i * step_y] = static_cast<To>(x[i * step_x]);
+          for (std::int64_t i = 0; i < n; ++i) y[i * step_y] = converted<To>(x[i * step_x]);
         }
       },
       sy, sx);

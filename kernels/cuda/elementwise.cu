@@ -125,12 +125,12 @@ struct Identity {
 // --- copies and fills
 // ----------------------------------------------------------------------------------------
 
-/// y = To(x). Bytes: n (sizeof(To) + sizeof(From)) where both are dense.
+/// y = converted<To>(x). Bytes: n (sizeof(To) + sizeof(From)) where both are dense.
 template <typename To, typename From>
 __global__ void __launch_bounds__(kMapThreads) strided_copy_kernel(CopyArgs<To, From> g, std::int64_t n) {
   const std::int64_t i = thread_number();
   if (i >= n) return;
-  g.y[offset_of(i, g.shape, g.y_strides)] = static_cast<To>(g.x[offset_of(i, g.shape, g.x_strides)]);
+  g.y[offset_of(i, g.shape, g.y_strides)] = converted<To>(g.x[offset_of(i, g.shape, g.x_strides)]);
 }
 
 template <typename T>
