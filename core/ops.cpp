@@ -58,7 +58,13 @@ Tensor gradient_if(bool wanted, const Shape& shape, F make) {
 
 }  // namespace
 
-Tensor scalar_like(double value, const Tensor& like) { return full({}, value, like.options()); }
+Tensor scalar_like(double value, const Tensor& like) {
+  // What the dtype does not hold is infinite here, as a result of arithmetic would be.
+  if (is_floating(like.dtype())) {
+    dispatch_any(like.dtype(), [&]<typename T>() { value = static_cast<double>(static_cast<T>(value)); });
+  }
+  return full({}, value, like.options());
+}
 
 Tensor add(const Tensor& a, const Tensor& b) {
   Broadcast out("add", a, b);

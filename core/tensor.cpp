@@ -353,7 +353,8 @@ Tensor without_repetition(const Tensor& x) {
   return y;
 }
 
-/// The value as `op` writes it to a T: for an integer truncated, u8 modulo 256, as PyTorch does.
+/// The value as `op` writes it to a T: for an integer truncated, u8 modulo 256, as PyTorch does. What T does
+/// not hold, a finite number that would become infinite too, is an error.
 template <typename T>
 double representable(const char* op, double value) {
   if constexpr (std::is_integral_v<T>) {
@@ -362,8 +363,11 @@ double representable(const char* op, double value) {
     EK_CHECK(value < kLimit && (kIsByte ? value > -kLimit : value >= -kLimit), "{}: {} is no value for {}",
              op, value, name_of(kDTypeOf<T>));
     return static_cast<double>(static_cast<T>(static_cast<std::int64_t>(value)));
+  } else {
+    EK_CHECK(!std::isfinite(value) || std::isfinite(static_cast<double>(static_cast<T>(value))),
+             "{}: {} is no value for {}", op, value, name_of(kDTypeOf<T>));
+    return value;
   }
-  return value;
 }
 
 }  // namespace
@@ -404,7 +408,7 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
   check_no_overlap("add_", *this);
   EK_CHECK(is_floating(dtype()) || alpha == std::trunc(alpha), "add_: alpha {} is no factor of a {} tensor",
            alpha, name_of(dtype()));
-  dispatch_any(dtype(), [&]<typename T>() { representable<T>("add_, alpha", alpha); });
+  dispatch_any(dtype(), [&]<typename T>() { representable<Arithmetic<T>>("add_, alpha", alpha); });
   const NoGrad guard;
   if (format() == MemoryFormat::lanes) {
     const Tensor x = other.shape() == shape() ? other.detach() : other.detach().broadcast_to(shape());

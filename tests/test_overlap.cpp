@@ -1,6 +1,8 @@
 // Writing where elements share memory: refused before anything is written, or right.
 #include "evenkeel/core/overlap.h"
 
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "compare.h"
@@ -127,6 +129,30 @@ TEST_CASE("integers are filled with what they can hold") {
   Tensor bytes = counting({2}, {DType::u8});
   CHECK(mentions(error_of([&] { bytes.add_(bytes, 300); }), {"add_", "alpha", "300", "u8"}));
   CHECK(x.to_vector<double>() == Values{0, 1});
+}
+
+TEST_CASE("numbers that would become infinite are no values to fill with") {
+  const double inf = std::numeric_limits<double>::infinity();
+  for (const auto& [dtype, most] :
+       {std::pair{DType::f32, 3.4e38}, {DType::bf16, 3.38e38}, {DType::f16, 65504.0}}) {
+    const std::string name(name_of(dtype));
+    INFO(name);
+    for (double sign : {1.0, -1.0}) {
+      CHECK(std::abs(full({1}, sign * most, {dtype}).item() / most - sign) < 0.01);
+      CHECK(full({1}, sign * inf, {dtype}).item() == sign * inf);
+      for (double value : {1.01 * most, 1e300}) {
+        CHECK(mentions(error_of([&] { full({1}, sign * value, {dtype}); }),
+                       {"fill_", "is no value for " + name}));
+      }
+    }
+    CHECK(std::isnan(full({1}, std::numeric_limits<double>::quiet_NaN(), {dtype}).item()));
+  }
+  CHECK(full({1}, 1e300, {DType::f64}).item() == 1e300);
+  Tensor x = zeros({1});
+  CHECK(mentions(error_of([&] { x.add_(x, 1e300); }), {"add_", "alpha", "1e+300", "f32"}));
+  Tensor half = zeros({1}, {DType::f16});
+  half.add_(full({1}, 0.5, {DType::f16}), 1e5);  // a factor is an f32
+  CHECK(half.item() == 49984);
 }
 
 namespace {
