@@ -82,9 +82,13 @@ if [ "$sanitize" = true ] && [ "$preset" != emulated ]; then
   for tool in memcheck racecheck synccheck initcheck; do
     for test in relu dropout softmax pool2d sgd rotate batch_norm group_norm layer_norm layer_norm2d conv2d linear conv_chain \
                 train_net; do
-      filter='*reference*'
-      case "$test" in sgd | conv_chain | train_net) filter='*' ;; esac
-      step "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/test_$test" "$filter" --warn NoTests
+      program=test_op cases="[#test_$test]*reference*" # of one file
+      case "$test" in
+        sgd) cases="[#test_$test]" ;;
+        conv_chain | train_net) program=test_nn cases="[#test_$test]" ;;
+      esac
+      step "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/$program" --filenames-as-tags "$cases" \
+        --warn NoTests
     done
   done
 fi
