@@ -13,7 +13,7 @@ failed=()
 for part in $parts; do
   echo "=== $part"
   case $part in
-    gates) python3 tests/gates/cuda_gates.py --archs 75,80,86,89 ;;
+    gates) python3 tests/gates/cuda_gates.py --archs 90a,75,80,86,89 ;;
     commands)
       folder=$(mktemp -d "${TMPDIR:-/var/tmp}/evenkeel-bare.XXXXXX")
       tests/bare_debian.sh "$folder/debian" && rm -rf "$folder"

@@ -26,6 +26,11 @@ struct ChainStep {
         weight(a.weight),
         x_shape(conv.x_tile()),
         dz_shape(a.R > 0 ? conv.dz_tile() : conv.x_tile()) {}
+
+  friend void forget_data(ChainStep& step) {
+    forget_data(step.before.key);
+    forget_data(step.after.key);
+  }
 };
 
 /// x of image n into its tile, from the input or the convolution before. `merged`: batch norm's statistics,

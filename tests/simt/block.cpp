@@ -21,7 +21,7 @@ const void* arguments_end = nullptr;
 
 namespace {
 
-constexpr std::uint64_t kMostRounds = 200000;  // a block that has not ended by then spins
+constexpr std::uint64_t kMostRounds = 200000;  // between two barriers, or barriers: after more, a block spins
 
 // Of the block that runs.
 std::vector<Thread*> ready;                          // whose turn comes in this round
@@ -138,17 +138,6 @@ void check_same_place(const Block& block) {
   }
 }
 
-/// All threads wait at one __syncthreads: the next phase of the block begins.
-void pass_barrier(Block& block) {
-  check_same_place(block);
-  for (Thread& t : block.threads) {
-    make_ready(t);
-    start_clock(t);
-  }
-  at_barrier = 0;
-  ++epochs.now;
-}
-
 /// Nobody is ready: true if all threads wait for other blocks.
 bool waits_for_blocks(const Block& block) {
   if (at_barrier == block.threads.size()) return false;
@@ -171,6 +160,24 @@ unsigned run_round() {
   return warps_to_check;
 }
 
+/// Runs threads [first, first + count), whole warps, until each waits at a barrier, in a collective for a
+/// lane that does not come, or has exited.
+void run_threads(Block& block, std::size_t first, std::size_t count, Order& order) {
+  ready.clear();
+  for (std::size_t i = first; i < first + count; ++i) make_ready(block.threads[i]);
+  for (std::uint64_t rounds = 1; !ready.empty(); ++rounds) {
+    if (rounds > kMostRounds || block.phases > kMostRounds)
+      fail("a block does not end: a thread waits for memory to change?");
+    order.arrange(ready);
+    for (unsigned warps = run_round(); warps != 0; warps &= warps - 1) {
+      const unsigned warp = static_cast<unsigned>(std::countr_zero(warps)) * kWarp;
+      const auto lanes = std::min(kWarp, static_cast<unsigned>(block.threads.size()) - warp);
+      for (unsigned done = complete_collectives(&block.threads[warp], lanes); done != 0; done &= done - 1)
+        make_ready(block.threads[warp + static_cast<unsigned>(std::countr_zero(done))]);
+    }
+  }
+}
+
 }  // namespace
 
 void run_thread() {
@@ -184,7 +191,7 @@ void run_thread() {
 void begin_block(Block& block, std::size_t number) {
   block.number = number;
   block.index = unflatten(number, launched.grid);
-  block.exited = block.rounds = 0;
+  block.exited = block.phases = 0;
   block.met_others = block.used_others = false;
   begin_shared_memory(block.shared, launched.dynamic_shared);
 }
@@ -193,24 +200,15 @@ void run_block(Block& block, Order& order) {
   running_block = &block;
   current.block_index = block.index;
   epochs.first_of_block = ++epochs.now;
-  at_barrier = waiting_for_blocks = 0;
-  ready.clear();
-  for (Thread& t : block.threads) {
-    make_ready(t);
-    start_clock(t);
-  }
-  while (!block.has_exited()) {
-    if (++block.rounds > kMostRounds) fail("a block does not end: a thread waits for memory to change?");
-    order.arrange(ready);
-    for (unsigned warps = run_round(); warps != 0; warps &= warps - 1) {
-      const unsigned first = static_cast<unsigned>(std::countr_zero(warps)) * kWarp;
-      const auto lanes = std::min(kWarp, static_cast<unsigned>(block.threads.size()) - first);
-      for (unsigned done = complete_collectives(&block.threads[first], lanes); done != 0; done &= done - 1)
-        make_ready(block.threads[first + static_cast<unsigned>(std::countr_zero(done))]);
-    }
-    if (!ready.empty() || block.has_exited()) continue;
-    if (waits_for_blocks(block)) return;
-    pass_barrier(block);
+  const std::size_t all = block.threads.size(), at_once = order.by_warps() ? kWarp : all;
+  for (;; ++epochs.now) {
+    ++block.phases;
+    at_barrier = waiting_for_blocks = 0;
+    for (Thread& t : block.threads) start_clock(t);
+    for (std::size_t first = 0; first < all; first += at_once)
+      run_threads(block, first, std::min(at_once, all - first), order);
+    if (block.has_exited() || waits_for_blocks(block)) return;
+    check_same_place(block);
   }
 }
 

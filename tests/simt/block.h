@@ -61,7 +61,7 @@ struct Block {
   Index index{};
   std::vector<Thread> threads;
   std::size_t exited = 0;        // of them
-  std::uint64_t rounds = 0;      // so far
+  std::uint64_t phases = 0;      // begun so far: each ends at a barrier
   unsigned* arrivals = nullptr;  // what its first thread gave sync_team
   SharedMemory shared;
   bool met_others = false;   // at a sync_cluster or sync_team, so that those of its cluster run
@@ -89,10 +89,13 @@ extern void (*launched_kernel)(const void*);
 extern const void* arguments_begin;
 extern const void* arguments_end;
 
-/// The order in which threads and blocks take their turns. Seed 1: ascending, 2: descending, else random.
+/// The order in which threads and blocks take their turns. Seed 1: ascending, 2: descending, from 3 on
+/// random. 0, the quickest, is ascending too, and a warp runs until it waits for others before the next one
+/// starts.
 class Order {
  public:
   explicit Order(unsigned seed) : seed_(seed), state_(seed) {}
+  bool by_warps() const { return seed_ == 0; }
 
   /// Puts items that come in ascending order into this one.
   template <typename T>
@@ -114,11 +117,18 @@ class Order {
   std::uint64_t state_;
 };
 
-/// Where the shared memory of the team's i-th block is.
-char* shared_arena(std::size_t i);
+/// Where the shared memory of the team's i-th block is: arrays with gaps between them that AddressSanitizer
+/// watches.
+constexpr std::size_t kGap = 64, kArena = kShared + 256 * kGap;
+extern char shared_arenas[kMaxTeam][kArena];
 /// Of any block, or of one.
-bool is_shared_address(const void* address);
-bool is_shared_of(const SharedMemory& memory, const void* address);
+inline bool is_shared_address(const void* address) {
+  const char *p = static_cast<const char*>(address), *first = shared_arenas[0];
+  return p >= first && p < first + sizeof shared_arenas;
+}
+inline bool is_shared_of(const SharedMemory& memory, const void* address) {
+  return address >= memory.arena && static_cast<const char*>(address) < memory.arena + kArena;
+}
 /// Whether the address is in the shared memory of a block of the running block's cluster.
 bool is_shared_of_cluster(const void* address);
 /// The number of the address within the shared memory of all blocks, for the race detector's shadow.
@@ -164,6 +174,12 @@ constexpr bool kRaceDetector = true;
 #else
 constexpr bool kRaceDetector = false;
 #endif
+/// Whether accesses are checked: detect_races().
+extern bool detecting;
+/// Whether the access is one of a kernel, to more than the thread's own stack.
+inline bool is_watched(const void* address) {
+  return detecting && running != nullptr && !running->fiber->owns(address);
+}
 /// One access of the running thread, to any memory; `code` is where the kernel makes it.
 void race_check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic);
 /// Whether accesses are checked from now on; those that are not are forgotten.

@@ -24,28 +24,7 @@ int order_count = number_from("SIMT_ORDERS", 3, 1);
 bool races_in_all_orders = false;
 
 /// How often a launch that differs from earlier ones in nothing but the data is run in all orders; 0: always.
-const int repeats = number_from("SIMT_REPEATS", 3, 0);
-
-/// What decides which way a kernel goes, but for the data: the kernel, its grid, and the arguments, where a
-/// pointer counts by its alignment and by which of the pointers before it are the same. FNV-1a, by words.
-std::uint64_t form_of(const Launch& launch, const void* arguments, std::size_t bytes) {
-  std::uint64_t hash = 0xcbf29ce484222325u;
-  const auto add = [&](std::uint64_t word) { hash = (hash ^ word) * 0x100000001b3u; };
-  for (const Index i : {launch.grid, launch.block}) add(i.x), add(i.y), add(i.z);
-  add(launch.dynamic_shared), add(launch.team), add(launch.cluster);
-  std::vector<std::uint64_t> pointers;
-  for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, static_cast<const char*>(arguments) + at, std::min(sizeof word, bytes - at));
-    if (is_device_address(reinterpret_cast<const void*>(word))) {
-      const auto same = std::find(pointers.begin(), pointers.end(), word) - pointers.begin();
-      pointers.push_back(word);
-      word = 16 * static_cast<std::uint64_t>(same) + word % 16;
-    }
-    add(word);
-  }
-  return hash;
-}
+const int repeats = number_from("SIMT_REPEATS", 1, 0);
 
 /// True if launches of this form have been run in all orders often enough.
 bool is_well_known(std::uint64_t form) {
@@ -90,15 +69,15 @@ void run_grid(unsigned seed) {
   }
   begin_teams();
   for (std::size_t i = 0; i < teams; ++i)
-    run_team(launched.team * (seed == 1 ? i : seed == 2 ? teams - 1 - i : sequence[i]), order);
+    run_team(launched.team * (seed <= 1 ? i : seed == 2 ? teams - 1 - i : sequence[i]), order);
 }
 
 /// Runs the grid in every order, each from the same memory, and compares what they leave. Races are looked
 /// for in the last one, as they are found in any.
 void run_orders(std::uint64_t form) {
-  if (order_count > 1 && is_well_known(form)) {
+  if (is_well_known(form)) {
     detect_races(false);
-    run_grid(3);
+    run_grid(0);
     return;
   }
   detect_races(order_count == 1 || races_in_all_orders);
@@ -125,11 +104,31 @@ Index unflatten(std::size_t i, Index shape) {
           static_cast<unsigned>(i / shape.x / shape.y)};
 }
 
+// FNV-1a, by words.
+std::uint64_t form_of(const Launch& launch, const void* arguments, std::size_t bytes) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  const auto add = [&](std::uint64_t word) { hash = (hash ^ word) * 0x100000001b3u; };
+  for (const Index i : {launch.grid, launch.block}) add(i.x), add(i.y), add(i.z);
+  add(launch.dynamic_shared), add(launch.team), add(launch.cluster);
+  std::vector<std::uint64_t> pointers;
+  for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, static_cast<const char*>(arguments) + at, std::min(sizeof word, bytes - at));
+    if (is_device_address(reinterpret_cast<const void*>(word))) {
+      const auto same = std::find(pointers.begin(), pointers.end(), word) - pointers.begin();
+      pointers.push_back(word);
+      word = 16 * static_cast<std::uint64_t>(same) + word % 16;
+    }
+    add(word);
+  }
+  return hash;
+}
+
 int orders() { return order_count; }
 void set_orders(int count) { order_count = std::max(1, count); }
 void look_for_races_in_all_orders(bool on) { races_in_all_orders = on; }
 
-void run(const Launch& launch, void (*kernel)(const void*), const void* arguments,
+void run(const Launch& launch, std::uint64_t form, void (*kernel)(const void*), const void* arguments,
          std::size_t argument_bytes) {
   launched = launch;
   launched_kernel = kernel;
@@ -141,7 +140,7 @@ void run(const Launch& launch, void (*kernel)(const void*), const void* argument
   make_team();
   const DeviceAccess access;
   try {
-    run_orders(form_of(launch, arguments, argument_bytes));
+    run_orders(form);
   } catch (...) {
     discard_threads();
     take_race_report();

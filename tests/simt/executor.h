@@ -5,7 +5,7 @@
 // Blocks run one after another, lanes of a warp are never in lock step, and the order of threads, warps and
 // blocks is chosen per run: 1 ascending, 2 descending, 3 and up random. launch() runs every kernel once per
 // order, each time from the same memory, and compares the memory it leaves bit by bit. What decides about
-// orders is the code that runs, not the values it computes with: launches that differ from three earlier ones
+// orders is the code that runs, not the values it computes with: launches that differ from an earlier one
 // in nothing but the data, as in training and gradcheck, run once (SIMT_REPEATS, 0: never). The blocks of a
 // team take turns: each runs until all its threads wait at sync_team, or at sync_cluster for those of its
 // cluster.
@@ -97,9 +97,19 @@ bool is_captured(CUstream_st* stream);
 /// Keeps a kernel of such a stream for its graph, or refuses it; cudaGetLastError() says which.
 void capture_kernel(CUstream_st* stream, std::function<void()> kernel);
 
+/// What decides which way a kernel goes, but for the data: the launch and the arguments, where a pointer
+/// counts by its alignment and by which of the pointers before it are the same.
+std::uint64_t form_of(const Launch& launch, const void* arguments, std::size_t bytes);
+
 /// Runs a kernel; `arguments` is what `kernel` is called with, by every thread. Throws Failure.
-void run(const Launch& launch, void (*kernel)(const void*), const void* arguments,
+void run(const Launch& launch, std::uint64_t form, void (*kernel)(const void*), const void* arguments,
          std::size_t argument_bytes);
+
+/// An argument's own forget_data(), if it has one, sets what is data in it to zero.
+template <typename T>
+void forget_data_of(T& argument) {
+  if constexpr (requires { forget_data(argument); }) forget_data(argument);
+}
 
 template <typename... Parameters, typename... Arguments>
 void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&... arguments) {
@@ -107,9 +117,12 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
     void (*kernel)(Parameters...);
     std::tuple<std::remove_const_t<Parameters>...> arguments;
   };
-  const auto run_call = [how, call = Call{kernel, {static_cast<Parameters>(arguments)...}}] {
+  Call like{kernel, {static_cast<Parameters>(arguments)...}};
+  std::apply([](auto&... argument) { (forget_data_of(argument), ...); }, like.arguments);
+  const std::uint64_t form = form_of(how, &like, sizeof like);
+  const auto run_call = [how, form, call = Call{kernel, {static_cast<Parameters>(arguments)...}}] {
     run(
-        how, [](const void* p) __attribute__((no_sanitize("thread"))) {
+        how, form, [](const void* p) __attribute__((no_sanitize("thread"))) {
           const Call& c = *static_cast<const Call*>(p);
           std::apply(c.kernel, c.arguments);
         },

@@ -43,11 +43,10 @@ struct Replaced {
   std::uint32_t first = 0, last = 0, last_of_others = 0;
 };
 
-/// The history of four bytes, or of one: the last write, and the reads since.
-struct Cell {
+/// The history of four bytes, or of one: the last write, and the reads since. Two cells are a cache line.
+struct alignas(32) Cell {
   std::uint32_t write_epoch = 0, read_epoch = 0;
   std::uint32_t write_clock = 0, read_clock = 0;
-  Replaced reads, writes;
   std::uint32_t lanes = 0;  // of one_warp, a bit each
   std::uint16_t writer = 0, reader = 0;
   Readers readers = Readers::none;
@@ -56,10 +55,20 @@ struct Cell {
   bool split = false;       // its bytes have cells of their own
 };
 
+/// What newer accesses have replaced in a cell, which few accesses ask for.
+struct Past {
+  Replaced reads, writes;
+};
+struct CellAndPast {
+  Cell cell;
+  Past past;
+};
+
 /// The cells of the device's memory, or of the shared memory of all blocks.
 struct Shadow {
   std::vector<Cell> granules;
-  std::unordered_map<std::size_t, std::array<Cell, kGranule> > bytes;
+  std::vector<Past> pasts;  // of the granules
+  std::unordered_map<std::size_t, std::array<CellAndPast, kGranule> > bytes;
 };
 
 /// One access, or the part of it in one cell.
@@ -73,7 +82,6 @@ struct Access {
 
 Shadow device_shadow, shared_shadow;
 std::string report;
-bool detecting = true;
 bool busy = false;  // the detector's own library calls may be instrumented copies of a kernel file's
 
 /// Of an access in this launch, to the device's memory: whether it came from another team, from another
@@ -142,8 +150,8 @@ bool is_ordered_after_lanes(const Cell& cell) {
   return true;
 }
 
-bool is_ordered_after_reads(const Access& access, const Cell& cell) {
-  if (!is_ordered(access, cell.reads)) return false;
+bool is_ordered_after_reads(const Access& access, const Cell& cell, const Past& past) {
+  if (!is_ordered(access, past.reads)) return false;
   if (cell.readers == Readers::none || cell.read_epoch < access.since) return true;
   if (is_of_unordered_block(cell.read_epoch)) return false;
   if (cell.read_epoch < epochs.now) return true;
@@ -152,17 +160,17 @@ bool is_ordered_after_reads(const Access& access, const Cell& cell) {
 }
 
 /// Whether it is ordered after all writes, which atomics need not be after atomics.
-bool is_ordered_after_writes(const Access& access, const Cell& cell) {
+bool is_ordered_after_writes(const Access& access, const Cell& cell, const Past& past) {
   if (cell.write_epoch < access.since || (access.atomic && cell.atomic)) return true;
-  if (!is_ordered(access, cell.writes)) return false;
+  if (!is_ordered(access, past.writes)) return false;
   if (cell.many_warps && cell.write_epoch == epochs.now) return false;
   return is_ordered(access, cell.write_epoch, cell.writer, cell.write_clock);
 }
 
-void note_write(const Access& access, Cell& cell) {
+void note_write(const Access& access, Cell& cell, Past& past) {
   const bool same_launch = cell.write_epoch >= access.since, same_phase = cell.write_epoch == epochs.now;
   if (same_launch && cell.write_epoch < epochs.first_of_block)
-    note_replaced(access, cell.writes, cell.write_epoch);
+    note_replaced(access, past.writes, cell.write_epoch);
   cell.many_warps = same_phase && access.atomic && cell.atomic &&
                     (cell.many_warps || cell.writer / kWarp != running->warp());
   cell.write_epoch = epochs.now;
@@ -187,11 +195,11 @@ void note_lane(Cell& cell) {
   }
 }
 
-void note_read(const Access& access, Cell& cell) {
+void note_read(const Access& access, Cell& cell, Past& past) {
   if (cell.readers == Readers::none || cell.read_epoch != epochs.now) {
     if (cell.readers != Readers::none && cell.read_epoch >= access.since &&
         cell.read_epoch < epochs.first_of_block)
-      note_replaced(access, cell.reads, cell.read_epoch);
+      note_replaced(access, past.reads, cell.read_epoch);
     cell.readers = Readers::one_warp;
     cell.read_epoch = epochs.now;
     cell.read_clock = running->clock[running->lane()];
@@ -205,17 +213,17 @@ void note_read(const Access& access, Cell& cell) {
 }
 
 /// `access.address` is the cell's.
-void visit(const Access& access, Cell& cell) {
-  if (!is_ordered_after_writes(access, cell))
+void visit(const Access& access, Cell& cell, Past& past) {
+  if (!is_ordered_after_writes(access, cell, past))
     report_race(access, access.write ? "two writes to" : "read after write of", cell.writer,
                 cell.write_epoch);
   if (!access.write) {
-    note_read(access, cell);
+    note_read(access, cell, past);
     return;
   }
-  if (!is_ordered_after_reads(access, cell))
+  if (!is_ordered_after_reads(access, cell, past))
     report_race(access, "write after read of", cell.reader, cell.read_epoch);
-  note_write(access, cell);
+  note_write(access, cell, past);
 }
 
 bool is_old(const Access& access, const Cell& cell) {
@@ -225,34 +233,42 @@ bool is_old(const Access& access, const Cell& cell) {
 /// Visits the cells of bytes [from, to) of one granule; `access.address` is that of `from`.
 void visit_granule(Access access, Shadow& shadow, std::size_t granule, std::size_t from, std::size_t to) {
   Cell& cell = shadow.granules[granule];
+  Past& past = shadow.pasts[granule];
   const bool whole = to - from == kGranule;
   if (whole && cell.split) {
     const auto& bytes = shadow.bytes[granule];
-    if (std::all_of(bytes.begin(), bytes.end(), [&](const Cell& c) { return is_old(access, c); })) {
+    if (std::all_of(bytes.begin(), bytes.end(),
+                    [&](const CellAndPast& c) { return is_old(access, c.cell); })) {
       shadow.bytes.erase(granule);
       cell = {};
+      past = {};
     }
   }
   if (!whole && !cell.split) {
     cell.split = true;
-    shadow.bytes[granule].fill(cell);
+    shadow.bytes[granule].fill({cell, past});
   }
   if (!cell.split) {
-    visit(access, cell);
+    visit(access, cell, past);
     return;
   }
   auto& bytes = shadow.bytes[granule];
-  for (; from < to; ++from, ++access.address) visit(access, bytes[from % kGranule]);
+  for (; from < to; ++from, ++access.address) {
+    CellAndPast& of_byte = bytes[from % kGranule];
+    visit(access, of_byte.cell, of_byte.past);
+  }
 }
 
 /// `first`: the number of the access's first byte within the shadow.
 void visit_granules(const Access& access, Shadow& shadow, std::size_t first) {
   const std::size_t end = first + access.bytes;
-  if (shadow.granules.size() * kGranule < end)
+  if (shadow.granules.size() * kGranule < end) {
     shadow.granules.resize(end / kGranule + (std::size_t{1} << 16));
+    shadow.pasts.resize(shadow.granules.size());
+  }
   if (Cell& cell = shadow.granules[first / kGranule];
       access.bytes == kGranule && first % kGranule == 0 && !cell.split) {
-    visit(access, cell);
+    visit(access, cell, shadow.pasts[first / kGranule]);
     return;
   }
   Access part = access;
@@ -263,19 +279,21 @@ void visit_granules(const Access& access, Shadow& shadow, std::size_t first) {
   }
 }
 
-/// The thread's own stack, its parameters, the program's constants and the built-in variables.
+/// The thread's parameters, the program's constants and the built-in variables.
 bool is_private(const Access& access) {
   const char* p = access.address;
   const auto* built_in = reinterpret_cast<const char*>(&current);
-  return running->fiber->owns(p) || (p >= arguments_begin && p < arguments_end) ||
+  return (p >= arguments_begin && p < arguments_end) ||
          (!access.write && ((p >= &__executable_start && p < &data_start) ||
                             (p >= built_in && p < built_in + sizeof current)));
 }
 
 }  // namespace
 
+bool detecting = true;
+
 void race_check(const void* address, std::size_t bytes, bool write, const void* code, bool atomic) {
-  if (!detecting || running == nullptr || busy || bytes == 0) return;
+  if (!is_watched(address) || busy || bytes == 0) return;
   busy = true;
   Access access{static_cast<const char*>(address), bytes, write, atomic, code, epochs.first_of_launch};
   if (is_shared_address(address)) {

@@ -6,28 +6,14 @@
 #include "simt/block.h"
 
 namespace simt {
-namespace {
+alignas(256) char shared_arenas[kMaxTeam][kArena];  // pages come when touched
 
-constexpr std::size_t kGap = 64;  // poisoned, between shared arrays
-constexpr std::size_t kArena = kShared + 256 * kGap;
-alignas(256) char arenas[kMaxTeam][kArena];  // pages come when touched
-
-}  // namespace
-
-char* shared_arena(std::size_t i) { return arenas[i]; }
-bool is_shared_address(const void* address) {
-  const char *p = static_cast<const char*>(address), *first = arenas[0];
-  return p >= first && p < first + sizeof arenas;
-}
-bool is_shared_of(const SharedMemory& memory, const void* address) {
-  return address >= memory.arena && static_cast<const char*>(address) < memory.arena + kArena;
-}
 bool is_shared_of_cluster(const void* address) {
   return shared_offset(address) / kArena / launched.cluster ==
          shared_offset(running_block->shared.arena) / kArena / launched.cluster;
 }
 std::size_t shared_offset(const void* address) {
-  return static_cast<std::size_t>(static_cast<const char*>(address) - arenas[0]);
+  return static_cast<std::size_t>(static_cast<const char*>(address) - shared_arenas[0]);
 }
 
 void begin_shared_memory(SharedMemory& memory, std::size_t dynamic_bytes) {

@@ -95,7 +95,7 @@ void make_block(Block& block, std::size_t i) {
   const Index shape = launched.block;
   const std::size_t count = std::size_t{shape.x} * shape.y * shape.z, first = i * count;
   while (pool.size() < first + count) pool.push_back(std::make_unique<Fiber>(run_thread));
-  block.shared.arena = shared_arena(i);
+  block.shared.arena = shared_arenas[i];
   block.threads.resize(count);
   for (std::size_t t = 0; t < count; ++t) {
     block.threads[t].fiber = pool[first + t].get();

@@ -7,8 +7,11 @@
 
 #ifdef SIMT_RACE_DETECTOR
 
-#  define HOOK(name, bytes, write) \
-    void name(void* address) { simt::race_check(address, bytes, write, __builtin_return_address(0), false); }
+#  define HOOK(name, bytes, write)                                                   \
+    void name(void* address) {                                                       \
+      if (simt::is_watched(address))                                                 \
+        simt::race_check(address, bytes, write, __builtin_return_address(0), false); \
+    }
 #  define HOOKS(bytes)                               \
     HOOK(__tsan_read##bytes, bytes, false)           \
     HOOK(__tsan_write##bytes, bytes, true)           \
