@@ -22,12 +22,12 @@ struct RandomKey {
   /// graph draws others at each launch.
   const std::uint64_t* advance = nullptr;
 
+  /// Of kernels' arguments: sets to zero what is data to the kernel, so that the SIMT executor (tests/simt)
+  /// sees which launches are alike.
+  void forget_data() { stream = 0; }
+
   EK_HOST_DEVICE std::uint64_t stream_now() const { return advance == nullptr ? stream : stream + *advance; }
 };
-
-/// Of a kernel's argument: sets to zero what is data to the kernel, so that the SIMT executor (tests/simt)
-/// sees which launches are alike.
-inline void forget_data(RandomKey& key) { key.stream = 0; }
 
 /// Numbers 4*block .. 4*block+3 of the stream. block < 2^32.
 EK_HOST_DEVICE inline r123::Philox4x32::ctr_type philox(const RandomKey& key, std::uint64_t block) {

@@ -4,11 +4,12 @@
 #        commands, the two commands in a bare Debian 12 (needs root and debootstrap; in $TMPDIR or /var/tmp);
 #        property, the property test on a fresh seed, and on copies of the tree in which one fix is taken out;
 #        orders, every launch of a CUDA kernel in three orders of threads;  kills, 200 killed runs;
+#        bits, of all results, as on record in tests/bits.txt (with the C library of Debian 12);
 #        packaging, every way to build an outside project;  fuzz, an hour each.
 # FUZZ_SECONDS=3600 is the time of each fuzzer.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-parts=${*:-gates commands property orders kills packaging fuzz}
+parts=${*:-gates commands property orders bits kills packaging fuzz}
 failed=()
 for part in $parts; do
   echo "=== $part"
@@ -20,6 +21,10 @@ for part in $parts; do
       ;;
     property) tests/property/test_all.sh ;;
     orders) SIMT_REPEATS=0 make test PRESETS=emulated ;;
+    bits)
+      make build-emulated && tests/bits.sh cpu build/emulated/tests/property/test_property build/emulated/apps/train_mnist &&
+        tests/bits.sh cuda build/emulated/tests/property/test_property build/emulated/apps/train_mnist
+      ;;
     kills) EVENKEEL_RANDOM_KILLS=200 make test PRESETS=release TESTS='^kills$' ;;
     packaging) EVENKEEL_PACKAGING=full make test PRESETS=release TESTS='^packaging$' ;;
     fuzz) make build-fuzz && tests/fuzz/run.sh build/fuzz "${FUZZ_SECONDS:-3600}" ;;

@@ -27,9 +27,10 @@ struct ChainStep {
         x_shape(conv.x_tile()),
         dz_shape(a.R > 0 ? conv.dz_tile() : conv.x_tile()) {}
 
-  friend void forget_data(ChainStep& step) {
-    forget_data(step.before.key);
-    forget_data(step.after.key);
+  /// As RandomKey's.
+  void forget_data() {
+    before.key.forget_data();
+    after.key.forget_data();
   }
 };
 

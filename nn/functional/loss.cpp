@@ -60,6 +60,8 @@ void check_classes(const char* op, const Tensor& log_probs, const Tensor& target
       name_of(target.dtype()), target.shape().str());
   EK_CHECK(target.device() == log_probs.device(), "{}: log_probs are on {}, targets on {}", op,
            log_probs.device().str(), target.device().str());
+  EK_CHECK(target.numel() == 0 || log_probs.size(1) > 0,
+           "{}: log_probs of shape {} have no class to be a target", op, log_probs.shape().str());
 }
 
 }  // namespace

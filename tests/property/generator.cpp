@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -12,6 +13,8 @@ namespace {
 
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 const double kInf = std::numeric_limits<double>::infinity();
+
+void note_bits(std::uint64_t bits) { bits_read = std::rotl(bits_read ^ bits, 29) * 0x9e3779b97f4a7c15u; }
 
 }  // namespace
 
@@ -166,9 +169,13 @@ Shape to_shape(const Sizes& sizes) {
 
 Sizes to_sizes(const Shape& shape) { return Sizes(shape.begin(), shape.end()); }
 
+std::uint64_t bits_read = 1;
+
 Array to_array(const Tensor& x) {
   Array a(to_sizes(x.shape()));
   const std::vector<double> elements = x.to_vector<double>();
+  for (const Index size : a.shape) note_bits(static_cast<std::uint64_t>(size));
+  for (const double value : elements) note_bits(std::bit_cast<std::uint64_t>(value == value ? value : kNaN));
   for (std::size_t i = 0; i < elements.size(); ++i) a.values[static_cast<Index>(i)] = elements[i];
   return a;
 }

@@ -1,9 +1,11 @@
-// test_property [--op NAME] [--seed N | random] [--cases N] [--device cpu|cuda] [--list] [--write FOLDER]
+// test_property [--op NAME] [--seed N | random] [--cases N] [--device cpu|cuda] [--list] [--bits] [--write
+// FOLDER]
 //
 // Runs N cases of every family, or of the one named, from seeds that follow on --seed (0). Each failure is a
 // line, and before it the command that runs that case alone. The cases run in a child process, so that a
 // crash or a case that does not end is a failure like others, and the rest still run. Exits with 1 if any
-// failed, 77 without the device.
+// failed, 77 without the device. --bits prints for each family a hash over the bits of all its results, which
+// a change that is only about the code leaves as they are (tests/bits.sh).
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -16,6 +18,7 @@
 #include <cstring>
 #include <map>
 #include <string_view>
+#include <utility>
 
 #include "evenkeel/core/device.h"
 #include "property/property.h"
@@ -30,14 +33,14 @@ struct Options {
   std::string op, write, program;
   std::uint64_t seed = 0;
   long cases = 80;
-  bool cuda = false, list = false;
+  bool cuda = false, list = false, bits = false;
 };
 
 [[noreturn]] void usage(const std::string& what) {
   std::fprintf(
       stderr,
       "%s\nusage: test_property [--op NAME] [--seed N | random] [--cases N] [--device cpu|cuda] [--list] "
-      "[--write FOLDER]\n",
+      "[--bits] [--write FOLDER]\n",
       what.c_str());
   std::exit(2);
 }
@@ -58,6 +61,10 @@ Options parse(int argc, char** argv) {
     const std::string_view name = argv[i];
     if (name == "--list") {
       o.list = true;
+      continue;
+    }
+    if (name == "--bits") {
+      o.bits = true;
       continue;
     }
     if (i + 1 == argc) usage(fmt::format("'{}' is unknown or lacks its value", name));
@@ -125,8 +132,13 @@ bool run_in_child(const Options& o, const std::vector<Job>& jobs, Progress& prog
   if (child == 0) {
     while (progress.next < jobs.size()) {
       alarm(kSecondsPerCase);
+      const Property* const property = jobs[progress.next].property;
       if (!run_case(o, jobs[progress.next])) ++progress.failures;
       ++progress.next;
+      if (o.bits && (progress.next == jobs.size() || jobs[progress.next].property != property)) {
+        std::printf("%s %016llx\n", property->name,
+                    static_cast<unsigned long long>(std::exchange(bits_read, 1)));
+      }
     }
     alarm(0);
     std::fflush(stdout);

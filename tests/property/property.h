@@ -87,6 +87,9 @@ class Gen {
 /// The tensor that an operand says, of fresh memory. Gaps between its elements are NaN.
 Tensor make_tensor(const Operand& operand, DType dtype, Device device);
 Array to_array(const Tensor& x);
+/// A hash of the shapes and bits of all results that to_array() has read, in order; any NaN counts as the
+/// same.
+extern std::uint64_t bits_read;
 Shape to_shape(const Sizes& sizes);
 Sizes to_sizes(const Shape& shape);
 std::string str(const Sizes& sizes);

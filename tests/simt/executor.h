@@ -108,7 +108,7 @@ void run(const Launch& launch, std::uint64_t form, void (*kernel)(const void*), 
 /// An argument's own forget_data(), if it has one, sets what is data in it to zero.
 template <typename T>
 void forget_data_of(T& argument) {
-  if constexpr (requires { forget_data(argument); }) forget_data(argument);
+  if constexpr (requires { argument.forget_data(); }) argument.forget_data();
 }
 
 template <typename... Parameters, typename... Arguments>
