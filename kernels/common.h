@@ -20,6 +20,14 @@
 #  define EK_HOST_DEVICE
 #endif
 
+/// Before a function that says a formula for both backends. On the CPU it becomes a part of its caller, of
+/// which there is a version for each instruction set (kernels/isa.h).
+#ifdef __CUDACC__
+#  define EK_FORMULA __host__ __device__ __forceinline__
+#else
+#  define EK_FORMULA inline __attribute__((always_inline))
+#endif
+
 /// Declares cpu::name(args) and cuda::name(args, stream), templates over the element type.
 #define EK_DECLARE_KERNEL(name, Args) \
   namespace cpu {                     \

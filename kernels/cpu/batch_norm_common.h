@@ -12,20 +12,19 @@
 
 namespace evenkeel::cpu::EK_ISA {
 
-/// y = (x - mean) * scale + shift for a channel.
+/// What the pass over y needs of a channel.
 template <typename T>
-struct Normalizer {
-  SplitMean<T> mean;
-  T scale, shift;
+struct ChannelForward {
+  SetStatistics<T> set;
+  T gamma, beta;
 };
 
-/// dx = scale * dy - (x - mean) * along - offset for a channel.
+/// What the pass over dx needs of a channel.
 template <typename T>
-struct GradientMap {
-  SplitMean<T> mean;
-  T scale;
-  AlongXhat<T> along;
-  T offset;
+struct ChannelBackward {
+  SetStatistics<T> set;
+  T gamma;
+  GradientMeans<T> means;
 };
 
 /// Memory of the calling thread: Moments or GradientSums of parts, and what follows from them [C].
@@ -65,17 +64,11 @@ void for_channels(std::int64_t parts, std::int64_t C, std::int64_t bytes, std::i
   parallel_for(parts * C, cost, [&](std::int64_t task) { apply(parts * C - 1 - task); });
 }
 
-/// A running statistic after a batch. The difference of the two would lose the digits of the smaller one.
-template <typename T>
-T moved_average(T running, double batch, double momentum) {
-  return static_cast<T>((1 - momentum) * static_cast<double>(running) + momentum * batch);
-}
-
 /// Mean and rstd of channel c, from the Moments of its parts when training, and the running statistics'
 /// update.
 template <typename T>
-Normalizer<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments* moments, std::int64_t parts,
-                                 std::int64_t c) {
+ChannelForward<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments* moments,
+                                     std::int64_t parts, std::int64_t c) {
   double mean = 0, variance = 0;
   if (a.training) {
     const Moments total = merged(moments + c, parts, a.C);
@@ -83,8 +76,11 @@ Normalizer<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments
     variance = total.m2 / total.count;
     if (a.running_mean != nullptr) {
       const double unbiased = total.m2 / (total.count - 1);
-      a.running_mean[c] = moved_average(a.running_mean[c], mean, a.momentum);
-      a.running_var[c] = moved_average(a.running_var[c], unbiased, a.momentum);
+      const auto move = [&](T& running, double batch) {
+        running = static_cast<T>(moved_average(static_cast<double>(running), batch, a.momentum));
+      };
+      move(a.running_mean[c], mean);
+      move(a.running_var[c], unbiased);
     }
   } else {
     mean = static_cast<double>(a.running_mean[c]);
@@ -93,27 +89,26 @@ Normalizer<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments
   a.mean[c] = static_cast<T>(mean);
   a.rstd[c] = static_cast<T>(1 / std::sqrt(variance + a.eps));
   const double rest = a.training ? mean - static_cast<double>(a.mean[c]) : 0;  // a running mean is a T
-  return {SplitMean<T>(a.mean[c], rest), a.gamma != nullptr ? a.gamma[c] * a.rstd[c] : a.rstd[c],
+  return {{{a.mean[c], static_cast<T>(rest)}, a.rstd[c]},
+          a.gamma != nullptr ? a.gamma[c] : T(1),
           a.beta != nullptr ? a.beta[c] : T(0)};
 }
 
 /// dgamma and dbeta of channel c, and how its dx follows, from the GradientSums of its parts.
 template <typename T>
-GradientMap<T> channel_gradients(const BatchNormBackwardArgs<T>& a, const GradientSums* sums,
-                                 std::int64_t parts, std::int64_t c) {
-  const double m = static_cast<double>(a.N * a.S);
-  GradientSums total;
+ChannelBackward<T> channel_gradients(const BatchNormBackwardArgs<T>& a, const GradientSums<double>* sums,
+                                     std::int64_t parts, std::int64_t c) {
+  const Count<double> count(a.N * a.S);
+  GradientSums<double> total, of_g;
   for (std::int64_t i = 0; i < parts; ++i) total.add(sums[i * a.C + c]);
-  const double rest = a.training ? total.rest(m) : 0;  // the running mean is no mean of this batch
-  const double rstd = a.rstd[c], dy_xhat = a.training ? total.dy_xhat(rest, rstd) : total.dy_x * rstd;
-  if (a.dgamma != nullptr) a.dgamma[c] = static_cast<T>(dy_xhat);
+  const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1);
+  of_g.add(total, static_cast<double>(gamma));
+  const double rest = a.training ? total.rest(count) : 0;  // the running mean is no mean of this batch
+  const double rstd = a.rstd[c];
+  if (a.dgamma != nullptr)
+    a.dgamma[c] = static_cast<T>(a.training ? total.dy_xhat(rest, rstd) : total.dy_x * rstd);
   if (a.dbeta != nullptr) a.dbeta[c] = static_cast<T>(total.dy);
-  const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
-  return {SplitMean<T>(a.mean[c], rest),
-          static_cast<T>(scale),
-          {static_cast<T>(a.training ? scale * rstd * dy_xhat / m : 0),
-           static_cast<T>(a.training ? scale * dy_xhat / m : 0), a.rstd[c]},
-          static_cast<T>(a.training ? scale * total.dy / m : 0)};
+  return {{{a.mean[c], static_cast<T>(rest)}, a.rstd[c]}, gamma, rounded<T>(of_g.means(count, rest, rstd))};
 }
 
 /// Forward over `parts` parts of `size` elements a channel; moments(i) are those of part i.
@@ -122,7 +117,7 @@ void forward_by_channels(const BatchNormForwardArgs<T>& a, std::int64_t parts, s
                          const F& moments) {
   BatchScratch& scratch = batch_scratch();
   auto* of_part = scratch.parts.get<Moments>(parts * a.C);
-  auto* channels = scratch.channels.get<Normalizer<T>>(a.C);
+  auto* channels = scratch.channels.get<ChannelForward<T>>(a.C);
   const bool streamed = is_streamed<T>(parts * a.C * size);
   for_channels(
       parts, a.C, size * static_cast<std::int64_t>(sizeof(T)), 3 * size,
@@ -131,8 +126,8 @@ void forward_by_channels(const BatchNormForwardArgs<T>& a, std::int64_t parts, s
       },
       [&](std::int64_t c) { channels[c] = channel_statistics(a, of_part, parts, c); },
       [&](std::int64_t i) {
-        const Normalizer<T>& c = channels[i % a.C];
-        scale_plane(a.y + i * size, a.x + i * size, size, c.mean, c.scale, c.shift, streamed);
+        const ChannelForward<T>& c = channels[i % a.C];
+        normalize_plane(a.y + i * size, a.x + i * size, size, c.set, c.gamma, c.beta, streamed);
       });
 }
 
@@ -141,23 +136,23 @@ template <typename T, typename F>
 void backward_by_channels(const BatchNormBackwardArgs<T>& a, std::int64_t parts, std::int64_t size,
                           const F& sums) {
   BatchScratch& scratch = batch_scratch();
-  auto* of_part = scratch.parts.get<GradientSums>(parts * a.C);
-  auto* channels = scratch.channels.get<GradientMap<T>>(a.C);
+  auto* of_part = scratch.parts.get<GradientSums<double>>(parts * a.C);
+  auto* channels = scratch.channels.get<ChannelBackward<T>>(a.C);
   const bool streamed = is_streamed<T>(parts * a.C * size);
   for_channels(
       parts, a.C, 2 * size * static_cast<std::int64_t>(sizeof(T)), 3 * size,
       [&](std::int64_t i) { of_part[i] = sums(i); },
       [&](std::int64_t c) { channels[c] = channel_gradients(a, of_part, parts, c); },
       [&](std::int64_t i) {
-        const GradientMap<T>& c = channels[i % a.C];
+        const ChannelBackward<T>& c = channels[i % a.C];
         const T* dy = a.dy + i * size;
         if (a.dx == nullptr) return;
         if (a.training) {
-          gradient_plane(a.dx + i * size, dy, a.x + i * size, size, c.mean, c.scale, c.along, c.offset,
-                         streamed);
+          gradient_plane(a.dx + i * size, dy, a.x + i * size, size, c.set, c.gamma, c.means, streamed);
         } else {  // whatever x is: 0 times infinity is no 0
           write_all(a.dx + i * size, size, streamed,
-                    [=, scale = c.scale](std::int64_t k) EK_INLINE_LAMBDA { return scale * dy[k]; });
+                    [=, scale = c.gamma * c.set.rstd](std::int64_t k)
+                        EK_INLINE_LAMBDA { return scale * dy[k]; });
         }
       });
 }

@@ -14,14 +14,13 @@ void group_norm_forward(const GroupNormForwardArgs<T>& a) {
   const bool streamed = is_streamed<T>(a.N * a.C * a.S);
   parallel_for(a.N * a.G, 5 * size, [&](std::int64_t i) {
     const Moments m = plane_moments(a.x + i * size, size);
-    const double rstd = 1 / std::sqrt(m.m2 / m.count + a.eps);
-    a.mean[i] = static_cast<T>(m.mean);
-    a.rstd[i] = static_cast<T>(rstd);
+    const SetStatistics<T> group{split<T>(m.mean), static_cast<T>(1 / std::sqrt(m.m2 / m.count + a.eps))};
+    a.mean[i] = group.mean.high;
+    a.rstd[i] = group.rstd;
     for (std::int64_t k = 0; k < channels; ++k) {
       const std::int64_t c = i % a.G * channels + k, at = i * size + k * a.S;
-      const double scale = a.gamma != nullptr ? a.gamma[c] * rstd : rstd;
-      const T shift = a.beta != nullptr ? a.beta[c] : T(0);
-      scale_plane(a.y + at, a.x + at, a.S, SplitMean<T>(m.mean), static_cast<T>(scale), shift, streamed);
+      const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1), beta = a.beta != nullptr ? a.beta[c] : T(0);
+      normalize_plane(a.y + at, a.x + at, a.S, group, gamma, beta, streamed);
     }
   });
 }
@@ -31,31 +30,29 @@ void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
   if (a.format == MemoryFormat::lanes) return lanes::group_norm_backward(a);
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
   static thread_local Scratch plane_scratch, affine_scratch;
-  auto* planes = plane_scratch.get<GradientSums>(a.N * a.C);
+  auto* planes = plane_scratch.get<GradientSums<double>>(a.N * a.C);
   auto* affine = affine_scratch.get<AffineGradients>(a.N * a.C);
   const bool streamed = is_streamed<T>(a.N * a.C * a.S);
   parallel_for(a.N * a.G, 6 * size, [&](std::int64_t i) {
     const double rstd = a.rstd[i];
     const auto gamma = [&](std::int64_t k) {
-      return a.gamma != nullptr ? static_cast<double>(a.gamma[i % a.G * channels + k]) : 1.0;
+      return a.gamma != nullptr ? a.gamma[i % a.G * channels + k] : T(1);
     };
-    GradientSums group;  // of g = gamma dy
+    GradientSums<double> sums;  // of g = gamma dy
     for (std::int64_t k = 0; k < channels; ++k) {
       const std::int64_t plane = i * channels + k;
       planes[plane] = plane_gradient_sums(a.dy + plane * a.S, a.x + plane * a.S, a.S, a.mean[i]);
-      group.add(planes[plane], gamma(k));
+      sums.add(planes[plane], static_cast<double>(gamma(k)));
     }
-    const double rest = group.rest(static_cast<double>(size));
-    const double count = static_cast<double>(size), dy_xhat = group.dy_xhat(rest, rstd);
-    const AlongXhat<T> along(static_cast<T>(rstd * rstd * dy_xhat / count),
-                             static_cast<T>(rstd * dy_xhat / count), a.rstd[i]);
-    const T offset = static_cast<T>(rstd * group.dy / static_cast<double>(size));
+    const Count<double> count(size);
+    const double rest = sums.rest(count);
+    const GradientMeans<T> means = rounded<T>(sums.means(count, rest, rstd));
+    const SetStatistics<T> group{{a.mean[i], static_cast<T>(rest)}, a.rstd[i]};
     for (std::int64_t k = 0; k < channels; ++k) {
       const std::int64_t plane = i * channels + k, at = plane * a.S;
       affine[plane] = {planes[plane].dy_xhat(rest, rstd), planes[plane].dy};
       if (a.dx == nullptr) continue;
-      gradient_plane(a.dx + at, a.dy + at, a.x + at, a.S, SplitMean<T>(a.mean[i], rest),
-                     static_cast<T>(gamma(k) * rstd), along, offset, streamed);
+      gradient_plane(a.dx + at, a.dy + at, a.x + at, a.S, group, gamma(k), means, streamed);
     }
   });
   sum_affine_gradients(a.dgamma, a.dbeta, affine, a.N, a.C);

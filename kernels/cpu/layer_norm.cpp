@@ -11,19 +11,23 @@
 namespace evenkeel::cpu::EK_ISA {
 namespace {
 
-/// One row: y = (x - mean) * rstd * gamma + beta.
+/// y of one row.
 template <typename T>
-EK_INLINE void scale_row(T* y, const T* x, SplitMean<T> centre, T scale, const T* gamma, const T* beta,
-                         std::int64_t D, bool streamed) {
-  if (gamma != nullptr && beta != nullptr) {
+EK_INLINE void normalize_row(T* y, const T* x, SetStatistics<T> row, const T* gamma, const T* beta,
+                             std::int64_t D, bool streamed) {
+  const auto with = [=](auto gamma_at, auto beta_at) EK_INLINE_LAMBDA {
     write_all(y, D, streamed, [=](std::int64_t d) EK_INLINE_LAMBDA {
-      return centre.centre(x[d]) * scale * gamma[d] + beta[d];
+      return scaled_and_shifted(row.xhat(x[d]), gamma_at(d), beta_at(d));
     });
-  } else {
-    for (std::int64_t d = 0; d < D; ++d) y[d] = centre.centre(x[d]) * scale;
-    for (std::int64_t d = 0; gamma != nullptr && d < D; ++d) y[d] *= gamma[d];
-    for (std::int64_t d = 0; beta != nullptr && d < D; ++d) y[d] += beta[d];
-  }
+  };
+  const auto of_gamma = [=](std::int64_t d) EK_INLINE_LAMBDA { return gamma[d]; };
+  const auto of_beta = [=](std::int64_t d) EK_INLINE_LAMBDA { return beta[d]; };
+  const auto one = [](std::int64_t) EK_INLINE_LAMBDA { return T(1); };
+  const auto zero = [](std::int64_t) EK_INLINE_LAMBDA { return T(0); };
+  if (gamma != nullptr && beta != nullptr) return with(of_gamma, of_beta);
+  if (gamma != nullptr) return with(of_gamma, zero);
+  if (beta != nullptr) return with(one, of_beta);
+  with(one, zero);
 }
 
 constexpr std::int64_t kRowsTogether = 16;
@@ -43,23 +47,23 @@ void normalize_rows(const LayerNormForwardArgs<T>& a, std::int64_t first, std::i
     a.rstd[m] = static_cast<T>(1 / std::sqrt(variance[m - first] + a.eps));
   }
   for (std::int64_t m = first; m < last; ++m) {
-    scale_row(a.y + m * a.D, a.x + m * a.D, SplitMean<T>(mean[m - first]), a.rstd[m], a.gamma, a.beta, a.D,
-              streamed);
+    normalize_row(a.y + m * a.D, a.x + m * a.D, {split<T>(mean[m - first]), a.rstd[m]}, a.gamma, a.beta, a.D,
+                  streamed);
   }
 }
 
-/// What a row of length D needs to give its gradients, besides its mean and rstd:
-/// dx = rstd (g - (x - mean) along - offset), with g = gamma dy.
+/// What a row needs to give its gradients, besides its mean and rstd.
 template <typename T>
 struct RowTerms {
-  T rest, along, offset;  // rest: what rounding took from the mean
+  T rest;  // what rounding took from the mean
+  GradientMeans<T> means;
 };
 
 /// The sums over a row, of blocks that stay in the first cache while they are read three times.
 template <typename T>
 void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean, T rstd) {
   constexpr std::int64_t kBlock = 2048;
-  GradientSums sums;
+  GradientSums<double> sums;
   for (std::int64_t begin = 0; begin < D; begin += kBlock) {
     const std::int64_t n = std::min(D - begin, kBlock);
     if (gamma == nullptr) {
@@ -70,9 +74,9 @@ void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std:
       sums.add(gradient_sums(static_cast<const T*>(g), x + begin, n, mean));
     }
   }
-  const double count = static_cast<double>(D), rest = sums.rest(count);
-  *terms = {static_cast<T>(rest), static_cast<T>(sums.dy_xhat(rest, rstd) / count) * rstd,
-            static_cast<T>(sums.dy / count)};
+  const Count<double> count(D);
+  const double rest = sums.rest(count);
+  *terms = {static_cast<T>(rest), rounded<T>(sums.means(count, rest, static_cast<double>(rstd)))};
 }
 
 /// Columns [begin, end) of rows [first, last): dx, and the sums over these rows of dy xhat and dy. Null
@@ -86,11 +90,10 @@ void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* 
   if (dbeta != nullptr) std::fill_n(dbeta, n, 0.0);
   for (std::int64_t m = first; m < last; ++m) {
     const T *x = a.x + m * a.D + begin, *dy = a.dy + m * a.D + begin;
-    const T rstd = a.rstd[m], along = terms[m].along, offset = terms[m].offset;
-    const SplitMean<T> mean(a.mean[m], static_cast<double>(terms[m].rest));
+    const SetStatistics<T> row{{a.mean[m], terms[m].rest}, a.rstd[m]};
+    const GradientMeans<T> means = terms[m].means;
     if (dgamma != nullptr) {
-      for (std::int64_t d = 0; d < n; ++d)
-        dgamma[d] += static_cast<double>(dy[d] * (mean.centre(x[d]) * rstd));
+      for (std::int64_t d = 0; d < n; ++d) dgamma[d] += static_cast<double>(dy[d] * row.xhat(x[d]));
     }
     if (dbeta != nullptr) {
       for (std::int64_t d = 0; d < n; ++d) dbeta[d] += static_cast<double>(dy[d]);
@@ -99,10 +102,9 @@ void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* 
     T* dx = a.dx + m * a.D + begin;
     if (a.gamma != nullptr) {
       const T* gamma = a.gamma + begin;
-      for (std::int64_t d = 0; d < n; ++d)
-        dx[d] = rstd * (dy[d] * gamma[d] - mean.centre(x[d]) * along - offset);
+      for (std::int64_t d = 0; d < n; ++d) dx[d] = means.dx(dy[d] * gamma[d], row.xhat(x[d]), row.rstd);
     } else {
-      for (std::int64_t d = 0; d < n; ++d) dx[d] = rstd * (dy[d] - mean.centre(x[d]) * along - offset);
+      for (std::int64_t d = 0; d < n; ++d) dx[d] = means.dx(dy[d], row.xhat(x[d]), row.rstd);
     }
   }
 }

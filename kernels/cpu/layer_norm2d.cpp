@@ -23,7 +23,8 @@ void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::in
                      std::int64_t pixels) {
   const T* x = a.x + n * a.C * a.S + s0;
   T* y = a.y + n * a.C * a.S + s0;
-  double sum[kPixels] = {}, squares[kPixels] = {}, mean[kPixels], rstd[kPixels];
+  double sum[kPixels] = {}, squares[kPixels] = {};
+  T high[kPixels], low[kPixels], rstd[kPixels];  // apart, so that the last loop is vector code
   for (std::int64_t c = 1; c < a.C; ++c) {
     for (std::int64_t s = 0; s < pixels; ++s) {
       const double d = static_cast<double>(x[c * a.S + s]) - static_cast<double>(x[s]);
@@ -33,16 +34,16 @@ void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::in
   }
   for (std::int64_t s = 0; s < pixels; ++s) {
     const Moments m = shifted_moments(static_cast<double>(a.C), x[s], sum[s], squares[s]);
-    mean[s] = m.mean;
-    rstd[s] = 1 / std::sqrt(m.m2 / m.count + a.eps);
-    a.mean[n * a.S + s0 + s] = static_cast<T>(mean[s]);
-    a.rstd[n * a.S + s0 + s] = static_cast<T>(rstd[s]);
+    const SplitMean<T> mean = split<T>(m.mean);
+    high[s] = a.mean[n * a.S + s0 + s] = mean.high;
+    low[s] = mean.low;
+    rstd[s] = a.rstd[n * a.S + s0 + s] = static_cast<T>(1 / std::sqrt(m.m2 / m.count + a.eps));
   }
   for (std::int64_t c = 0; c < a.C; ++c) {
-    const double gamma = a.gamma != nullptr ? a.gamma[c] : 1, beta = a.beta != nullptr ? a.beta[c] : 0;
+    const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1), beta = a.beta != nullptr ? a.beta[c] : T(0);
     for (std::int64_t s = 0; s < pixels; ++s) {
-      y[c * a.S + s] =
-          static_cast<T>((static_cast<double>(x[c * a.S + s]) - mean[s]) * rstd[s] * gamma + beta);
+      const SetStatistics<T> pixel{{high[s], low[s]}, rstd[s]};
+      y[c * a.S + s] = scaled_and_shifted(pixel.xhat(x[c * a.S + s]), gamma, beta);
     }
   }
 }
@@ -53,7 +54,7 @@ void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int
                           std::int64_t pixels) {
   const std::int64_t at = n * a.C * a.S + s0;
   const T *x = a.x + at, *dy = a.dy + at, *mean = a.mean + n * a.S + s0, *rstd = a.rstd + n * a.S + s0;
-  const double count = static_cast<double>(a.C);
+  const Count<double> count(a.C);
   double sum_g[kPixels] = {}, sum_g_x[kPixels] = {}, sum_x[kPixels] = {};
   for (std::int64_t c = 0; c < a.C; ++c) {
     const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1);
@@ -64,18 +65,21 @@ void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int
       sum_x[s] += static_cast<double>(centred);
     }
   }
-  T offset[kPixels], along[kPixels];
+  T mean_g[kPixels], mean_g_xhat[kPixels];
   for (std::int64_t s = 0; s < pixels; ++s) {
-    const GradientSums sums{sum_g[s], sum_g_x[s], sum_x[s]};
-    rest[s] = static_cast<T>(sums.rest(count));
-    offset[s] = static_cast<T>(sums.dy / count);
-    along[s] = static_cast<T>(sums.dy_xhat(sums.rest(count), rstd[s]) / count) * rstd[s];
+    const GradientSums<double> sums{sum_g[s], sum_g_x[s], sum_x[s]};
+    const double left = sums.rest(count);
+    const GradientMeans<T> means = rounded<T>(sums.means(count, left, static_cast<double>(rstd[s])));
+    rest[s] = static_cast<T>(left);
+    mean_g[s] = means.g;
+    mean_g_xhat[s] = means.g_xhat;
   }
   for (std::int64_t c = 0; a.dx != nullptr && c < a.C; ++c) {
     const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1);
     for (std::int64_t s = 0; s < pixels; ++s) {
-      const T centred = (x[c * a.S + s] - mean[s]) - rest[s];
-      a.dx[at + c * a.S + s] = rstd[s] * (gamma * dy[c * a.S + s] - centred * along[s] - offset[s]);
+      const SetStatistics<T> pixel{{mean[s], rest[s]}, rstd[s]};
+      const GradientMeans<T> means{mean_g[s], mean_g_xhat[s]};
+      a.dx[at + c * a.S + s] = means.dx(gamma * dy[c * a.S + s], pixel.xhat(x[c * a.S + s]), rstd[s]);
     }
   }
 }
@@ -86,8 +90,10 @@ AffineGradients plane_affine_gradients(const T* dy, const T* x, const T* mean, c
                                        std::int64_t S) {
   const auto [dgamma, dbeta] = lane_sums(
       S,
-      [=](std::int64_t s)
-          EK_INLINE_LAMBDA { return static_cast<double>(dy[s] * (((x[s] - mean[s]) - rest[s]) * rstd[s])); },
+      [=](std::int64_t s) EK_INLINE_LAMBDA {
+        const SetStatistics<T> pixel{{mean[s], rest[s]}, rstd[s]};
+        return static_cast<double>(dy[s] * pixel.xhat(x[s]));
+      },
       [=](std::int64_t s) EK_INLINE_LAMBDA { return static_cast<double>(dy[s]); });
   return {dgamma, dbeta};
 }

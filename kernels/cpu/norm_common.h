@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "evenkeel/kernels/cpu/simd.h"
+#include "evenkeel/kernels/norm_math.h"
 
 namespace evenkeel::cpu::EK_ISA {
 
@@ -53,35 +54,21 @@ EK_INLINE Moments moments(const T* x, std::int64_t n) {
   return shifted_moments(static_cast<double>(n), pivot, sum, squares);
 }
 
-/// A mean in two parts, so that x - mean keeps its digits in T where the mean is far larger than the
-/// deviation.
+/// A mean in f64 as kernels take it.
 template <typename T>
-struct SplitMean {
-  T high, low;
-  explicit SplitMean(double mean)
-      : high(static_cast<T>(mean)), low(static_cast<T>(mean - static_cast<double>(high))) {}
-  /// `high` as it was saved in T, and what rounding took from it.
-  SplitMean(T saved, double rest) : high(saved), low(static_cast<T>(rest)) {}
-  EK_INLINE T centre(T x) const { return (x - high) - low; }
-};
+EK_INLINE SplitMean<T> split(double mean) {
+  const T high = static_cast<T>(mean);
+  return {high, static_cast<T>(mean - static_cast<double>(high))};
+}
 
-/// Sums over elements that share a mean, which is known in T: of dy, of dy (x - mean), and of x - mean, from
-/// which rest() recovers what rounding took from the mean.
-struct GradientSums {
-  double dy = 0, dy_x = 0, x = 0;
-
-  void add(const GradientSums& other, double gamma = 1) {
-    dy += gamma * other.dy;
-    dy_x += gamma * other.dy_x;
-    x += other.x;
-  }
-  double rest(double count) const { return x / count; }
-  /// The sum of dy * xhat, xhat = (x - mean - rest) * rstd.
-  double dy_xhat(double rest, double rstd) const { return (dy_x - rest * dy) * rstd; }
-};
+/// The means of backward, of one set, in T.
+template <typename T>
+EK_INLINE GradientMeans<T> rounded(const GradientMeans<double>& means) {
+  return {static_cast<T>(means.g), static_cast<T>(means.g_xhat)};
+}
 
 template <typename T>
-EK_INLINE GradientSums gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
+EK_INLINE GradientSums<double> gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
   const auto [sum_dy, sum_dy_x, sum_x] = lane_sums(
       n, [=](std::int64_t i) EK_INLINE_LAMBDA { return static_cast<double>(dy[i]); },
       [=](std::int64_t i) EK_INLINE_LAMBDA { return static_cast<double>(dy[i] * (x[i] - mean)); },
@@ -95,40 +82,24 @@ Moments plane_moments(const T* x, std::int64_t n) {
 }
 
 template <typename T>
-GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
+GradientSums<double> plane_gradient_sums(const T* dy, const T* x, std::int64_t n, T mean) {
   return gradient_sums(dy, x, n, mean);
 }
 
-/// y = (x - mean) * scale + shift.
+/// y of n elements of one set that share gamma and beta.
 template <typename T>
-void scale_plane(T* y, const T* x, std::int64_t n, SplitMean<T> mean, T scale, T shift, bool streamed) {
+void normalize_plane(T* y, const T* x, std::int64_t n, SetStatistics<T> set, T gamma, T beta, bool streamed) {
   write_all(y, n, streamed,
-            [=](std::int64_t i) EK_INLINE_LAMBDA { return mean.centre(x[i]) * scale + shift; });
+            [=](std::int64_t i) EK_INLINE_LAMBDA { return scaled_and_shifted(set.xhat(x[i]), gamma, beta); });
 }
 
-/// The coefficient of x - mean in dx, as one number, and unit 1; where T does not hold that number, the
-/// square of a small or large rstd in it, as the coefficient of xhat, and unit rstd.
+/// dx of n elements of one set that share gamma.
 template <typename T>
-struct AlongXhat {
-  T unit = 1, coefficient;
-  AlongXhat(T of_centred, T of_xhat, T rstd) : coefficient(of_centred) {
-    if (of_xhat != 0 && !std::isnormal(of_centred)) unit = rstd, coefficient = of_xhat;
-  }
-};
-
-/// dx = scale * dy - (x - mean) * along - offset: the form of every normalization's input gradient.
-template <typename T>
-void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SplitMean<T> mean, T scale,
-                    AlongXhat<T> along, T offset, bool streamed) {
-  if (along.unit == 1) {
-    write_all(dx, n, streamed, [=](std::int64_t i) EK_INLINE_LAMBDA {
-      return scale * dy[i] - mean.centre(x[i]) * along.coefficient - offset;
-    });
-  } else {
-    write_all(dx, n, streamed, [=](std::int64_t i) EK_INLINE_LAMBDA {
-      return scale * dy[i] - mean.centre(x[i]) * along.unit * along.coefficient - offset;
-    });
-  }
+void gradient_plane(T* dx, const T* dy, const T* x, std::int64_t n, SetStatistics<T> set, T gamma,
+                    GradientMeans<T> means, bool streamed) {
+  write_all(dx, n, streamed, [=](std::int64_t i) EK_INLINE_LAMBDA {
+    return means.dx(gamma * dy[i], set.xhat(x[i]), set.rstd);
+  });
 }
 
 /// The gradients of the affine parameters of a channel, from one plane or several.

@@ -47,8 +47,8 @@ struct RunningAverage {
 /// What the normalizing pass needs of a channel.
 template <typename A>
 struct Normalizer {
-  SplitMean<A> mean;
-  A scale, shift;
+  SetStatistics<A> set;
+  A gamma, beta;
 };
 
 template <typename T, typename A = Arithmetic<T>>
@@ -56,7 +56,7 @@ __device__ __forceinline__ Normalizer<A> normalizer(const BatchNormForwardArgs<T
                                                     const SplitMean<A>& mean, A rstd) {
   a.mean[c] = mean.high;
   a.rstd[c] = rstd;
-  return {mean, value_or(a.gamma, c, A(1)) * rstd, value_or(a.beta, c, A(0))};
+  return {{mean, rstd}, value_or(a.gamma, c, A(1)), value_or(a.beta, c, A(0))};
 }
 
 /// A block a channel: merges the moments of its chunks (Chan, Golub and LeVeque, 1979), as offsets from the
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   }
   block_sum(m2);
   if (threadIdx.x != 0) return;
-  const Moments<A> batch{SplitMean<A>::of(first.high, first.low + mean), m2};
+  const Moments<A> batch{two_sum(first.high, first.low + mean), m2};
   out[c] = normalizer(a, c, batch.mean, batch.rstd(count, eps));
   running(c, batch, count);
 }
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   out[c] = normalizer(a, c, SplitMean<A>{a.running_mean[c], A(0)}, rstd);
 }
 
-/// y = (x - mean) scale + shift. Bytes: 2 N C S sizeof(T).
+/// y. Bytes: 2 N C S sizeof(T).
 template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
     batch_norm_normalize(T* y, const T* x, const Normalizer<A>* normalizers, ChannelChunks chunks) {
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   for (int k = 0; k < K; ++k) {
     EK_UNROLL
     for (int j = 0; j < V; ++j)
-      values[k].at[j] = static_cast<T>(n.mean.centre(values[k].at[j]) * n.scale + n.shift);
+      values[k].at[j] = static_cast<T>(scaled_and_shifted<A>(n.set.xhat(values[k].at[j]), n.gamma, n.beta));
     if (place.at[k] >= 0) store<V>(y + place.at[k], values[k]);
   }
 }
@@ -141,10 +141,10 @@ __global__ void __launch_bounds__(kChunkThreads, 2)
 template <typename A>
 struct ChannelGradient {
   InputGradient<A> input;
-  A scale;
+  A gamma;
 };
 
-/// A block a channel: dgamma, dbeta, and the coefficients of dx. Bytes: 3 sizeof(T) a chunk.
+/// A block a channel: dgamma, dbeta, and what dx is made of. Bytes: 3 sizeof(T) a chunk.
 template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
     batch_norm_merge_gradient_sums(BatchNormBackwardArgs<T> a, const GradientSums<A>* sums,
@@ -156,17 +156,17 @@ __global__ void __launch_bounds__(kChunkThreads)
   block_sum(total.dy, total.dy_x, total.x);
   if (threadIdx.x != 0) return;
   const Count<A> count(chunks.count);
-  const A mean = a.mean[c], rstd = a.rstd[c], scale = value_or(a.gamma, c, A(1)) * rstd;
+  const A mean = a.mean[c], rstd = a.rstd[c], gamma = value_or(a.gamma, c, A(1));
   const A rest = a.training ? total.rest(count) : A(0);  // the running mean is no mean of this batch
   const A dgamma = a.training ? total.dy_xhat(rest, rstd) : total.dy_x * rstd;
   if (a.dgamma != nullptr) a.dgamma[c] = dgamma;
   if (a.dbeta != nullptr) a.dbeta[c] = total.dy;
-  const A along_xhat = a.training ? scale * rstd * (dgamma * count.inverse) : A(0);
-  const A offset = a.training ? scale * (total.dy * count.inverse) : A(0);
-  out[c] = {{{mean, rest}, along_xhat, offset}, scale};
+  GradientSums<A> of_g;
+  of_g.add(total, gamma);
+  out[c] = {InputGradient<A>::of(of_g, count, mean, rstd), gamma};
 }
 
-/// dx; in evaluation scale dy, whatever x is. Bytes: 3 N C S sizeof(T).
+/// dx; in evaluation gamma rstd dy, whatever x is. Bytes: 3 N C S sizeof(T).
 template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads, 2)
     batch_norm_input_gradient(T* dx, const T* dy, const T* x, const ChannelGradient<A>* gradients,
@@ -176,13 +176,14 @@ __global__ void __launch_bounds__(kChunkThreads, 2)
   place.load_from(dy, dy_part);
   place.load_from(x, x_part);
   const ChannelGradient<A> gradient = gradients[place.channel];
+  const A in_evaluation = gradient.gamma * gradient.input.set.rstd;
   EK_UNROLL
   for (int k = 0; k < K; ++k) {
     EK_UNROLL
     for (int j = 0; j < V; ++j) {
       const A dy_j = dy_part[k].at[j], x_j = x_part[k].at[j];
       x_part[k].at[j] =
-          static_cast<T>(training ? gradient.input.at(gradient.scale, dy_j, x_j) : gradient.scale * dy_j);
+          static_cast<T>(training ? gradient.input.at(gradient.gamma, dy_j, x_j) : in_evaluation * dy_j);
     }
     if (place.at[k] >= 0) store<V>(dx + place.at[k], x_part[k]);
   }

@@ -87,14 +87,14 @@ struct TailImage {
 
   __device__ __forceinline__ T xhat(T value, int set) const {
     const ChainStatistics<T> of = statistics[set];
-    return SplitMean<T>{of.high, of.low}.centre(value) * of.spread;
+    return SetStatistics<T>{{of.high, of.low}, of.spread}.xhat(value);
   }
   /// The norm's output, before the second relu.
   __device__ __forceinline__ T norm_output(const ImageElement& at) const {
     const T value = tail.norm_input(z[at.e]);
     if (tail.norm == ChainNorm::none) return value;
     const int set = tail.set_of(at), i = tail.parameter_of(at, set);
-    return xhat(value, set) * tail.gamma_at(i) + tail.beta_at(i);
+    return scaled_and_shifted(xhat(value, set), tail.gamma_at(i), tail.beta_at(i));
   }
   /// What is pooled.
   __device__ __forceinline__ T output(const ImageElement& at) const {
@@ -225,7 +225,7 @@ __device__ __forceinline__ SplitMean<T> merge_moments(const Tail<T>& t, int c, T
     m2 += of[n * t.C].spread + static_cast<T>(t.set_size) * d * d;
   }
   m2 = lane_sum(m2);
-  return SplitMean<T>::of(of[0].high, of[0].low + mean);
+  return two_sum(of[0].high, of[0].low + mean);
 }
 
 /// Batch norm's statistics [C] into shared memory, by every block for itself; the first leaves them in

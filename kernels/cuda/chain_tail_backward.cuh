@@ -101,8 +101,8 @@ struct TailBackward {
     if (t.norm == ChainNorm::none) return d;
     const int set = t.set_of(at), i = t.parameter_of(at, set);
     const T inverse = T(1) / static_cast<T>(t.set_size);
-    return image.statistics[set].spread *
-           (t.gamma_at(i) * d - of_set[t.sets + set] * inverse - xhat(at, set) * (of_set[set] * inverse));
+    const GradientMeans<T> means{of_set[t.sets + set] * inverse, of_set[set] * inverse};
+    return means.dx(t.gamma_at(i) * d, xhat(at, set), image.statistics[set].spread);
   }
 };
 
@@ -175,11 +175,11 @@ __device__ __forceinline__ T batch_norm_dz(const TailImage<T>& image, const Imag
   const Tail<T>& t = image.tail;
   const T z = image.z[at.e];
   if (t.relu_first && z <= T(0)) return T(0);
-  const T scale = t.gamma_at(at.c) * image.statistics[at.c].spread;
-  if (!t.training) return scale * dnorm;
+  const T gamma = t.gamma_at(at.c), rstd = image.statistics[at.c].spread;
+  if (!t.training) return gamma * rstd * dnorm;
   const T inverse = T(1) / static_cast<T>(t.N * t.set_size);
-  return scale * (dnorm - merged[t.C + at.c] * inverse -
-                  image.xhat(t.norm_input(z), at.c) * (merged[at.c] * inverse));
+  const GradientMeans<T> means{gamma * merged[t.C + at.c] * inverse, gamma * merged[at.c] * inverse};
+  return means.dx(gamma * dnorm, image.xhat(t.norm_input(z), at.c), rstd);
 }
 
 }  // namespace evenkeel::cuda

@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kSumSlices* kWarp)
     if (of.z != nullptr) {
       const ChainStatistics<T> s = of.statistics[m];
       const T z = of.z[m * of.stride + d], v = of.relu_first && z < T(0) ? T(0) : z;
-      value *= SplitMean<T>{s.high, s.low}.centre(v) * s.spread;
+      value *= SetStatistics<T>{{s.high, s.low}, s.spread}.xhat(v);
     }
     sum += value;
   }

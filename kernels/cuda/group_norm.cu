@@ -146,16 +146,16 @@ __global__ void __launch_bounds__(kGroupThreads, 1)
   const auto gradient = InputGradient<A>::of(total, count, mean, rstd);
   for (std::int64_t k = threadIdx.x; k < slots.channels; k += blockDim.x) {
     const GradientSums<A> plane = sums[k * slots.per_plane];
-    partials.dgamma(n)[first_channel + k] = plane.dy_xhat(gradient.mean.low, rstd);
+    partials.dgamma(n)[first_channel + k] = plane.dy_xhat(gradient.set.mean.low, rstd);
     partials.dbeta(n)[first_channel + k] = plane.dy;
   }
   if (a.dx == nullptr) return;
   part.for_each([&](auto, auto channel, auto offset, bool there, const Elements& dy, const Elements& x) {
     if (!there) return;
-    const A scale = gamma != nullptr ? gamma[channel] * rstd : rstd;
+    const A of_channel = gamma != nullptr ? gamma[channel] : A(1);
     Elements dx;
     EK_UNROLL
-    for (int j = 0; j < N; ++j) dx.at[j] = static_cast<T>(gradient.at(scale, dy.at[j], x.at[j]));
+    for (int j = 0; j < N; ++j) dx.at[j] = static_cast<T>(gradient.at(of_channel, dy.at[j], x.at[j]));
     store<N>(a.dx + begin + offset, dx);
   });
 }

@@ -65,8 +65,8 @@ __device__ __forceinline__ void row_gradients(const LayerNormBackwardArgs<T>& a,
       Vector<T, N> dx;
       EK_UNROLL
       for (int j = 0; j < N; ++j) {
-        dx.at[j] = static_cast<T>(gradient.at(rstd * gamma.at[j], dy[k].at[j], x[k].at[j]));
-        dgamma[k].at[j] += dy[k].at[j] * (gradient.mean.centre(x[k].at[j]) * rstd);
+        dx.at[j] = static_cast<T>(gradient.at(gamma.at[j], dy[k].at[j], x[k].at[j]));
+        dgamma[k].at[j] += dy[k].at[j] * gradient.set.xhat(x[k].at[j]);
         dbeta[k].at[j] += dy[k].at[j];
       }
       if (a.dx != nullptr) store<N>(a.dx + row * D + d, dx);
@@ -122,12 +122,12 @@ __global__ void __launch_bounds__(kLongRowThreads)
   });
   block_sum(sums.dy, sums.dy_x, sums.x);
   const auto gradient = InputGradient<A>::of(sums, Count<A>(a.D), mean, rstd);
-  if (threadIdx.x == 0) rest[row] = gradient.mean.low;
+  if (threadIdx.x == 0) rest[row] = gradient.set.mean.low;
   if (a.dx == nullptr) return;
   for_each([&](std::int64_t d, const Elements& dy, const Elements& x, const Gammas& gamma) {
     Elements dx;
     EK_UNROLL
-    for (int j = 0; j < N; ++j) dx.at[j] = static_cast<T>(gradient.at(rstd * gamma.at[j], dy.at[j], x.at[j]));
+    for (int j = 0; j < N; ++j) dx.at[j] = static_cast<T>(gradient.at(gamma.at[j], dy.at[j], x.at[j]));
     store<N>(a.dx + row * a.D + d, dx);
   });
 }
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   A dgamma = 0, dbeta = 0;
   for (std::int64_t row = chunk * chunks.rows; row < min((chunk + 1) * chunks.rows, a.M); ++row) {
     const A dy = a.dy[row * a.D + d];
-    dgamma += dy * (SplitMean<A>{a.mean[row], rest[row]}.centre(a.x[row * a.D + d]) * a.rstd[row]);
+    dgamma += dy * SetStatistics<A>{{a.mean[row], rest[row]}, a.rstd[row]}.xhat(a.x[row * a.D + d]);
     dbeta += dy;
   }
   chunks.partials.dgamma(chunk)[d] = dgamma;

@@ -37,14 +37,14 @@ __global__ void __launch_bounds__(kPixelThreads, 2)
       if (c < C) f(x[c]);
     }
   });
-  const A rstd = m.rstd(count, eps);
-  a.mean[i] = m.mean.high;
-  a.rstd[i] = rstd;
+  const SetStatistics<A> pixel = m.statistics(count, eps);
+  a.mean[i] = pixel.mean.high;
+  a.rstd[i] = pixel.rstd;
   EK_UNROLL
   for (int c = 0; c < MOST; ++c) {
     if (c >= C) continue;
     const A gamma = value_or(a.gamma, c, A(1)), beta = value_or(a.beta, c, A(0));
-    a.y[at + c * a.S] = static_cast<T>(m.mean.centre(x[c]) * rstd * gamma + beta);
+    a.y[at + c * a.S] = static_cast<T>(scaled_and_shifted<A>(pixel.xhat(x[c]), gamma, beta));
   }
 }
 
@@ -79,10 +79,10 @@ __global__ void __launch_bounds__(kPixelThreads, 2)
     EK_UNROLL
     for (int c = 0; c < kFewChannels; ++c) {
       if (c >= C) continue;
-      dgamma[c] += dy[c] * (gradient.mean.centre(x[c]) * rstd);
+      dgamma[c] += dy[c] * gradient.set.xhat(x[c]);
       dbeta[c] += dy[c];
-      const A scale = value_or(a.gamma, c, A(1)) * rstd;
-      if (a.dx != nullptr) a.dx[at + c * a.S] = static_cast<T>(gradient.at(scale, dy[c], x[c]));
+      const A gamma = value_or(a.gamma, c, A(1));
+      if (a.dx != nullptr) a.dx[at + c * a.S] = static_cast<T>(gradient.at(gamma, dy[c], x[c]));
     }
   }
   if (partials.sums == nullptr) return;
@@ -114,8 +114,7 @@ __global__ void __launch_bounds__(kChunkThreads, 2)
     const Vector<A, V> high = load<V>(a.mean + i), low = load<V>(rest + i), rstd = load<V>(a.rstd + i);
     EK_UNROLL
     for (int j = 0; j < V; ++j) {
-      const SplitMean<A> mean{high.at[j], low.at[j]};
-      dgamma += dy[k].at[j] * (mean.centre(x[k].at[j]) * rstd.at[j]);
+      dgamma += dy[k].at[j] * SetStatistics<A>{{high.at[j], low.at[j]}, rstd.at[j]}.xhat(x[k].at[j]);
       dbeta += dy[k].at[j];
     }
   }

@@ -7,6 +7,7 @@
 #include "evenkeel/kernels/cuda/reduce.cuh"
 #include "evenkeel/kernels/cuda/vector.cuh"
 #include "evenkeel/kernels/half.h"
+#include "evenkeel/kernels/norm_math.h"
 
 namespace evenkeel::cuda {
 
@@ -29,29 +30,12 @@ struct CompensatedSum {
   __device__ __forceinline__ operator T() const { return sum; }
 };
 
-/// How many elements share a mean, and one over it: a division costs registers where a kernel has the fewest.
+/// a + b without loss (Knuth's two-sum), as a mean of which b is a correction.
 template <typename T>
-struct Count {
-  T n, inverse;
-
-  EK_HOST_DEVICE explicit Count(std::int64_t count)
-      : n(static_cast<T>(count)), inverse(T(1) / static_cast<T>(count)) {}
-};
-
-/// A mean in two parts, so that x - mean keeps its digits where the mean is far larger than the deviation.
-/// `high` is the mean rounded to T, as it is saved; `low` is what rounding took from it.
-template <typename T>
-struct SplitMean {
-  T high, low;
-
-  __device__ __forceinline__ T centre(T x) const { return (x - high) - low; }
-
-  /// a + b without loss (Knuth's two-sum).
-  __device__ __forceinline__ static SplitMean of(T a, T b) {
-    const T high = a + b, from_b = high - a;
-    return {high, (a - (high - from_b)) + (b - from_b)};
-  }
-};
+__device__ __forceinline__ SplitMean<T> two_sum(T a, T b) {
+  const T high = a + b, from_b = high - a;
+  return {high, (a - (high - from_b)) + (b - from_b)};
+}
 
 /// Mean, and sum of squared distances from it.
 template <typename T>
@@ -61,6 +45,9 @@ struct Moments {
 
   __device__ __forceinline__ T rstd(const Count<T>& count, T eps) const {
     return T(1) / std::sqrt(m2 * count.inverse + eps);
+  }
+  __device__ __forceinline__ SetStatistics<T> statistics(const Count<T>& count, T eps) const {
+    return {mean, rstd(count, eps)};
   }
 };
 
@@ -86,7 +73,7 @@ __device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& 
   T rest = rests, m2 = squares;
   team.sum(rest, m2);
   rest *= count.inverse;
-  return {SplitMean<T>::of(rounded, rest), m2 - rest * rest * count.n};
+  return {two_sum(rounded, rest), m2 - rest * rest * count.n};
 }
 template <typename T, typename Team, typename ForEach>
 __device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& count, T pivot,
@@ -94,50 +81,20 @@ __device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& 
   return moments<T, T>(team, count, pivot, for_each);
 }
 
-/// Sums over elements that share a mean, which is known in T: of dy, of dy (x - mean), and of x - mean, from
-/// which rest() recovers what rounding took from the mean.
-template <typename T>
-struct GradientSums {
-  T dy = 0, dy_x = 0, x = 0;
-
-  __device__ __forceinline__ void add(T dy_i, T centred) {
-    dy += dy_i;
-    dy_x += dy_i * centred;
-    x += centred;
-  }
-  __device__ __forceinline__ void add(const GradientSums& other, T gamma = 1) {
-    dy += gamma * other.dy;
-    dy_x += gamma * other.dy_x;
-    x += other.x;
-  }
-  __device__ __forceinline__ T rest(const Count<T>& count) const {
-    return count.n > 0 ? x * count.inverse : T(0);
-  }
-  /// The sum of dy * xhat, xhat = (x - mean - rest) * rstd.
-  __device__ __forceinline__ T dy_xhat(T rest, T rstd) const { return (dy_x - rest * dy) * rstd; }
-};
-
-/// A running statistic after a batch. The difference of the two would lose the digits of the smaller one.
-template <typename T>
-__device__ __forceinline__ T moved_average(T running, T batch, T momentum) {
-  return (T(1) - momentum) * running + momentum * batch;
-}
-
-/// dx = scale dy - (x - mean) along_xhat - offset: the form of every normalization's input gradient.
+/// What dx of a set is made of.
 template <typename T>
 struct InputGradient {
-  SplitMean<T> mean;
-  T along_xhat, offset;
+  SetStatistics<T> set;
+  GradientMeans<T> means;
 
   /// From the sums of g = gamma dy over a set of `count` elements.
   __device__ __forceinline__ static InputGradient of(const GradientSums<T>& g, const Count<T>& count, T mean,
                                                      T rstd) {
     const T rest = g.rest(count);
-    return {
-        {mean, rest}, rstd * rstd * (g.dy_xhat(rest, rstd) * count.inverse), rstd * (g.dy * count.inverse)};
+    return {{{mean, rest}, rstd}, g.means(count, rest, rstd)};
   }
-  __device__ __forceinline__ T at(T scale, T dy, T x) const {
-    return scale * dy - mean.centre(x) * along_xhat - offset;
+  __device__ __forceinline__ T at(T gamma, T dy, T x) const {
+    return means.dx(gamma * dy, set.xhat(x), set.rstd);
   }
 };
 

@@ -136,10 +136,10 @@ __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const
       for (int j = 0; j < N; ++j) f(v.at[j]);
     });
   });
-  const A rstd = m.rstd(count, a.eps);
+  const SetStatistics<A> set = m.statistics(count, a.eps);
   if (there && team.rank() == 0) {
-    a.mean[row] = m.mean.high;
-    a.rstd[row] = rstd;
+    a.mean[row] = set.mean.high;
+    a.rstd[row] = set.rstd;
   }
   part.for_each([&](auto i, const Vector<T, N>& v) {
     const Vector<A, N> gamma = a.affine.template gamma_at<N>(row, i),
@@ -147,7 +147,7 @@ __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const
     Vector<T, N> out;
     EK_UNROLL
     for (int j = 0; j < N; ++j)
-      out.at[j] = static_cast<T>(m.mean.centre(v.at[j]) * rstd * gamma.at[j] + beta.at[j]);
+      out.at[j] = static_cast<T>(scaled_and_shifted<A>(set.xhat(v.at[j]), gamma.at[j], beta.at[j]));
     store<N>(y + i, out);
   });
 }

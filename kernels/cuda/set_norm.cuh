@@ -54,16 +54,16 @@ __global__ void __launch_bounds__(kSetThreads)
   const Moments<A> m = moments<CompensatedSum<A>, A>(team, count, pivot, [&](const auto& f) {
     for (std::int64_t k = team.rank(); k < sets.per_set; k += team.size()) f(x[set.offset(k)]);
   });
-  const A rstd = m.rstd(count, eps);
+  const SetStatistics<A> statistics = m.statistics(count, eps);
   if (team.rank() == 0) {
-    a.mean[number] = m.mean.high;
-    a.rstd[number] = rstd;
+    a.mean[number] = statistics.mean.high;
+    a.rstd[number] = statistics.rstd;
     something_else(number, m, count);
   }
   for (std::int64_t k = team.rank(); k < sets.per_set; k += team.size()) {
     const std::int64_t at = set.offset(k), p = set.parameter(k);
-    const A xhat = m.mean.centre(x[at]) * rstd;
-    y[at] = static_cast<T>(xhat * value_or(a.gamma, p, A(1)) + value_or(a.beta, p, A(0)));
+    const A gamma = value_or(a.gamma, p, A(1)), beta = value_or(a.beta, p, A(0));
+    y[at] = static_cast<T>(scaled_and_shifted<A>(statistics.xhat(x[at]), gamma, beta));
   }
 }
 
@@ -89,12 +89,11 @@ __global__ void __launch_bounds__(kSetThreads)
   GradientSums<A> sums{sum_dy, sum_dy_x, sum_x};
   team.sum(sums.dy, sums.dy_x, sums.x);
   const auto gradient = InputGradient<A>::of(sums, Count<A>(sets.per_set), mean, rstd);
-  if (team.rank() == 0) rest[number] = gradient.mean.low;
+  if (team.rank() == 0) rest[number] = gradient.set.mean.low;
   if (a.dx == nullptr) return;
   for (std::int64_t k = team.rank(); k < sets.per_set; k += team.size()) {
     const std::int64_t at = set.offset(k);
-    const A scale = value_or(a.gamma, set.parameter(k), A(1)) * rstd;
-    a.dx[at] = static_cast<T>(gradient.at(scale, dy[at], x[at]));
+    a.dx[at] = static_cast<T>(gradient.at(value_or(a.gamma, set.parameter(k), A(1)), dy[at], x[at]));
   }
 }
 
@@ -110,7 +109,7 @@ __global__ void __launch_bounds__(kSetThreads)
   CompensatedSum<A> sum_gamma, sum_beta;
   for (std::int64_t k = team.rank(); k < sets.per_parameter; k += team.size()) {
     const std::int64_t at = parameter.offset(k), set = parameter.set(k);
-    sum_gamma += dy[at] * (SplitMean<A>{a.mean[set], rest[set]}.centre(x[at]) * a.rstd[set]);
+    sum_gamma += dy[at] * SetStatistics<A>{{a.mean[set], rest[set]}, a.rstd[set]}.xhat(x[at]);
     sum_beta += dy[at];
   }
   A dgamma = sum_gamma, dbeta = sum_beta;

@@ -31,7 +31,8 @@ Moments plane_moments(const T* x, std::int64_t S, std::int64_t count) {
 }
 
 template <typename T>
-GradientSums plane_gradient_sums(const T* dy, const T* x, std::int64_t S, T mean, std::int64_t count) {
+GradientSums<double> plane_gradient_sums(const T* dy, const T* x, std::int64_t S, T mean,
+                                         std::int64_t count) {
   LaneTotals<T> sum_dy, sum_dy_x, sum_x;
   for (int part = 0; part < kParts; ++part) {
     LaneGradientSums<T> sums;
