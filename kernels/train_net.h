@@ -4,6 +4,7 @@
 
 #include "evenkeel/kernels/conv_chain.h"
 #include "evenkeel/kernels/mnist_net.h"
+#include "evenkeel/kernels/sgd.h"
 
 namespace evenkeel {
 
@@ -47,8 +48,7 @@ struct NetTraining {
   std::uint64_t seed;  // of dropout, whose keys are draws, draws + 1, ... in the order of use
   std::uint64_t draws;
 
-  double lr, momentum, weight_decay, l1;  // as in kernels/sgd.h
-  bool nesterov, proximal;
+  SgdRule rule;
 
   double* totals;  // [2], of the epoch: the sum of losses, and how many were right
   T* loss;         // the mean loss of the last batch

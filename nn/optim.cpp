@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "evenkeel/core/autograd.h"
-#include "evenkeel/kernels/sgd.h"
 
 namespace evenkeel::optim {
 namespace {
@@ -45,6 +44,15 @@ void check_fits(const char* what, const Tensor& x, const Tensor& parameter) {
 }
 
 }  // namespace
+
+SgdRule rule_of(const SgdOptions& options) {
+  return {.lr = options.lr,
+          .momentum = options.momentum,
+          .weight_decay = options.weight_decay,
+          .l1 = options.l1,
+          .nesterov = options.nesterov,
+          .proximal = options.l1_mode == L1Mode::proximal};
+}
 
 SGD::SGD(std::vector<Tensor> parameters, SgdOptions options)
     : parameters_(std::move(parameters)), velocity_(parameters_.size()), options_(options) {
@@ -119,15 +127,10 @@ void SGD::step() {
       list.push_back(
           {p.mutable_data<T>(), v.defined() ? v.mutable_data<T>() : nullptr, g.data<T>(), p.numel()});
     }
-    const SgdArgs<T> args{list.data(),
-                          static_cast<int>(list.size()),
-                          options_.lr,
-                          options_.momentum,
-                          options_.weight_decay,
-                          options_.l1,
-                          options_.nesterov,
-                          options_.l1_mode == L1Mode::proximal,
-                          lr_now_.defined() ? lr_now_.data<double>() : nullptr};
+    const SgdArgs<T> args{.tensors = list.data(),
+                          .count = static_cast<int>(list.size()),
+                          .rule = rule_of(options_),
+                          .lr_now = lr_now_.defined() ? lr_now_.data<double>() : nullptr};
     EK_DISPATCH(first.device(), sgd_step, args);
   });
 }

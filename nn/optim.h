@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "evenkeel/kernels/sgd.h"
 #include "evenkeel/nn/module.h"
 
 namespace evenkeel::optim {
@@ -19,6 +20,9 @@ struct SgdOptions {
   double l1 = 0;  ///< adds l1 * sum |p| over all parameters to the objective
   L1Mode l1_mode = L1Mode::subgradient;
 };
+
+/// As the kernels take them.
+SgdRule rule_of(const SgdOptions& options);
 
 /// Stochastic gradient descent; the rule is in kernels/sgd.h. Parameters without a gradient are left alone. A
 /// step that has been recorded in a CUDA graph takes the learning rate of each launch; the first step cannot

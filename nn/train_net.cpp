@@ -98,13 +98,7 @@ NetTraining<float> training_of(const NetTask& task, const Tensor& loss) {
   t.batch = batches.options().size;
   t.seed = task.generator->seed();
   t.draws = task.generator->count();
-  const optim::SgdOptions& sgd = task.sgd->options();
-  t.lr = sgd.lr;
-  t.momentum = sgd.momentum;
-  t.weight_decay = sgd.weight_decay;
-  t.l1 = sgd.l1;
-  t.nesterov = sgd.nesterov;
-  t.proximal = sgd.l1_mode == optim::L1Mode::proximal;
+  t.rule = optim::rule_of(task.sgd->options());
   Tensor totals = task.totals, last = loss;
   t.totals = totals.mutable_data<double>();
   t.loss = last.mutable_data<float>();

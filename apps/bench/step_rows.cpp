@@ -7,6 +7,7 @@
 #include "evenkeel/kernels/sgd.h"
 #include "evenkeel/kernels/softmax.h"
 #include "evenkeel/nn/models.h"
+#include "evenkeel/nn/optim.h"
 #include "reference/rotate.h"
 #include "reference/sgd.h"
 #include "reference/simple.h"
@@ -177,12 +178,7 @@ Row sgd_row(const Kind& kind, const std::vector<std::int64_t>& sizes) {
     return [tensors, device = a.device()] {
       const SgdArgs<T> args{.tensors = tensors.data(),
                             .count = static_cast<int>(tensors.size()),
-                            .lr = lr,
-                            .momentum = momentum,
-                            .weight_decay = 0,
-                            .l1 = 0,
-                            .nesterov = false,
-                            .proximal = false};
+                            .rule = optim::rule_of({.lr = lr, .momentum = momentum})};
       EK_DISPATCH(device, sgd_step, args);
     };
   });

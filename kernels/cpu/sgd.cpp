@@ -1,7 +1,5 @@
 #include "evenkeel/kernels/sgd.h"
 
-#include <cmath>
-
 #include "evenkeel/kernels/cpu/parallel.h"
 #include "evenkeel/kernels/cpu/simd.h"
 
@@ -10,25 +8,14 @@ namespace {
 
 /// n elements of one parameter: reads p, v, g and writes p, v. The three do not overlap.
 template <bool MOMENTUM, bool NESTEROV, typename T>
-void step_range(T* __restrict p, T* __restrict velocity, const T* __restrict g, const SgdArgs<T>& a,
+void step_range(T* __restrict p, T* __restrict velocity, const T* __restrict g, const SgdRule& rule,
                 std::int64_t n) {
-  const T lr = static_cast<T>(a.lr), momentum = static_cast<T>(a.momentum);
-  const T weight_decay = static_cast<T>(a.weight_decay);
-  const T l1 = a.proximal ? T(0) : static_cast<T>(a.l1);
-  const T threshold = a.proximal ? static_cast<T>(a.lr * a.l1) : T(0);
+  SgdStep<T> step(rule);
+  step.nesterov = NESTEROV;  // which the compiler then knows
   for (std::int64_t i = 0; i < n; ++i) {
-    const T sign = p[i] > 0 ? T(1) : p[i] < 0 ? T(-1) : T(0);
-    const T decayed = weight_decay != 0 ? g[i] + weight_decay * p[i] : g[i];  // 0 times infinity is no 0
-    const T d = decayed + l1 * sign;
-    T direction = d;
-    if constexpr (MOMENTUM) {
-      const T v = momentum * velocity[i] + d;
-      velocity[i] = v;
-      direction = NESTEROV ? d + momentum * v : v;
-    }
-    const T next = p[i] - lr * direction;
-    // The order of the comparisons lets NaN through.
-    p[i] = next > threshold ? next - threshold : next < -threshold ? next + threshold : next * T(0);
+    T d = step.direction(p[i], g[i]);
+    if constexpr (MOMENTUM) d = step.with_momentum(d, velocity[i]);
+    p[i] = step.moved(p[i], d);
   }
 }
 
@@ -38,11 +25,11 @@ template <typename T>
 void sgd_step(const SgdArgs<T>& a) {
   for (int k = 0; k < a.count; ++k) {
     const SgdTensor<T>& t = a.tensors[k];
-    const auto step = t.v == nullptr ? step_range<false, false, T>
-                      : a.nesterov   ? step_range<true, true, T>
-                                     : step_range<true, false, T>;
+    const auto step = t.v == nullptr    ? step_range<false, false, T>
+                      : a.rule.nesterov ? step_range<true, true, T>
+                                        : step_range<true, false, T>;
     parallel_for_ranges(t.n, [&](std::int64_t begin, std::int64_t end) {
-      step(t.p + begin, t.v != nullptr ? t.v + begin : nullptr, t.g + begin, a, end - begin);
+      step(t.p + begin, t.v != nullptr ? t.v + begin : nullptr, t.g + begin, a.rule, end - begin);
     });
   }
 }

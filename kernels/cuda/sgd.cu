@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "evenkeel/kernels/cuda/sgd.cuh"
+#include "evenkeel/kernels/cuda/simt.h"
 #include "evenkeel/kernels/cuda/vector.cuh"
 
 namespace evenkeel::cuda {
@@ -17,9 +17,8 @@ struct SgdBatch {
   SgdTensor<T> tensors[kTensors];
   int first_block[kTensors + 1];
   int count;
-  double lr, momentum, weight_decay, l1;
+  SgdRule rule;
   const double* lr_now;  // or null
-  bool nesterov, proximal;
 };
 
 /// All parameters in one launch: a block takes 256 elements of one tensor, found by bisection.
@@ -33,9 +32,10 @@ __global__ void __launch_bounds__(kThreads) sgd_kernel(const __grid_constant__ S
   }
   const SgdTensor<T>& t = a.tensors[low];
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x - a.first_block[low]) * kThreads + threadIdx.x;
-  const SgdRule<T> rule(a.lr_now != nullptr ? *a.lr_now : a.lr, a.momentum, a.weight_decay, a.l1, a.nesterov,
-                        a.proximal);
-  if (i < t.n) step_element(rule, t.p + i, t.v != nullptr ? t.v + i : nullptr, t.g[i]);
+  if (i >= t.n) return;
+  SgdRule rule = a.rule;
+  if (a.lr_now != nullptr) rule.lr = *a.lr_now;
+  t.p[i] = SgdStep<T>(rule)(t.p[i], t.v != nullptr ? t.v + i : nullptr, t.g[i]);
 }
 
 }  // namespace
@@ -53,13 +53,8 @@ void sgd_step(const SgdArgs<T>& a, Stream stream) {
       check_config("sgd_step", {blocks, kThreads});
     }
     batch.first_block[batch.count] = static_cast<int>(blocks);
-    batch.lr = a.lr;
-    batch.momentum = a.momentum;
-    batch.weight_decay = a.weight_decay;
-    batch.l1 = a.l1;
+    batch.rule = a.rule;
     batch.lr_now = a.lr_now;
-    batch.nesterov = a.nesterov;
-    batch.proximal = a.proximal;
     launch("sgd_step", sgd_kernel<T>, {blocks, kThreads, 0, stream}, batch);
   }
 }

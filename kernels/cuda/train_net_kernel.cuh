@@ -2,7 +2,6 @@
 // instantiates it for one normalization, as each of them compiles for as long as all other kernels together.
 #pragma once
 
-#include "evenkeel/kernels/cuda/sgd.cuh"
 #include "evenkeel/kernels/cuda/train_net.cuh"
 #include "evenkeel/kernels/cuda/train_net_launch.cuh"
 
@@ -95,7 +94,7 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
   /// The blocks' shares of the parameters, a thread an element, whose gradient is the sum over the images in
   /// order. Bytes: 4 sizeof(T) an element, and sizeof(T) for each row of gradients.
   __device__ __forceinline__ void update_parameters() const {
-    const SgdRule<T> rule(of.lr, of.momentum, of.weight_decay, of.l1, of.nesterov, of.proximal);
+    const SgdStep<T> step(of.rule);
     const int rows = size > 1 ? now.images : 1;
     for (int i = rank * block_threads() + block_thread(); i < of.parameters; i += size * block_threads()) {
       const T* const column = scratch + at.gradients + i;
@@ -103,7 +102,7 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
       for (int row = 0; row < rows; ++row) gradient += column[static_cast<std::int64_t>(row) * of.parameters];
       const NetParameter<T> p = parameter_with(i);
       const int j = i - p.begin;
-      step_element(rule, p.value + j, p.velocity != nullptr ? p.velocity + j : nullptr, gradient);
+      p.value[j] = step(p.value[j], p.velocity != nullptr ? p.velocity + j : nullptr, gradient);
     }
   }
   /// By one warp of the team.
