@@ -5,10 +5,11 @@
 #
 # cpu: for each instruction set that this machine has, all results of test_property, and of each network the weights after
 # 60 steps. cuda: the same on the SIMT executor, where each engine trains a network for 3 steps. The record is
-# tests/bits.txt; with "record" the lines of this device are written anew. The networks need MNIST in $EVENKEEL_DATA or
+# tests/bits.txt; with "record" the lines that are made here are written anew. The networks need MNIST in $EVENKEEL_DATA or
 # data/mnist; without it they are left out.
 set -u
 [ $# -ge 3 ] || { echo "usage: $0 cpu|cuda TEST_PROPERTY TRAIN_MNIST [record]" >&2; exit 2; }
+[ "$1" = cpu ] || [ "$1" = cuda ] || { echo "$0: '$1' is neither cpu nor cuda" >&2; exit 2; }
 device=$1 property=$(realpath "$2") train=$(realpath "$3") mode=${4:-check}
 source_dir=$(dirname "$(dirname "$(realpath "$0")")")
 record=$source_dir/tests/bits.txt
@@ -59,7 +60,8 @@ cuda() {
 [ -s now ] || { echo "no result has a line" >&2; exit 1; }
 touch "$record"
 if [ "$mode" = record ]; then
-  { grep -v "^$device" "$record"; cat now; } | LC_ALL=C sort > sorted
+  # What this machine cannot make, another instruction set or the networks without MNIST, stays.
+  { awk 'NR == FNR { made[$1, $2, $3] = 1; next } !(($1, $2, $3) in made)' now "$record"; cat now; } | LC_ALL=C sort > sorted
   cp sorted "$record"
   echo "$(wc -l < now) lines on record"
   exit 0
