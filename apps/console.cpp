@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel::app {
 namespace {

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 
 namespace fs = std::filesystem;
 

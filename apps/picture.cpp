@@ -9,7 +9,7 @@
 #include <array>
 #include <string_view>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel::app {
 namespace {

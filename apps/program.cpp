@@ -9,7 +9,7 @@
 #include <string>
 
 #include "console.h"
-#include "evenkeel/core/out_of_memory.h"
+#include "evenkeel/base/error.h"
 #include "text.h"
 
 namespace evenkeel::app {

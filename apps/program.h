@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel::app {
 

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <map>
 
+#include "evenkeel/base/error.h"
 #include "evenkeel/core/json.h"
-#include "evenkeel/core/out_of_memory.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/safetensors.h"

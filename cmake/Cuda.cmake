@@ -2,7 +2,7 @@
 #   AUTO      ON if nvcc is found, else OFF
 #   ON        by nvcc, for the architectures of CMAKE_CUDA_ARCHITECTURES
 #   OFF       not at all: Device::cuda() is refused
-#   EMULATED  by the host's compiler, on the SIMT executor of tests/simt: for tests, on machines without a GPU
+#   EMULATED  by the host's compiler, on the SIMT executor in simt/: for tests, on machines without a GPU
 # in any case of letters; ON and OFF also as CMake spells them otherwise.
 set(EVENKEEL_CUDA AUTO CACHE STRING "AUTO, ON, OFF or EMULATED")
 set_property(CACHE EVENKEEL_CUDA PROPERTY STRINGS AUTO ON OFF EMULATED)
@@ -63,7 +63,7 @@ function(ek_add_cuda target)
     target_link_libraries(${target} PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
   else()
     set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${EK_EMULATED_FLAGS}")
-    add_subdirectory(${PROJECT_SOURCE_DIR}/tests/simt ${PROJECT_BINARY_DIR}/simt)
+    add_subdirectory(${PROJECT_SOURCE_DIR}/simt ${PROJECT_BINARY_DIR}/simt)
     target_link_libraries(${target} PRIVATE ek_simt)
   endif()
 endfunction()

@@ -4,7 +4,7 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS evenkeel EXPORT EvenkeelTargets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES evenkeel.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel)
-foreach(layer core kernels nn)
+foreach(layer base core kernels nn)
   install(DIRECTORY ${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel FILES_MATCHING PATTERN "*.h"
           PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda/simt.h" EXCLUDE PATTERN "nn/functional" EXCLUDE)
 endforeach()

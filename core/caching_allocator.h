@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "evenkeel/core/mutex.h"
-#include "evenkeel/core/out_of_memory.h"
+#include "evenkeel/base/error.h"
+#include "evenkeel/base/mutex.h"
 #include "evenkeel/core/storage.h"
 
 namespace evenkeel {

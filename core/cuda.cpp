@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "evenkeel/base/error.h"
 #include "evenkeel/core/caching_allocator.h"
-#include "evenkeel/core/error.h"
 #include "evenkeel/kernels/cuda/workspace.h"
 
 #if !defined(SIMT_EXECUTOR) && __has_include(<nvtx3/nvToolsExt.h>)

@@ -2,8 +2,8 @@
 
 #include <charconv>
 
+#include "evenkeel/base/error.h"
 #include "evenkeel/core/cuda.h"
-#include "evenkeel/core/error.h"
 #include "evenkeel/kernels/cpu/parallel.h"
 
 namespace evenkeel {

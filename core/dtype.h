@@ -5,8 +5,8 @@
 #include <string_view>
 #include <type_traits>
 
+#include "evenkeel/base/error.h"
 #include "evenkeel/core/device.h"
-#include "evenkeel/core/error.h"
 #include "evenkeel/kernels/half.h"
 
 namespace evenkeel {

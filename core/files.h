@@ -12,8 +12,7 @@
 #include <string_view>
 #include <utility>
 
-#include "evenkeel/core/error.h"
-#include "evenkeel/core/out_of_memory.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel {
 

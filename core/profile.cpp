@@ -5,9 +5,9 @@
 #include <mutex>
 #include <utility>
 
+#include "evenkeel/base/error.h"
+#include "evenkeel/base/mutex.h"
 #include "evenkeel/core/cuda.h"
-#include "evenkeel/core/error.h"
-#include "evenkeel/core/mutex.h"
 
 namespace evenkeel {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "evenkeel/core/mutex.h"
+#include "evenkeel/base/mutex.h"
 #include "evenkeel/core/tensor.h"
 #include "evenkeel/kernels/philox.h"
 

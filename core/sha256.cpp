@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel {
 namespace {

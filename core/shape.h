@@ -6,7 +6,7 @@
 #include <initializer_list>
 #include <string>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 #include "evenkeel/kernels/common.h"
 
 namespace evenkeel {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "evenkeel/base/checked.h"
 #include "evenkeel/core/autograd.h"
-#include "evenkeel/core/checked.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/ops.h"
 #include "evenkeel/core/overlap.h"

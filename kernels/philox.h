@@ -22,7 +22,7 @@ struct RandomKey {
   /// graph draws others at each launch.
   const std::uint64_t* advance = nullptr;
 
-  /// Of kernels' arguments: sets to zero what is data to the kernel, so that the SIMT executor (tests/simt)
+  /// Of kernels' arguments: sets to zero what is data to the kernel, so that the SIMT executor (simt/)
   /// sees which launches are alike.
   void forget_data() { stream = 0; }
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <tuple>
 
-#include "evenkeel/core/checked.h"
+#include "evenkeel/base/checked.h"
 
 namespace evenkeel::nn {
 namespace {

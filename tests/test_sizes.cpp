@@ -2,7 +2,7 @@
 #include <limits>
 
 #include "compare.h"
-#include "evenkeel/core/checked.h"
+#include "evenkeel/base/checked.h"
 #include "evenkeel/core/ops.h"
 #include "evenkeel/core/random.h"
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <iterator>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel::cpu {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <limits>
 
-#include "evenkeel/core/checked.h"
-#include "evenkeel/core/out_of_memory.h"
+#include "evenkeel/base/checked.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel::cpu {
 

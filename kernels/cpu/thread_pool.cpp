@@ -11,7 +11,7 @@
 #include <memory>
 #include <mutex>
 
-#include "evenkeel/core/mutex.h"
+#include "evenkeel/base/mutex.h"
 
 #ifdef EVENKEEL_THREAD_SANITIZER
 extern "C" void __tsan_acquire(void* address);

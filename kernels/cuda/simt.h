@@ -1,5 +1,5 @@
 // CUDA as the kernels of this folder see it. nvcc compiles them for GPUs; the EMULATED build compiles the
-// same files with the host's compiler, against the SIMT executor of tests/simt, whose <cuda_runtime.h> comes
+// same files with the host's compiler, against the SIMT executor in simt/, whose <cuda_runtime.h> comes
 // first in its search path. The differences are here and nowhere else:
 //
 //   SIMT_SHARED(float, tile, [16][17]);   a block's shared array, filled with NaN bytes by the executor

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "evenkeel/core/checked.h"
+#include "evenkeel/base/checked.h"
 
 namespace evenkeel::functional {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 #include "fuzz/targets.h"
 
 namespace evenkeel::fuzz {

@@ -6,9 +6,9 @@
 #include <csignal>
 
 #include "catch.h"
-#include "simt/asan.h"
+#include "evenkeel/simt/asan.h"
+#include "evenkeel/simt/memory.h"
 #include "simt/device_array.h"
-#include "simt/memory.h"
 
 using namespace simt::test;
 

@@ -24,6 +24,11 @@ struct DeviceError : Error {
   using Error::Error;
 };
 
+/// Memory, of the CPU or of a device, that was asked for and is not there.
+struct OutOfMemory : Error {
+  using Error::Error;
+};
+
 /// Throws E with a fmt-formatted message.
 template <typename E = Error, typename... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {

@@ -1,4 +1,4 @@
-#include "evenkeel/core/mutex.h"
+#include "evenkeel/base/mutex.h"
 
 #include <pthread.h>
 

@@ -1,10 +1,10 @@
-#include "simt/fiber.h"
+#include "evenkeel/simt/fiber.h"
 
 #include <sys/mman.h>
 
 #include <new>
 
-#include "simt/asan.h"
+#include "evenkeel/simt/asan.h"
 
 namespace simt {
 

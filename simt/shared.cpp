@@ -2,8 +2,8 @@
 #include <cstring>
 #include <string>
 
-#include "simt/asan.h"
-#include "simt/block.h"
+#include "evenkeel/simt/asan.h"
+#include "evenkeel/simt/block.h"
 
 namespace simt {
 alignas(256) char shared_arenas[kMaxTeam][kArena];  // pages come when touched

@@ -1,4 +1,4 @@
-#include "simt/memory.h"
+#include "evenkeel/simt/memory.h"
 
 #include <sys/mman.h>
 
@@ -9,7 +9,7 @@
 #include <new>
 #include <utility>
 
-#include "simt/asan.h"
+#include "evenkeel/simt/asan.h"
 
 namespace simt {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "simt/executor.h"
+#include "evenkeel/simt/executor.h"
 
 // --- the language ------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
 
-// Graphs. What a capture refuses, and what becomes of it then, is in tests/simt/graph.cpp.
+// Graphs. What a capture refuses, and what becomes of it then, is in simt/graph.cpp.
 
 enum cudaStreamCaptureMode {
   cudaStreamCaptureModeGlobal = 0,

@@ -7,7 +7,7 @@
 //   refused while a capture is in progress      allocating and freeing, waiting for events, unless the
 //   thread's
 //                                               mode is relaxed; the null stream, if the one captured blocks
-#include "simt/graph.h"
+#include "evenkeel/simt/graph.h"
 
 #include <algorithm>
 #include <memory>

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstring>
 
-#include "simt/block.h"
+#include "evenkeel/simt/block.h"
 
 #ifdef SIMT_RACE_DETECTOR
 

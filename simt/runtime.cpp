@@ -8,8 +8,8 @@
 #include <map>
 #include <utility>
 
-#include "simt/graph.h"
-#include "simt/memory.h"
+#include "evenkeel/simt/graph.h"
+#include "evenkeel/simt/memory.h"
 
 using simt::result;
 

@@ -3,7 +3,7 @@
 #include <bit>
 #include <string>
 
-#include "simt/block.h"
+#include "evenkeel/simt/block.h"
 
 namespace simt {
 namespace {

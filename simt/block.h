@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "simt/executor.h"
-#include "simt/fiber.h"
+#include "evenkeel/simt/executor.h"
+#include "evenkeel/simt/fiber.h"
 
 namespace simt {
 

@@ -17,8 +17,8 @@
 #include <utility>
 #include <vector>
 
-#include "simt/block.h"
-#include "simt/memory.h"
+#include "evenkeel/simt/block.h"
+#include "evenkeel/simt/memory.h"
 
 namespace simt {
 

@@ -1,4 +1,4 @@
-#include "simt/executor.h"
+#include "evenkeel/simt/executor.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,8 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "simt/block.h"
-#include "simt/memory.h"
+#include "evenkeel/simt/block.h"
+#include "evenkeel/simt/memory.h"
 
 namespace simt {
 namespace {

@@ -1,6 +1,6 @@
-#include "evenkeel/core/checked.h"
+#include "evenkeel/base/checked.h"
 
-#include "evenkeel/core/error.h"
+#include "evenkeel/base/error.h"
 
 namespace evenkeel {
 

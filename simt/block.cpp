@@ -1,5 +1,5 @@
 // A block that runs: its threads as fibers, its barriers, and the order in which threads take their turns.
-#include "simt/block.h"
+#include "evenkeel/simt/block.h"
 
 #include <algorithm>
 #include <bit>
