@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/core/files.h"
 #include "evenkeel/core/json.h"
 #include "evenkeel/nn/safetensors.h"

@@ -83,30 +83,3 @@ class OpScope {
 };
 
 }  // namespace evenkeel
-
-/// The one place where an op chooses its backend: calls cpu::function(args), or cuda::function(args, stream)
-/// in a build that has it, in an OpScope. `device` is the Device of the op's tensors, which core/tensor.h has
-/// checked to be the same.
-#define EK_DISPATCH(device_, function, ...)                                                 \
-  do {                                                                                      \
-    const ::evenkeel::Device ek_device = (device_);                                         \
-    const ::evenkeel::OpScope ek_scope(#function, ek_device);                               \
-    if (ek_device.is_cpu()) {                                                               \
-      ::evenkeel::cpu::function(__VA_ARGS__);                                               \
-    } else if constexpr (::evenkeel::kCudaEnabled) {                                        \
-      ::evenkeel::cuda::function(__VA_ARGS__, ::evenkeel::current_stream(ek_device.index)); \
-    } else {                                                                                \
-      ek_device.require_available();                                                        \
-    }                                                                                       \
-  } while (false)
-
-/// Likewise for a function that only CUDA has; in builds without it nothing happens, and `device_` cannot be
-/// CUDA.
-#define EK_DISPATCH_CUDA(device_, function, ...)                                            \
-  do {                                                                                      \
-    if constexpr (::evenkeel::kCudaEnabled) {                                               \
-      const ::evenkeel::Device ek_device = (device_);                                       \
-      const ::evenkeel::OpScope ek_scope(#function, ek_device);                             \
-      ::evenkeel::cuda::function(__VA_ARGS__, ::evenkeel::current_stream(ek_device.index)); \
-    }                                                                                       \
-  } while (false)

@@ -1,4 +1,4 @@
-// Element types, and the step from a run-time dtype to a compile-time type.
+// Element types.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,6 @@
 #include <type_traits>
 
 #include "evenkeel/base/error.h"
-#include "evenkeel/core/device.h"
 #include "evenkeel/kernels/half.h"
 
 namespace evenkeel {
@@ -87,69 +86,4 @@ constexpr bool is_floating(DType dtype) {
 /// Arithmetic<T>: the dtype of the parameters and statistics that go with tensors of `dtype`.
 constexpr DType arithmetic_of(DType dtype) { return is_16bit(dtype) ? DType::f32 : dtype; }
 
-/// Calls f.operator()<T>() with the type that `dtype` names, one of float and double. Errors name `op`, by
-/// default the function that calls.
-template <typename F>
-decltype(auto) dispatch_floating(DType dtype, F&& f, const char* op = __builtin_FUNCTION()) {
-  switch (dtype) {
-    case DType::f32:
-      return f.template operator()<float>();
-    case DType::f64:
-      return f.template operator()<double>();
-    case DType::bf16:
-    case DType::f16:
-      fail("{}: computes in f32 and f64, not in {}; convert with to(DType::f32)", op, name_of(dtype));
-    default:
-      fail("{}: expected a floating-point tensor, got {}; convert it with to(DType::f32)", op,
-           name_of(dtype));
-  }
-}
-
-/// Throws Error unless tensors of `dtype` can be computed on: those of 16 bits on CUDA devices only.
-inline void check_storage(const char* op, DType dtype, Device device) {
-  EK_CHECK(!is_16bit(dtype) || device.is_cuda(),
-           "{}: {} is computed on CUDA devices only; convert with to(DType::f32)", op, name_of(dtype));
-}
-
-/// Likewise for ops whose CUDA kernels also take 16-bit tensors, computing in Arithmetic<T>: one of float,
-/// double, bf16 and f16. To be used with EK_DISPATCH_STORAGE.
-template <typename F>
-decltype(auto) dispatch_storage(DType dtype, Device device, F&& f, const char* op = __builtin_FUNCTION()) {
-  check_storage(op, dtype, device);
-  switch (dtype) {
-    case DType::bf16:
-      return f.template operator()<bf16>();
-    case DType::f16:
-      return f.template operator()<f16>();
-    default:
-      return dispatch_floating(dtype, std::forward<F>(f), op);
-  }
-}
-
-/// Calls f.operator()<T>() with the type that `dtype` names, any of them.
-template <typename F>
-decltype(auto) dispatch_any(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::bf16:
-      return f.template operator()<bf16>();
-    case DType::f16:
-      return f.template operator()<f16>();
-    case DType::i64:
-      return f.template operator()<std::int64_t>();
-    case DType::u8:
-      return f.template operator()<std::uint8_t>();
-    default:
-      return dispatch_floating(dtype, std::forward<F>(f));
-  }
-}
-
 }  // namespace evenkeel
-
-/// EK_DISPATCH within dispatch_storage: T of 16 bits has kernels on CUDA devices only.
-#define EK_DISPATCH_STORAGE(T, device_, function, ...)  \
-  do {                                                  \
-    if constexpr (::evenkeel::kIs16Bit<T>)              \
-      EK_DISPATCH_CUDA(device_, function, __VA_ARGS__); \
-    else                                                \
-      EK_DISPATCH(device_, function, __VA_ARGS__);      \
-  } while (false)

@@ -1,4 +1,5 @@
 #include "evenkeel/core/ops.h"
+#include "evenkeel/core/dispatch.h"
 
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/kernels/elementwise.h"
@@ -25,8 +26,12 @@ template <typename T>
 BinaryArgs<T> binary_args(Tensor y, const Tensor& a, const Tensor& b) {
   if (y.format() == MemoryFormat::lanes)
     return binary_args<T>(y.lanes_memory(), a.lanes_memory(), b.lanes_memory());
-  return {y.mutable_data<T>(), a.data<T>(),           b.data<T>(),
-          y.shape().extents(), a.strides().extents(), b.strides().extents()};
+  return {.y = y.mutable_data<T>(),
+          .a = a.data<T>(),
+          .b = b.data<T>(),
+          .shape = y.shape().extents(),
+          .a_strides = a.strides().extents(),
+          .b_strides = b.strides().extents()};
 }
 
 /// The output of an element-wise op, and both inputs as views of its shape. Two of one shape in lanes are
@@ -69,7 +74,7 @@ Tensor scalar_like(double value, const Tensor& like) {
 Tensor add(const Tensor& a, const Tensor& b) {
   Broadcast out("add", a, b);
   dispatch_storage(a.dtype(), a.device(), [&]<typename T>() {
-    EK_DISPATCH_STORAGE(T, a.device(), add, binary_args<T>(out.y, out.a, out.b));
+    run_storage_kernel<cpu::add<T>, cuda::add<T>>("add", a.device(), binary_args<T>(out.y, out.a, out.b));
   });
   record("add", out.y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
     return std::vector{sum_to(dy, sa), sum_to(dy, sb)};
@@ -79,8 +84,9 @@ Tensor add(const Tensor& a, const Tensor& b) {
 
 Tensor sub(const Tensor& a, const Tensor& b) {
   Broadcast out("sub", a, b);
-  dispatch_floating(a.dtype(),
-                    [&]<typename T>() { EK_DISPATCH(a.device(), sub, binary_args<T>(out.y, out.a, out.b)); });
+  dispatch_floating(a.dtype(), [&]<typename T>() {
+    run_kernel<cpu::sub<T>, cuda::sub<T>>("sub", a.device(), binary_args<T>(out.y, out.a, out.b));
+  });
   record("sub", out.y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
     return std::vector{sum_to(dy, sa), sum_to(-dy, sb)};
   });
@@ -89,8 +95,9 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   Broadcast out("mul", a, b);
-  dispatch_floating(a.dtype(),
-                    [&]<typename T>() { EK_DISPATCH(a.device(), mul, binary_args<T>(out.y, out.a, out.b)); });
+  dispatch_floating(a.dtype(), [&]<typename T>() {
+    run_kernel<cpu::mul<T>, cuda::mul<T>>("mul", a.device(), binary_args<T>(out.y, out.a, out.b));
+  });
   record("mul", out.y, {&a, &b},
          [a = Saved(a, b.requires_grad()), b = Saved(b, a.requires_grad()), sa = a.shape(), sb = b.shape(),
           need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
@@ -102,8 +109,9 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 
 Tensor div(const Tensor& a, const Tensor& b) {
   Broadcast out("div", a, b);
-  dispatch_floating(a.dtype(),
-                    [&]<typename T>() { EK_DISPATCH(a.device(), div, binary_args<T>(out.y, out.a, out.b)); });
+  dispatch_floating(a.dtype(), [&]<typename T>() {
+    run_kernel<cpu::div<T>, cuda::div<T>>("div", a.device(), binary_args<T>(out.y, out.a, out.b));
+  });
   record("div", out.y, {&a, &b},
          [y = Saved(out.y, b.requires_grad()), b = Saved(b), sa = a.shape(), sb = b.shape(),
           need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
@@ -118,34 +126,74 @@ Tensor equal(const Tensor& a, const Tensor& b) {
   if (is_integer(a) && is_integer(b) && (a.dtype() == DType::u8 || b.dtype() == DType::u8))
     return equal(a.to(DType::i64), b.to(DType::i64));
   Broadcast out("equal", a, b);
-  dispatch_comparable(
-      a.dtype(), [&]<typename T>() { EK_DISPATCH(a.device(), equal, binary_args<T>(out.y, out.a, out.b)); });
+  dispatch_comparable(a.dtype(), [&]<typename T>() {
+    run_kernel<cpu::equal<T>, cuda::equal<T>>("equal", a.device(), binary_args<T>(out.y, out.a, out.b));
+  });
   return is_integer(a) ? out.y.to(DType::f32) : out.y;
 }
 
 // --- y = f(x)
-// ------------------------------------------------------------------------------------------------------
 
-/// Defines `Tensor name(const Tensor& x)`: runs the kernel of that name on dense x; `gradient` is dx from dy
-/// and from what `saved` captures of x or y.
-#define EK_UNARY_OP(name, saved, gradient)                                                           \
-  Tensor name(const Tensor& input) {                                                                 \
-    const Tensor x = input.detach().contiguous();                                                    \
-    Tensor y = empty(x.shape(), x.options());                                                        \
-    dispatch_floating(x.dtype(), [&]<typename T>() {                                                 \
-      const UnaryArgs<T> args{y.mutable_data<T>(), x.data<T>(), x.numel()};                          \
-      EK_DISPATCH(x.device(), name, args);                                                           \
-    });                                                                                              \
-    record(#name, y, {&input}, [saved](const Tensor& dy) { return std::vector<Tensor>{gradient}; }); \
-    return y;                                                                                        \
-  }
+/// y = f(x) by kernel(device, args). gradient(x, y) is the function from dy to dx, and keeps what it needs of
+/// x or y.
+template <typename Kernel, typename Gradient>
+Tensor unary_op(const char* op, const Tensor& input, Kernel kernel, Gradient gradient) {
+  const Tensor x = input.detach().contiguous();
+  Tensor y = empty(x.shape(), x.options());
+  dispatch_floating(
+      x.dtype(),
+      [&]<typename T>() {
+        kernel(x.device(), UnaryArgs<T>{.y = y.mutable_data<T>(), .x = x.data<T>(), .n = x.numel()});
+      },
+      op);
+  record(op, y, {&input}, [dx = gradient(x, y)](const Tensor& dy) { return std::vector<Tensor>{dx(dy)}; });
+  return y;
+}
 
-EK_UNARY_OP(exp, y = Saved(y), dy* y.get())
-EK_UNARY_OP(log, x = Saved(x), dy / x.get())
-EK_UNARY_OP(sqrt, y = Saved(y), dy / (y.get() * 2.0))
-EK_UNARY_OP(abs, x = Saved(x), dy* sign(x.get()))
-EK_UNARY_OP(sign, , zeros_like(dy))
-#undef EK_UNARY_OP
+Tensor exp(const Tensor& input) {
+  const auto kernel = []<typename T>(Device device, const UnaryArgs<T>& args) {
+    run_kernel<cpu::exp<T>, cuda::exp<T>>("exp", device, args);
+  };
+  return unary_op("exp", input, kernel, [](const Tensor&, const Tensor& y) {
+    return [y = Saved(y)](const Tensor& dy) { return dy * y.get(); };
+  });
+}
+
+Tensor log(const Tensor& input) {
+  const auto kernel = []<typename T>(Device device, const UnaryArgs<T>& args) {
+    run_kernel<cpu::log<T>, cuda::log<T>>("log", device, args);
+  };
+  return unary_op("log", input, kernel, [](const Tensor& x, const Tensor&) {
+    return [x = Saved(x)](const Tensor& dy) { return dy / x.get(); };
+  });
+}
+
+Tensor sqrt(const Tensor& input) {
+  const auto kernel = []<typename T>(Device device, const UnaryArgs<T>& args) {
+    run_kernel<cpu::sqrt<T>, cuda::sqrt<T>>("sqrt", device, args);
+  };
+  return unary_op("sqrt", input, kernel, [](const Tensor&, const Tensor& y) {
+    return [y = Saved(y)](const Tensor& dy) { return dy / (y.get() * 2.0); };
+  });
+}
+
+Tensor abs(const Tensor& input) {
+  const auto kernel = []<typename T>(Device device, const UnaryArgs<T>& args) {
+    run_kernel<cpu::abs<T>, cuda::abs<T>>("abs", device, args);
+  };
+  return unary_op("abs", input, kernel, [](const Tensor& x, const Tensor&) {
+    return [x = Saved(x)](const Tensor& dy) { return dy * sign(x.get()); };
+  });
+}
+
+Tensor sign(const Tensor& input) {
+  const auto kernel = []<typename T>(Device device, const UnaryArgs<T>& args) {
+    run_kernel<cpu::sign<T>, cuda::sign<T>>("sign", device, args);
+  };
+  return unary_op("sign", input, kernel, [](const Tensor&, const Tensor&) {
+    return [](const Tensor& dy) { return zeros_like(dy); };
+  });
+}
 
 // --- reductions
 // ----------------------------------------------------------------------------------------------------
@@ -182,7 +230,12 @@ struct ReducedAxes {
 
 template <typename T>
 ReduceArgs<T> reduce_args(Tensor& y, const Tensor& x, const ReducedAxes& r) {
-  return {y.mutable_data<T>(), x.data<T>(), r.kept, r.kept_strides, r.reduced, r.reduced_strides};
+  return {.y = y.mutable_data<T>(),
+          .x = x.data<T>(),
+          .kept = r.kept,
+          .kept_strides = r.kept_strides,
+          .reduced = r.reduced,
+          .reduced_strides = r.reduced_strides};
 }
 
 }  // namespace
@@ -191,7 +244,9 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
   if (x.format() == MemoryFormat::lanes) return sum(x.contiguous(), axes, keepdim);
   const ReducedAxes r("sum", x, axes, keepdim);
   Tensor y = empty(r.shape, x.options());
-  dispatch_floating(x.dtype(), [&]<typename T>() { EK_DISPATCH(x.device(), sum, reduce_args<T>(y, x, r)); });
+  dispatch_floating(x.dtype(), [&]<typename T>() {
+    run_kernel<cpu::sum<T>, cuda::sum<T>>("sum", x.device(), reduce_args<T>(y, x, r));
+  });
   record("sum", y, {&x}, [shape = x.shape(), kept = r.keepdim_shape](const Tensor& dy) {
     return std::vector{dy.reshape(kept).broadcast_to(shape)};
   });
@@ -211,8 +266,9 @@ Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
   const ReducedAxes r("max", x, axes, keepdim);
   EK_CHECK(r.count > 0, "max: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor y = empty(r.shape, x.options());
-  dispatch_comparable(x.dtype(),
-                      [&]<typename T>() { EK_DISPATCH(x.device(), max, reduce_args<T>(y, x, r)); });
+  dispatch_comparable(x.dtype(), [&]<typename T>() {
+    run_kernel<cpu::max<T>, cuda::max<T>>("max", x.device(), reduce_args<T>(y, x, r));
+  });
   record("max", y, {&x}, [x = Saved(x), y = Saved(y), axes, kept = r.keepdim_shape](const Tensor& dy) {
     const Tensor is_max = equal(*x, y.get().reshape(kept));
     return std::vector{dy.reshape(kept) * is_max / sum(is_max, axes, true)};
@@ -227,13 +283,13 @@ Tensor argmax(const Tensor& x, int axis) {
   EK_CHECK(r.count > 0, "argmax: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor index = empty(r.shape, {DType::i64, x.device()});
   dispatch_comparable(x.dtype(), [&]<typename T>() {
-    const ArgmaxArgs<T> args{index.mutable_data<std::int64_t>(),
-                             x.data<T>(),
-                             r.kept,
-                             r.kept_strides,
-                             r.reduced,
-                             r.reduced_strides};
-    EK_DISPATCH(x.device(), argmax, args);
+    const ArgmaxArgs<T> args{.index = index.mutable_data<std::int64_t>(),
+                             .x = x.data<T>(),
+                             .kept = r.kept,
+                             .kept_strides = r.kept_strides,
+                             .reduced = r.reduced,
+                             .reduced_strides = r.reduced_strides};
+    run_kernel<cpu::argmax<T>, cuda::argmax<T>>("argmax", x.device(), args);
   });
   return index;
 }
@@ -267,20 +323,20 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   Tensor c = empty(batched ? Shape{batch, M, N} : Shape{M, N}, a.options());
   const Shape &sa = a.strides(), &sb = b.strides();
   dispatch_floating(a.dtype(), [&]<typename T>() {
-    const MatmulArgs<T> args{c.mutable_data<T>(),
-                             a.data<T>(),
-                             b.data<T>(),
-                             batched ? sa[0] : 0,
-                             sa[rank - 2],
-                             sa[rank - 1],
-                             batched ? sb[0] : 0,
-                             sb[rank - 2],
-                             sb[rank - 1],
-                             batch,
-                             M,
-                             N,
-                             K};
-    EK_DISPATCH(a.device(), matmul, args);
+    const MatmulArgs<T> args{.c = c.mutable_data<T>(),
+                             .a = a.data<T>(),
+                             .b = b.data<T>(),
+                             .a_stride_batch = batched ? sa[0] : 0,
+                             .a_stride_m = sa[rank - 2],
+                             .a_stride_k = sa[rank - 1],
+                             .b_stride_batch = batched ? sb[0] : 0,
+                             .b_stride_k = sb[rank - 2],
+                             .b_stride_n = sb[rank - 1],
+                             .batch = batch,
+                             .M = M,
+                             .N = N,
+                             .K = K};
+    run_kernel<cpu::matmul<T>, cuda::matmul<T>>("matmul", a.device(), args);
   });
   record("matmul", c, {&a, &b},
          [a = Saved(a, b.requires_grad()), b = Saved(b, a.requires_grad()), need_a = a.requires_grad(),

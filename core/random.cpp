@@ -1,4 +1,5 @@
 #include "evenkeel/core/random.h"
+#include "evenkeel/core/dispatch.h"
 
 #include <cmath>
 #include <mutex>
@@ -53,8 +54,8 @@ Tensor uniform(const Shape& shape, double low, double high, RandomKey key, Tenso
       EK_CHECK(std::isfinite(static_cast<T>(bound)), "uniform: the range from {} to {} does not fit in {}",
                low, high, name_of(options.dtype));
     }
-    const RandomArgs<T> args{y.mutable_data<T>(), key, low, high, y.numel()};
-    EK_DISPATCH(options.device, uniform, args);
+    const RandomArgs<T> args{.y = y.mutable_data<T>(), .key = key, .a = low, .b = high, .n = y.numel()};
+    run_kernel<cpu::uniform<T>, cuda::uniform<T>>("uniform", options.device, args);
   });
   return y;
 }
@@ -64,8 +65,8 @@ Tensor normal(const Shape& shape, double mean, double std, RandomKey key, Tensor
   EK_CHECK(std >= 0, "normal: std is {}, which is not 0 or more", std);
   Tensor y = empty(shape, options);
   dispatch_floating(options.dtype, [&]<typename T>() {
-    const RandomArgs<T> args{y.mutable_data<T>(), key, mean, std, y.numel()};
-    EK_DISPATCH(options.device, normal, args);
+    const RandomArgs<T> args{.y = y.mutable_data<T>(), .key = key, .a = mean, .b = std, .n = y.numel()};
+    run_kernel<cpu::normal<T>, cuda::normal<T>>("normal", options.device, args);
   });
   return y;
 }
@@ -81,8 +82,8 @@ Tensor randn(const Shape& shape, TensorOptions options) {
 Tensor permutation(std::int64_t n, RandomKey key, Device device) {
   check_stream(key);
   Tensor order = empty({n}, {DType::i64, device});
-  const PermutationArgs args{order.mutable_data<std::int64_t>(), key, n};
-  EK_DISPATCH(device, permutation, args);
+  const PermutationArgs args{.order = order.mutable_data<std::int64_t>(), .key = key, .n = n};
+  run_kernel<cpu::permutation, cuda::permutation>("permutation", device, args);
   return order;
 }
 

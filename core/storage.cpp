@@ -88,10 +88,10 @@ Storage::Storage(std::int64_t bytes, Device device) {
 void Storage::fill_with_poison() const {
   if constexpr (kCudaEnabled) {
     if (device().is_cuda()) {
-      const FillArgs<std::uint8_t> args{reinterpret_cast<std::uint8_t*>(data()),
-                                        static_cast<double>(memory_poison_byte),
-                                        {1, {bytes()}},
-                                        {1, {1}}};
+      const FillArgs<std::uint8_t> args{.y = reinterpret_cast<std::uint8_t*>(data()),
+                                        .value = static_cast<double>(memory_poison_byte),
+                                        .shape = {1, {bytes()}},
+                                        .strides = {1, {1}}};
       cuda::fill(args, block_->stream);
       return;
     }

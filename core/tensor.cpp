@@ -1,4 +1,5 @@
 #include "evenkeel/core/tensor.h"
+#include "evenkeel/core/dispatch.h"
 
 #include <cmath>
 #include <numeric>
@@ -19,9 +20,12 @@ void copy_elements(const Tensor& y, const Tensor& x) {
   dispatch_any(y.dtype(), [&]<typename To>() {
     dispatch_any(x.dtype(), [&]<typename From>() {
       Tensor target = y;
-      const CopyArgs<To, From> args{target.mutable_data<To>(), x.data<From>(), y.shape().extents(),
-                                    y.strides().extents(), x.strides().extents()};
-      EK_DISPATCH(y.device(), copy, args);
+      const CopyArgs<To, From> args{.y = target.mutable_data<To>(),
+                                    .x = x.data<From>(),
+                                    .shape = y.shape().extents(),
+                                    .y_strides = y.strides().extents(),
+                                    .x_strides = x.strides().extents()};
+      run_kernel<cpu::copy<To, From>, cuda::copy<To, From>>("copy", y.device(), args);
     });
   });
 }
@@ -30,8 +34,10 @@ void copy_elements(const Tensor& y, const Tensor& x) {
 void copy_between_formats(Tensor& y, const Tensor& x) {
   const std::int64_t N = x.size(0);
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const LanesCopyArgs<T> args{y.mutable_data<T>(y.format()), x.data<T>(x.format()), N,
-                                N > 0 ? x.numel() / N : 0};
+    const LanesCopyArgs<T> args{.y = y.mutable_data<T>(y.format()),
+                                .x = x.data<T>(x.format()),
+                                .N = N,
+                                .size = N > 0 ? x.numel() / N : 0};
     if (y.format() == MemoryFormat::lanes) {
       cpu::strided_to_lanes(args);
     } else {
@@ -381,9 +387,11 @@ Tensor& Tensor::fill_(double value) {
   Tensor y = without_repetition(*this);
   check_no_overlap("fill_", y);
   dispatch_any(dtype(), [&]<typename T>() {
-    const FillArgs<T> args{y.mutable_data<T>(), representable<T>("fill_", value), y.shape().extents(),
-                           y.strides().extents()};
-    EK_DISPATCH(device(), fill, args);
+    const FillArgs<T> args{.y = y.mutable_data<T>(),
+                           .value = representable<T>("fill_", value),
+                           .shape = y.shape().extents(),
+                           .strides = y.strides().extents()};
+    run_kernel<cpu::fill<T>, cuda::fill<T>>("fill", device(), args);
   });
   return *this;
 }
@@ -418,8 +426,8 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
   const Tensor x = apart_from(other.detach().broadcast_to(shape()), {this}).contiguous();
   if (!is_contiguous()) return copy_(clone().add_(x, alpha));
   dispatch_any(dtype(), [&]<typename T>() {
-    const AxpyArgs<T> args{mutable_data<T>(), x.data<T>(), alpha, numel()};
-    EK_DISPATCH(device(), axpy, args);
+    const AxpyArgs<T> args{.y = mutable_data<T>(), .x = x.data<T>(), .alpha = alpha, .n = numel()};
+    run_kernel<cpu::axpy<T>, cuda::axpy<T>>("axpy", device(), args);
   });
   return *this;
 }

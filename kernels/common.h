@@ -28,14 +28,6 @@
 #  define EK_FORMULA inline __attribute__((always_inline))
 #endif
 
-/// Declares cpu::name(args) and cuda::name(args, stream), templates over the element type.
-#define EK_DECLARE_KERNEL(name, Args) \
-  namespace cpu {                     \
-  template <typename T>               \
-  void name(const Args<T>& args);     \
-  }                                   \
-  EK_DECLARE_CUDA_KERNEL(name, Args)
-
 /// Likewise, where the CPU's has vector code, a version for each instruction set: see kernels/isa.h.
 #define EK_DECLARE_VECTOR_KERNEL(name, Args) \
   EK_DECLARE_CPU_VECTOR_KERNEL(name, Args)   \

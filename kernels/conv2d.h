@@ -25,7 +25,11 @@ struct Conv2dForwardArgs {
   Conv2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_VECTOR_KERNEL(conv2d_forward, Conv2dForwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(conv2d_forward, Conv2dForwardArgs)
+namespace cuda {
+template <typename T>
+void conv2d_forward(const Conv2dForwardArgs<T>& args, Stream stream);
+}
 
 /// dx[n,c,h,w] = sum over the y[n,k,p,q] that x[n,c,h,w] entered of weight[k,c,r,s] * dy[n,k,p,q].
 template <typename T>
@@ -36,7 +40,11 @@ struct Conv2dBackwardInputArgs {
   Conv2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_VECTOR_KERNEL(conv2d_backward_input, Conv2dBackwardInputArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(conv2d_backward_input, Conv2dBackwardInputArgs)
+namespace cuda {
+template <typename T>
+void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& args, Stream stream);
+}
 
 /// dweight[k,c,r,s] = sum over n,p,q of dy[n,k,p,q] * x[n, c, ...]; dbias[k] = sum over n,p,q of dy[n,k,p,q].
 template <typename T>
@@ -48,7 +56,11 @@ struct Conv2dBackwardWeightArgs {
   Conv2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_VECTOR_KERNEL(conv2d_backward_weight, Conv2dBackwardWeightArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(conv2d_backward_weight, Conv2dBackwardWeightArgs)
+namespace cuda {
+template <typename T>
+void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& args, Stream stream);
+}
 
 namespace cpu {
 /// The format in which the CPU convolves strided x fastest, conversion included (measured with AVX-512):

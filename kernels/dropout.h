@@ -20,6 +20,10 @@ struct DropoutArgs {
   std::uint8_t* mask = nullptr;  // lanes, or null: 255 where x is kept, else 0, in the order of x; written
   const std::uint8_t* kept = nullptr;  // lanes, or null: a mask to read in place of random numbers
 };
-EK_DECLARE_VECTOR_KERNEL(dropout, DropoutArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(dropout, DropoutArgs)
+namespace cuda {
+template <typename T>
+void dropout(const DropoutArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

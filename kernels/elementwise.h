@@ -16,11 +16,31 @@ struct BinaryArgs {
   const T* b;
   Extents shape, a_strides, b_strides;
 };
-EK_DECLARE_KERNEL(add, BinaryArgs)  // on CUDA devices also of 16 bits
-EK_DECLARE_KERNEL(sub, BinaryArgs)
-EK_DECLARE_KERNEL(mul, BinaryArgs)
-EK_DECLARE_KERNEL(div, BinaryArgs)
-EK_DECLARE_KERNEL(equal, BinaryArgs)  // 1 or 0; also of i64
+namespace cpu {
+// add on CUDA devices also of bf16 and f16; equal, which is 1 or 0, also of i64.
+template <typename T>
+void add(const BinaryArgs<T>& args);
+template <typename T>
+void sub(const BinaryArgs<T>& args);
+template <typename T>
+void mul(const BinaryArgs<T>& args);
+template <typename T>
+void div(const BinaryArgs<T>& args);
+template <typename T>
+void equal(const BinaryArgs<T>& args);
+}  // namespace cpu
+namespace cuda {
+template <typename T>
+void add(const BinaryArgs<T>& args, Stream stream);
+template <typename T>
+void sub(const BinaryArgs<T>& args, Stream stream);
+template <typename T>
+void mul(const BinaryArgs<T>& args, Stream stream);
+template <typename T>
+void div(const BinaryArgs<T>& args, Stream stream);
+template <typename T>
+void equal(const BinaryArgs<T>& args, Stream stream);
+}  // namespace cuda
 
 /// y[i] = f(x[i]), both dense, n elements.
 template <typename T>
@@ -29,11 +49,30 @@ struct UnaryArgs {
   const T* x;
   std::int64_t n;
 };
-EK_DECLARE_KERNEL(exp, UnaryArgs)
-EK_DECLARE_KERNEL(log, UnaryArgs)
-EK_DECLARE_KERNEL(sqrt, UnaryArgs)
-EK_DECLARE_KERNEL(abs, UnaryArgs)
-EK_DECLARE_KERNEL(sign, UnaryArgs)
+namespace cpu {
+template <typename T>
+void exp(const UnaryArgs<T>& args);
+template <typename T>
+void log(const UnaryArgs<T>& args);
+template <typename T>
+void sqrt(const UnaryArgs<T>& args);
+template <typename T>
+void abs(const UnaryArgs<T>& args);
+template <typename T>
+void sign(const UnaryArgs<T>& args);
+}  // namespace cpu
+namespace cuda {
+template <typename T>
+void exp(const UnaryArgs<T>& args, Stream stream);
+template <typename T>
+void log(const UnaryArgs<T>& args, Stream stream);
+template <typename T>
+void sqrt(const UnaryArgs<T>& args, Stream stream);
+template <typename T>
+void abs(const UnaryArgs<T>& args, Stream stream);
+template <typename T>
+void sign(const UnaryArgs<T>& args, Stream stream);
+}  // namespace cuda
 
 /// To(x). Integers are truncated, by way of i64, so that u8 is modulo 256, as in PyTorch. What i64 does not
 /// hold, NaN too, is its least number: 0 as a u8.
@@ -71,7 +110,14 @@ struct FillArgs {
   double value;
   Extents shape, strides;
 };
-EK_DECLARE_KERNEL(fill, FillArgs)
+namespace cpu {
+template <typename T>
+void fill(const FillArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void fill(const FillArgs<T>& args, Stream stream);
+}
 
 /// y[i] += alpha * x[i], both dense, n elements; in Arithmetic<T>, rounded once.
 template <typename T>
@@ -81,6 +127,13 @@ struct AxpyArgs {
   double alpha;
   std::int64_t n;
 };
-EK_DECLARE_KERNEL(axpy, AxpyArgs)
+namespace cpu {
+template <typename T>
+void axpy(const AxpyArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void axpy(const AxpyArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

@@ -15,6 +15,10 @@ struct MatmulArgs {
   std::int64_t b_stride_batch, b_stride_k, b_stride_n;
   std::int64_t batch, M, N, K;
 };
-EK_DECLARE_VECTOR_KERNEL(matmul, MatmulArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(matmul, MatmulArgs)
+namespace cuda {
+template <typename T>
+void matmul(const MatmulArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

@@ -24,7 +24,11 @@ struct MaxPool2dForwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_VECTOR_KERNEL(max_pool2d_forward, MaxPool2dForwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(max_pool2d_forward, MaxPool2dForwardArgs)
+namespace cuda {
+template <typename T>
+void max_pool2d_forward(const MaxPool2dForwardArgs<T>& args, Stream stream);
+}
 
 /// dx[plane][index[p,q]] sums dy[p,q]; 0 elsewhere.
 template <typename T>
@@ -36,7 +40,11 @@ struct MaxPool2dBackwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_VECTOR_KERNEL(max_pool2d_backward, MaxPool2dBackwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(max_pool2d_backward, MaxPool2dBackwardArgs)
+namespace cuda {
+template <typename T>
+void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& args, Stream stream);
+}
 
 /// y = the sum over the window / (R S); padding counts as zeros (PyTorch's count_include_pad=True).
 template <typename T>
@@ -46,7 +54,11 @@ struct AvgPool2dForwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_VECTOR_KERNEL(avg_pool2d_forward, AvgPool2dForwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(avg_pool2d_forward, AvgPool2dForwardArgs)
+namespace cuda {
+template <typename T>
+void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& args, Stream stream);
+}
 
 /// dx[h,w] = the sum of dy over the windows that hold (h,w) / (R S).
 template <typename T>
@@ -56,6 +68,10 @@ struct AvgPool2dBackwardArgs {
   Pool2dSizes sizes;
   MemoryFormat format = MemoryFormat::strided;
 };
-EK_DECLARE_VECTOR_KERNEL(avg_pool2d_backward, AvgPool2dBackwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(avg_pool2d_backward, AvgPool2dBackwardArgs)
+namespace cuda {
+template <typename T>
+void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

@@ -16,8 +16,18 @@ struct RandomArgs {
   double a, b;
   std::int64_t n;
 };
-EK_DECLARE_KERNEL(uniform, RandomArgs)
-EK_DECLARE_KERNEL(normal, RandomArgs)
+namespace cpu {
+template <typename T>
+void uniform(const RandomArgs<T>& args);
+template <typename T>
+void normal(const RandomArgs<T>& args);
+}  // namespace cpu
+namespace cuda {
+template <typename T>
+void uniform(const RandomArgs<T>& args, Stream stream);
+template <typename T>
+void normal(const RandomArgs<T>& args, Stream stream);
+}  // namespace cuda
 
 /// [low, high) in T.
 template <typename T>

@@ -13,8 +13,19 @@ struct ReduceArgs {
   Extents kept, kept_strides;
   Extents reduced, reduced_strides;
 };
-EK_DECLARE_KERNEL(sum, ReduceArgs)  // accumulates in f64
-EK_DECLARE_KERNEL(max, ReduceArgs)  // NaN if any element is; also of i64
+namespace cpu {
+// sum accumulates in f64. max is NaN if any element is, and is also of i64.
+template <typename T>
+void sum(const ReduceArgs<T>& args);
+template <typename T>
+void max(const ReduceArgs<T>& args);
+}  // namespace cpu
+namespace cuda {
+template <typename T>
+void sum(const ReduceArgs<T>& args, Stream stream);
+template <typename T>
+void max(const ReduceArgs<T>& args, Stream stream);
+}  // namespace cuda
 
 /// index[o] = the first i, row-major over `reduced`, at which x is largest; NaN counts as largest.
 template <typename T>
@@ -24,6 +35,14 @@ struct ArgmaxArgs {
   Extents kept, kept_strides;
   Extents reduced, reduced_strides;
 };
-EK_DECLARE_KERNEL(argmax, ArgmaxArgs)  // also of i64
+// Also of i64
+namespace cpu {
+template <typename T>
+void argmax(const ArgmaxArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void argmax(const ArgmaxArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

@@ -12,7 +12,11 @@ struct ReluForwardArgs {
   const T* x;
   std::int64_t n;
 };
-EK_DECLARE_VECTOR_KERNEL(relu_forward, ReluForwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(relu_forward, ReluForwardArgs)
+namespace cuda {
+template <typename T>
+void relu_forward(const ReluForwardArgs<T>& args, Stream stream);
+}
 
 /// dx = 0 where y <= 0, else dy, also where y is NaN.
 template <typename T>
@@ -22,6 +26,10 @@ struct ReluBackwardArgs {
   const T* y;
   std::int64_t n;
 };
-EK_DECLARE_VECTOR_KERNEL(relu_backward, ReluBackwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(relu_backward, ReluBackwardArgs)
+namespace cuda {
+template <typename T>
+void relu_backward(const ReluBackwardArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

@@ -29,6 +29,10 @@ struct RotateNormalizeArgs {
   }
   EK_HOST_DEVICE float angle_of(std::int64_t n) const { return angle[angle_of_image ? image_of(n) : n]; }
 };
-EK_DECLARE_VECTOR_KERNEL(rotate_normalize, RotateNormalizeArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(rotate_normalize, RotateNormalizeArgs)
+namespace cuda {
+template <typename T>
+void rotate_normalize(const RotateNormalizeArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

@@ -70,6 +70,10 @@ struct SgdArgs {
   const double* lr_now =
       nullptr;  // CUDA: in the device's memory, where a graph reads it; null: the rule's lr
 };
-EK_DECLARE_VECTOR_KERNEL(sgd_step, SgdArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(sgd_step, SgdArgs)
+namespace cuda {
+template <typename T>
+void sgd_step(const SgdArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

@@ -12,7 +12,14 @@ struct LogSoftmaxForwardArgs {
   const T* x;
   std::int64_t M, D;
 };
-EK_DECLARE_KERNEL(log_softmax_forward, LogSoftmaxForwardArgs)
+namespace cpu {
+template <typename T>
+void log_softmax_forward(const LogSoftmaxForwardArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void log_softmax_forward(const LogSoftmaxForwardArgs<T>& args, Stream stream);
+}
 
 /// dx[m,d] = dy[m,d] - exp(y[m,d]) * sum over j of dy[m,j].
 template <typename T>
@@ -22,7 +29,14 @@ struct LogSoftmaxBackwardArgs {
   const T* y;
   std::int64_t M, D;
 };
-EK_DECLARE_KERNEL(log_softmax_backward, LogSoftmaxBackwardArgs)
+namespace cpu {
+template <typename T>
+void log_softmax_backward(const LogSoftmaxBackwardArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void log_softmax_backward(const LogSoftmaxBackwardArgs<T>& args, Stream stream);
+}
 
 /// loss[m] = -x[m, target[m]]; a target outside [0, D) gives NaN.
 template <typename T>
@@ -32,7 +46,14 @@ struct NllLossForwardArgs {
   const std::int64_t* target;
   std::int64_t M, D;
 };
-EK_DECLARE_KERNEL(nll_loss_forward, NllLossForwardArgs)
+namespace cpu {
+template <typename T>
+void nll_loss_forward(const NllLossForwardArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void nll_loss_forward(const NllLossForwardArgs<T>& args, Stream stream);
+}
 
 /// loss = scale times the sum over m of -x[m, target[m]], in one kernel; a target outside [0, D) gives NaN.
 template <typename T>
@@ -43,7 +64,10 @@ struct NllLossSumArgs {
   std::int64_t M, D;
   double scale;
 };
-EK_DECLARE_CUDA_KERNEL(nll_loss_sum, NllLossSumArgs)
+namespace cuda {
+template <typename T>
+void nll_loss_sum(const NllLossSumArgs<T>& args, Stream stream);
+}
 
 /// dx[m, target[m]] = -scale dloss[m * dloss_stride]; 0 elsewhere.
 template <typename T>
@@ -55,7 +79,14 @@ struct NllLossBackwardArgs {
   std::int64_t dloss_stride = 1;  // 0: one gradient for all rows
   double scale = 1;
 };
-EK_DECLARE_KERNEL(nll_loss_backward, NllLossBackwardArgs)
+namespace cpu {
+template <typename T>
+void nll_loss_backward(const NllLossBackwardArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void nll_loss_backward(const NllLossBackwardArgs<T>& args, Stream stream);
+}
 
 /// Adds to running totals, on the device and in one kernel: totals[0] += M mean_loss, totals[1] += the number
 /// of rows whose largest element (the first of equals, or the first NaN) is at target[m].
@@ -67,6 +98,13 @@ struct ClassificationTotalsArgs {
   const std::int64_t* target;
   std::int64_t M, D;
 };
-EK_DECLARE_KERNEL(classification_totals, ClassificationTotalsArgs)
+namespace cpu {
+template <typename T>
+void classification_totals(const ClassificationTotalsArgs<T>& args);
+}
+namespace cuda {
+template <typename T>
+void classification_totals(const ClassificationTotalsArgs<T>& args, Stream stream);
+}
 
 }  // namespace evenkeel

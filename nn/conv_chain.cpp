@@ -1,4 +1,5 @@
 #include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/core/dispatch.h"
 
 #include <utility>
 

@@ -1,4 +1,5 @@
 #include "evenkeel/nn/optim.h"
+#include "evenkeel/core/dispatch.h"
 
 #include <algorithm>
 #include <charconv>
@@ -131,7 +132,7 @@ void SGD::step() {
                           .count = static_cast<int>(list.size()),
                           .rule = rule_of(options_),
                           .lr_now = lr_now_.defined() ? lr_now_.data<double>() : nullptr};
-    EK_DISPATCH(first.device(), sgd_step, args);
+    run_kernel<cpu::sgd_step<T>, cuda::sgd_step<T>>("sgd_step", first.device(), args);
   });
 }
 

@@ -1,4 +1,5 @@
 #include "evenkeel/nn/safetensors.h"
+#include "evenkeel/core/dispatch.h"
 
 #include <algorithm>
 #include <array>

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "evenkeel/core/cuda.h"
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/kernels/cuda/workspace.h"
 #include "evenkeel/kernels/train_net.h"
@@ -179,7 +180,7 @@ void NetTrainer::run(std::int64_t first, std::int64_t steps) {
     if (!scratch_.defined()) scratch_ = empty({cuda::train_net_scratch(args)}, {DType::u8, device_});
     args.scratch = scratch_.mutable_data<std::uint8_t>();
   }
-  EK_DISPATCH_CUDA(device_, train_net, args);
+  run_cuda_kernel<cuda::train_net<float>>("train_net", device_, args);
   for (const NetTask& task : tasks_) {
     Generator& g = *task.generator;
     g.set_count(g.count() + kDrawsOfStep * static_cast<std::uint64_t>(steps));

@@ -1,4 +1,5 @@
 // Writing where elements share memory: refused before anything is written, or right.
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/core/overlap.h"
 
 #include <cmath>

@@ -96,7 +96,7 @@ Row forward(Conv conv, const Kind& kind) {
                                     .bias = nullptr,
                                     .sizes = conv.sizes(),
                                     .format = kind.format()};
-    return EK_LAUNCH_STORAGE(T, a, conv2d_forward, args);
+    return launch_storage<cpu::conv2d_forward<T>, cuda::conv2d_forward<T>>("conv2d_forward", a, args);
   });
   row.reference = [checked = Checked(conv)](const Values& in) {
     const Conv& c = checked.conv;
@@ -117,7 +117,8 @@ Row backward_input(Conv conv, const Kind& kind) {
                                           .weight = a.in<Arithmetic<T>>("weight"),
                                           .sizes = conv.sizes(),
                                           .format = kind.format()};
-    return EK_LAUNCH_STORAGE(T, a, conv2d_backward_input, args);
+    return launch_storage<cpu::conv2d_backward_input<T>, cuda::conv2d_backward_input<T>>(
+        "conv2d_backward_input", a, args);
   });
   row.reference = [checked = Checked(conv)](const Values& in) {
     const Conv& c = checked.conv;
@@ -150,7 +151,8 @@ Row backward_weight(Conv conv, const Kind& kind) {
                                            .x = a.in<T>("x"),
                                            .sizes = conv.sizes(),
                                            .format = kind.format()};
-    return EK_LAUNCH_STORAGE(T, a, conv2d_backward_weight, args);
+    return launch_storage<cpu::conv2d_backward_weight<T>, cuda::conv2d_backward_weight<T>>(
+        "conv2d_backward_weight", a, args);
   });
   row.reference = [=](const Values& in) {
     const bool all = conv.products() <= kMostProducts;

@@ -15,7 +15,7 @@ std::vector<Row> relu(const Kind& kind, const Shape& x) {
   forward.operands = {{"x", Role::input, x, kind.dtype, normal()}, {"y", Role::output, x, kind.dtype, {}}};
   forward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const ReluForwardArgs<T> args{.y = a.out<T>("y"), .x = a.in<T>("x"), .n = kind.memory_size(x)};
-    return EK_LAUNCH(a, relu_forward, args);
+    return launch<cpu::relu_forward<T>, cuda::relu_forward<T>>("relu_forward", a, args);
   });
   forward.reference = [](const Values& in) {
     return std::map<std::string, Expected>{{"y", {reference::relu(in.at("x")), {}}}};
@@ -30,7 +30,7 @@ std::vector<Row> relu(const Kind& kind, const Shape& x) {
   backward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const ReluBackwardArgs<T> args{
         .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .y = a.in<T>("y"), .n = kind.memory_size(x)};
-    return EK_LAUNCH(a, relu_backward, args);
+    return launch<cpu::relu_backward<T>, cuda::relu_backward<T>>("relu_backward", a, args);
   });
   backward.reference = [](const Values& in) {
     return std::map<std::string, Expected>{{"dx", {reference::relu_backward(in.at("dy"), in.at("x")), {}}}};
@@ -61,7 +61,7 @@ std::vector<Row> dropout(const Kind& kind, const Shape& x) {
                               .n = x.numel(),
                               .format = kind.format(),
                               .N = x[0]};
-    return EK_LAUNCH(a, dropout, args);
+    return launch<cpu::dropout<T>, cuda::dropout<T>>("dropout", a, args);
   });
   row.reference = [](const Values& in) {
     const Array& values = in.at("x");

@@ -53,8 +53,10 @@ Kernel make_kernel(const Kind& kind, MakeArgs make_args, SetSizes set_sizes, Fun
 
 }  // namespace evenkeel::bench
 
-#define EK_NORM_KERNEL(function)                                                                           \
-  ::evenkeel::bench::KernelFunctions {                                                                     \
-    []<typename T>(const auto& args, DeviceArrays& a) { return EK_LAUNCH_STORAGE(T, a, function, args); }, \
-        []<typename T>() { return cuda::function##_variants<T>(); }                                        \
+#define EK_NORM_KERNEL(function)                                                      \
+  ::evenkeel::bench::KernelFunctions {                                                \
+    []<typename T>(const auto& args, DeviceArrays& a) {                               \
+      return launch_storage<cpu::function<T>, cuda::function<T>>(#function, a, args); \
+    },                                                                                \
+        []<typename T>() { return cuda::function##_variants<T>(); }                   \
   }

@@ -84,7 +84,7 @@ std::vector<Row> max_pool2d(const Pool& pool, const Kind& kind) {
                                        .x = a.in<T>("x"),
                                        .sizes = pool.sizes(kind),
                                        .format = kind.format()};
-    return EK_LAUNCH(a, max_pool2d_forward, args);
+    return launch<cpu::max_pool2d_forward<T>, cuda::max_pool2d_forward<T>>("max_pool2d_forward", a, args);
   });
   forward.reference = [=](const Values& in) {
     return std::map<std::string, Expected>{
@@ -106,7 +106,7 @@ std::vector<Row> max_pool2d(const Pool& pool, const Kind& kind) {
                                         .tap = lanes ? a.in<T>("tap") : nullptr,
                                         .sizes = pool.sizes(kind),
                                         .format = kind.format()};
-    return EK_LAUNCH(a, max_pool2d_backward, args);
+    return launch<cpu::max_pool2d_backward<T>, cuda::max_pool2d_backward<T>>("max_pool2d_backward", a, args);
   });
   backward.reference = [=](const Values& in) {
     return std::map<std::string, Expected>{
@@ -122,7 +122,7 @@ std::vector<Row> avg_pool2d(const Pool& pool, const Kind& kind) {
   forward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const AvgPool2dForwardArgs<T> args{
         .y = a.out<T>("y"), .x = a.in<T>("x"), .sizes = pool.sizes(kind), .format = kind.format()};
-    return EK_LAUNCH(a, avg_pool2d_forward, args);
+    return launch<cpu::avg_pool2d_forward<T>, cuda::avg_pool2d_forward<T>>("avg_pool2d_forward", a, args);
   });
   forward.reference = [=](const Values& in) {
     return std::map<std::string, Expected>{{"y", {reference::avg_pool2d(in.at("x"), pool.how()), {}}}};
@@ -134,7 +134,7 @@ std::vector<Row> avg_pool2d(const Pool& pool, const Kind& kind) {
   backward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const AvgPool2dBackwardArgs<T> args{
         .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .sizes = pool.sizes(kind), .format = kind.format()};
-    return EK_LAUNCH(a, avg_pool2d_backward, args);
+    return launch<cpu::avg_pool2d_backward<T>, cuda::avg_pool2d_backward<T>>("avg_pool2d_backward", a, args);
   });
   backward.reference = [=](const Values& in) {
     return std::map<std::string, Expected>{

@@ -75,7 +75,7 @@ auto bind_for(DType dtype, F f) {
   };
 }
 
-/// Likewise, for 16-bit types too; f launches with EK_LAUNCH_STORAGE.
+/// bind_for with 16-bit types too; f launches with launch_storage.
 template <typename F>
 auto bind_for_storage(DType dtype, F f) {
   return [=](DeviceArrays& arrays) -> Launch {
@@ -84,13 +84,14 @@ auto bind_for_storage(DType dtype, F f) {
   };
 }
 
-}  // namespace evenkeel::bench
+/// A Launch of the kernel `op` (core/dispatch.h) with `args` on the device of `arrays`.
+template <auto kCpu, auto kCuda, typename Args>
+Launch launch(const char* op, const DeviceArrays& arrays, const Args& args) {
+  return [op, args, device = arrays.device()] { run_kernel<kCpu, kCuda>(op, device, args); };
+}
+template <auto kCpu, auto kCuda, typename Args>
+Launch launch_storage(const char* op, const DeviceArrays& arrays, const Args& args) {
+  return [op, args, device = arrays.device()] { run_storage_kernel<kCpu, kCuda>(op, device, args); };
+}
 
-/// A Launch of kernel `function` with `args` on the device of `arrays`.
-#define EK_LAUNCH(arrays, function, args) \
-  ::evenkeel::bench::Launch([args, device = (arrays).device()] { EK_DISPATCH(device, function, args); })
-#define EK_LAUNCH_STORAGE(T, arrays, function, args)                                 \
-  ::evenkeel::bench::Launch([args, device = (arrays).device()] {                     \
-    static_cast<void>(args); /* of a type that only CUDA has, where there is none */ \
-    EK_DISPATCH_STORAGE(T, device, function, args);                                  \
-  })
+}  // namespace evenkeel::bench

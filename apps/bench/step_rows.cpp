@@ -68,7 +68,7 @@ std::vector<Row> rotate(const Kind& kind, const Shape& y) {
                                       .mean = kMean,
                                       .std = kStd,
                                       .format = kind.format()};
-    return EK_LAUNCH(a, rotate_normalize, args);
+    return launch<cpu::rotate_normalize<T>, cuda::rotate_normalize<T>>("rotate_normalize", a, args);
   });
   row.reference = [y](const Values& in) {
     return std::map<std::string, Expected>{{"y", {rotated(in, y), {}}}};
@@ -98,7 +98,9 @@ Row loss_forward(const Kind& kind, const Shape& x) {
                                     .target = a.in<std::int64_t>("target"),
                                     .M = x[0],
                                     .D = x[1]};
-    return [first = EK_LAUNCH(a, log_softmax_forward, softmax), then = EK_LAUNCH(a, nll_loss_forward, nll)] {
+    return [first = launch<cpu::log_softmax_forward<T>, cuda::log_softmax_forward<T>>("log_softmax_forward",
+                                                                                      a, softmax),
+            then = launch<cpu::nll_loss_forward<T>, cuda::nll_loss_forward<T>>("nll_loss_forward", a, nll)] {
       first();
       then();
     };
@@ -131,7 +133,9 @@ Row loss_backward(const Kind& kind, const Shape& x) {
     const LogSoftmaxBackwardArgs<T> softmax{
         .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .y = a.in<T>("y"), .M = x[0], .D = x[1]};
     return
-        [first = EK_LAUNCH(a, nll_loss_backward, nll), then = EK_LAUNCH(a, log_softmax_backward, softmax)] {
+        [first = launch<cpu::nll_loss_backward<T>, cuda::nll_loss_backward<T>>("nll_loss_backward", a, nll),
+         then = launch<cpu::log_softmax_backward<T>, cuda::log_softmax_backward<T>>("log_softmax_backward", a,
+                                                                                    softmax)] {
           first();
           then();
         };
@@ -179,7 +183,7 @@ Row sgd_row(const Kind& kind, const std::vector<std::int64_t>& sizes) {
       const SgdArgs<T> args{.tensors = tensors.data(),
                             .count = static_cast<int>(tensors.size()),
                             .rule = optim::rule_of({.lr = lr, .momentum = momentum})};
-      EK_DISPATCH(device, sgd_step, args);
+      run_kernel<cpu::sgd_step<T>, cuda::sgd_step<T>>("sgd_step", device, args);
     };
   });
   row.reference = [](const Values& in) {

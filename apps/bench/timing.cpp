@@ -11,6 +11,7 @@
 
 #include "console.h"
 #include "evenkeel/core/cuda.h"
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/elementwise.h"
 #include "evenkeel/kernels/team.h"
 #include "program.h"
@@ -134,14 +135,15 @@ CacheFlush::CacheFlush(Device device)
 void CacheFlush::operator()() {
   const AxpyArgs<float> args{
       .y = a_.mutable_data<float>(), .x = b_.data<float>(), .alpha = 1e-3, .n = a_.numel()};
-  EK_DISPATCH(a_.device(), axpy, args);
+  run_kernel<cpu::axpy<float>, cuda::axpy<float>>("axpy", a_.device(), args);
   wait_for(a_.device());
 }
 
 double smallest_node(Device device) {
   Tensor x = ones({1}, {DType::f32, device});
   const AxpyArgs<float> args{.y = x.mutable_data<float>(), .x = x.data<float>(), .alpha = 0, .n = 1};
-  const Contender node{"", [&] { EK_DISPATCH(device, axpy, args); }, device};
+  const Contender node{"", [&] { run_kernel<cpu::axpy<float>, cuda::axpy<float>>("axpy", device, args); },
+                       device};
   node.call();
   const CallsInARow nodes(node);
   double best = nodes.seconds(1024);

@@ -1,3 +1,4 @@
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/dropout.h"
 #include "evenkeel/kernels/relu.h"
 #include "evenkeel/kernels/softmax.h"
@@ -11,14 +12,14 @@ Tensor relu(const Tensor& input) {
   const Tensor x = dense_or_lanes(input);
   Tensor y = empty_like(x);
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    const ReluForwardArgs<T> args{out<T>(y), in<T>(x), memory_size(x)};
-    EK_DISPATCH_STORAGE(T, x.device(), relu_forward, args);
+    const ReluForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .n = memory_size(x)};
+    run_storage_kernel<cpu::relu_forward<T>, cuda::relu_forward<T>>("relu_forward", x.device(), args);
   });
   record("relu", y, {&input}, [y = Saved(y)](const Tensor& dy) {
     Tensor dx = empty_like(dy);
     dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-      const ReluBackwardArgs<T> args{out<T>(dx), in<T>(dy), in<T>(*y), memory_size(dy)};
-      EK_DISPATCH_STORAGE(T, dy.device(), relu_backward, args);
+      const ReluBackwardArgs<T> args{.dx = out<T>(dx), .dy = in<T>(dy), .y = in<T>(*y), .n = memory_size(dy)};
+      run_storage_kernel<cpu::relu_backward<T>, cuda::relu_backward<T>>("relu_backward", dy.device(), args);
     });
     return std::vector{dx};
   });
@@ -33,16 +34,16 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key, Tensor& mask, boo
   dispatch_floating(
       x.dtype(),
       [&]<typename T>() {
-        const DropoutArgs<T> args{out<T>(y),
-                                  in<T>(x),
-                                  key,
-                                  p,
-                                  x.numel(),
-                                  x.format(),
-                                  x.format() == MemoryFormat::lanes ? x.size(0) : 0,
-                                  is_known ? nullptr : out<std::uint8_t>(mask),
-                                  is_known ? in<std::uint8_t>(mask) : nullptr};
-        EK_DISPATCH(x.device(), dropout, args);
+        const DropoutArgs<T> args{.y = out<T>(y),
+                                  .x = in<T>(x),
+                                  .key = key,
+                                  .p = p,
+                                  .n = x.numel(),
+                                  .format = x.format(),
+                                  .N = x.format() == MemoryFormat::lanes ? x.size(0) : 0,
+                                  .mask = is_known ? nullptr : out<std::uint8_t>(mask),
+                                  .kept = is_known ? in<std::uint8_t>(mask) : nullptr};
+        run_kernel<cpu::dropout<T>, cuda::dropout<T>>("dropout", x.device(), args);
       },
       "dropout");
   return y;
@@ -70,14 +71,17 @@ Tensor log_softmax(const Tensor& input, int axis) {
   const std::int64_t D = x.size(-1), M = D > 0 ? x.numel() / D : 0;
   Tensor y = empty(x.shape(), x.options());
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const LogSoftmaxForwardArgs<T> args{y.mutable_data<T>(), x.data<T>(), M, D};
-    EK_DISPATCH(x.device(), log_softmax_forward, args);
+    const LogSoftmaxForwardArgs<T> args{.y = y.mutable_data<T>(), .x = x.data<T>(), .M = M, .D = D};
+    run_kernel<cpu::log_softmax_forward<T>, cuda::log_softmax_forward<T>>("log_softmax_forward", x.device(),
+                                                                          args);
   });
   record("log_softmax", y, {&input}, [y = Saved(y), M, D](const Tensor& dy) {
     Tensor dx = empty(dy.shape(), dy.options());
     dispatch_floating(dy.dtype(), [&]<typename T>() {
-      const LogSoftmaxBackwardArgs<T> args{dx.mutable_data<T>(), dy.data<T>(), y.get().data<T>(), M, D};
-      EK_DISPATCH(dy.device(), log_softmax_backward, args);
+      const LogSoftmaxBackwardArgs<T> args{
+          .dx = dx.mutable_data<T>(), .dy = dy.data<T>(), .y = y.get().data<T>(), .M = M, .D = D};
+      run_kernel<cpu::log_softmax_backward<T>, cuda::log_softmax_backward<T>>("log_softmax_backward",
+                                                                              dy.device(), args);
     });
     return std::vector{dx};
   });

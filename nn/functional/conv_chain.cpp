@@ -1,4 +1,5 @@
 #include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/core/dispatch.h"
 
 #include "evenkeel/nn/functional/chain_sizes.h"
 #include "evenkeel/nn/functional/common.h"
@@ -78,7 +79,7 @@ Tensor forward(ChainRun& run) {
     else
       args.before = run.tail<T>(i - 1);
     args.weight = in<T>(*l.weight);
-    EK_DISPATCH_CUDA(run.x.device(), chain_forward, args);
+    run_cuda_kernel<cuda::chain_forward<T>>("chain_forward", run.x.device(), args);
   }
   if (!run.ends_in_tail()) return run.links.back().z.detach();  // the chain must not hold what holds it
   const ChainSizes s = sizes_after(run.sizes.back(), run.blocks.back());
@@ -86,7 +87,7 @@ Tensor forward(ChainRun& run) {
   auto args = chain_args<ChainForwardArgs<T>>(N, s);
   args.z = out<T>(y);
   args.before = run.tail<T>(run.size() - 1);
-  EK_DISPATCH_CUDA(run.x.device(), chain_forward, args);
+  run_cuda_kernel<cuda::chain_forward<T>>("chain_forward", run.x.device(), args);
   return y;
 }
 
@@ -114,7 +115,7 @@ void backward_images(ChainRun& run, const Tensor& dy, Tensor& dx) {
     auto args = chain_args<ChainBackwardArgs<T>>(run.N(), sizes_after(run.sizes.back(), run.blocks.back()));
     args.dy = in<T>(dy);
     args.before = run.tail<T>(run.size() - 1);
-    EK_DISPATCH_CUDA(run.x.device(), chain_backward, args);
+    run_cuda_kernel<cuda::chain_backward<T>>("chain_backward", run.x.device(), args);
   }
   for (std::size_t i = run.size(); i-- > 0;) {
     Link& l = run.links[i];
@@ -130,7 +131,7 @@ void backward_images(ChainRun& run, const Tensor& dy, Tensor& dx) {
       args.dx = out<T>(dx);
       if (args.dx == nullptr && args.weight_partials == nullptr) continue;
     }
-    EK_DISPATCH_CUDA(run.x.device(), chain_backward, args);
+    run_cuda_kernel<cuda::chain_backward<T>>("chain_backward", run.x.device(), args);
   }
 }
 
@@ -163,7 +164,7 @@ std::vector<Tensor> parameter_gradients(ChainRun& run) {
     }
   }
   const ChainSumsArgs<T> args{sums.data(), static_cast<int>(sums.size())};
-  EK_DISPATCH_CUDA(run.x.device(), chain_sums, args);
+  run_cuda_kernel<cuda::chain_sums<T>>("chain_sums", run.x.device(), args);
   return gradients;
 }
 

@@ -1,3 +1,4 @@
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/conv2d.h"
 #include "evenkeel/nn/functional/common.h"
 #include "evenkeel/nn/functional/window.h"
@@ -79,13 +80,20 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     using A = Arithmetic<T>;
     if (want_x) {
-      const Conv2dBackwardInputArgs<T> args{out<T>(dx), in<T>(dy), in<A>(weight), sizes, x.format()};
-      EK_DISPATCH_STORAGE(T, x.device(), conv2d_backward_input, args);
+      const Conv2dBackwardInputArgs<T> args{
+          .dx = out<T>(dx), .dy = in<T>(dy), .weight = in<A>(weight), .sizes = sizes, .format = x.format()};
+      run_storage_kernel<cpu::conv2d_backward_input<T>, cuda::conv2d_backward_input<T>>(
+          "conv2d_backward_input", x.device(), args);
     }
     if (want_weight || want_bias) {
-      const Conv2dBackwardWeightArgs<T> args{out<A>(dweight), out<A>(dbias), in<T>(dy),
-                                             in<T>(x),        sizes,         x.format()};
-      EK_DISPATCH_STORAGE(T, x.device(), conv2d_backward_weight, args);
+      const Conv2dBackwardWeightArgs<T> args{.dweight = out<A>(dweight),
+                                             .dbias = out<A>(dbias),
+                                             .dy = in<T>(dy),
+                                             .x = in<T>(x),
+                                             .sizes = sizes,
+                                             .format = x.format()};
+      run_storage_kernel<cpu::conv2d_backward_weight<T>, cuda::conv2d_backward_weight<T>>(
+          "conv2d_backward_weight", x.device(), args);
     }
   });
   return {dx, dweight, dbias};
@@ -100,8 +108,13 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, Con
   Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options(), x.format());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     using A = Arithmetic<T>;
-    const Conv2dForwardArgs<T> args{out<T>(y), in<T>(x), in<A>(w), in<A>(b), sizes, x.format()};
-    EK_DISPATCH_STORAGE(T, x.device(), conv2d_forward, args);
+    const Conv2dForwardArgs<T> args{.y = out<T>(y),
+                                    .x = in<T>(x),
+                                    .weight = in<A>(w),
+                                    .bias = in<A>(b),
+                                    .sizes = sizes,
+                                    .format = x.format()};
+    run_storage_kernel<cpu::conv2d_forward<T>, cuda::conv2d_forward<T>>("conv2d_forward", x.device(), args);
   });
   record("conv2d", y, {&input, &weight, &bias},
          [x = Saved(x), w = Saved(w), sizes, want_x = wants_grad(input), want_w = wants_grad(weight),

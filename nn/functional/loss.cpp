@@ -1,3 +1,4 @@
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/softmax.h"
 #include "evenkeel/nn/functional/common.h"
 
@@ -16,17 +17,24 @@ Tensor nll_loss_per_row(const Tensor& log_probs, const Tensor& target) {
   dispatch_floating(
       x.dtype(),
       [&]<typename T>() {
-        const NllLossForwardArgs<T> args{loss.mutable_data<T>(), x.data<T>(), labels.data<std::int64_t>(), M,
-                                         D};
-        EK_DISPATCH(x.device(), nll_loss_forward, args);
+        const NllLossForwardArgs<T> args{.loss = loss.mutable_data<T>(),
+                                         .x = x.data<T>(),
+                                         .target = labels.data<std::int64_t>(),
+                                         .M = M,
+                                         .D = D};
+        run_kernel<cpu::nll_loss_forward<T>, cuda::nll_loss_forward<T>>("nll_loss_forward", x.device(), args);
       },
       "nll_loss");
   record("nll_loss", loss, {&log_probs}, [labels = Saved(labels), M, D](const Tensor& dloss) {
     Tensor dx = empty({M, D}, dloss.options());
     dispatch_floating(dloss.dtype(), [&]<typename T>() {
-      const NllLossBackwardArgs<T> args{dx.mutable_data<T>(), dloss.data<T>(),
-                                        labels.get().data<std::int64_t>(), M, D};
-      EK_DISPATCH(dloss.device(), nll_loss_backward, args);
+      const NllLossBackwardArgs<T> args{.dx = dx.mutable_data<T>(),
+                                        .dloss = dloss.data<T>(),
+                                        .target = labels.get().data<std::int64_t>(),
+                                        .M = M,
+                                        .D = D};
+      run_kernel<cpu::nll_loss_backward<T>, cuda::nll_loss_backward<T>>("nll_loss_backward", dloss.device(),
+                                                                        args);
     });
     return std::vector{dx};
   });
@@ -39,14 +47,26 @@ Tensor nll_loss_sum(const Tensor& log_probs, const Tensor& target, double scale)
   const std::int64_t M = x.size(0), D = x.size(1);
   Tensor loss = empty({}, x.options());
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const NllLossSumArgs<T> args{out<T>(loss), in<T>(x), in<std::int64_t>(labels), M, D, scale};
-    EK_DISPATCH_CUDA(x.device(), nll_loss_sum, args);
+    const NllLossSumArgs<T> args{.loss = out<T>(loss),
+                                 .x = in<T>(x),
+                                 .target = in<std::int64_t>(labels),
+                                 .M = M,
+                                 .D = D,
+                                 .scale = scale};
+    run_cuda_kernel<cuda::nll_loss_sum<T>>("nll_loss_sum", x.device(), args);
   });
   record("nll_loss", loss, {&log_probs}, [labels = Saved(labels), M, D, scale](const Tensor& dloss) {
     Tensor dx = empty({M, D}, dloss.options());
     dispatch_floating(dloss.dtype(), [&]<typename T>() {
-      const NllLossBackwardArgs<T> args{out<T>(dx), in<T>(dloss), in<std::int64_t>(*labels), M, D, 0, scale};
-      EK_DISPATCH(dloss.device(), nll_loss_backward, args);
+      const NllLossBackwardArgs<T> args{.dx = out<T>(dx),
+                                        .dloss = in<T>(dloss),
+                                        .target = in<std::int64_t>(*labels),
+                                        .M = M,
+                                        .D = D,
+                                        .dloss_stride = 0,
+                                        .scale = scale};
+      run_kernel<cpu::nll_loss_backward<T>, cuda::nll_loss_backward<T>>("nll_loss_backward", dloss.device(),
+                                                                        args);
     });
     return std::vector{dx};
   });
@@ -101,9 +121,14 @@ void add_classification_totals(Tensor& totals, const Tensor& log_probs, const Te
   const Tensor x = apart_from(dense(log_probs), {&totals}), labels = dense(target),
                loss = apart_from(dense(mean_loss), {&totals});
   dispatch_floating(x.dtype(), [&]<typename T>() {
-    const ClassificationTotalsArgs<T> args{out<double>(sums.memory()), in<T>(x),  in<T>(loss),
-                                           in<std::int64_t>(labels),   x.size(0), x.size(1)};
-    EK_DISPATCH(x.device(), classification_totals, args);
+    const ClassificationTotalsArgs<T> args{.totals = out<double>(sums.memory()),
+                                           .x = in<T>(x),
+                                           .mean_loss = in<T>(loss),
+                                           .target = in<std::int64_t>(labels),
+                                           .M = x.size(0),
+                                           .D = x.size(1)};
+    run_kernel<cpu::classification_totals<T>, cuda::classification_totals<T>>("classification_totals",
+                                                                              x.device(), args);
   });
   sums.store();
 }

@@ -1,3 +1,4 @@
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/batch_norm.h"
 #include "evenkeel/kernels/group_norm.h"
 #include "evenkeel/kernels/layer_norm.h"
@@ -105,7 +106,8 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
                                        momentum,
                                        training,
                                        x.format()};
-    EK_DISPATCH_STORAGE(T, x.device(), batch_norm_forward, args);
+    run_storage_kernel<cpu::batch_norm_forward<T>, cuda::batch_norm_forward<T>>("batch_norm_forward",
+                                                                                x.device(), args);
   });
   running.store();
   record("batch_norm", y, {&input, &gamma, &beta},
@@ -129,7 +131,8 @@ Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, 
                                                  S,
                                                  training,
                                                  dy.format()};
-             EK_DISPATCH_STORAGE(T, dy.device(), batch_norm_backward, args);
+             run_storage_kernel<cpu::batch_norm_backward<T>, cuda::batch_norm_backward<T>>(
+                 "batch_norm_backward", dy.device(), args);
            });
            return d.list();
          });
@@ -184,14 +187,16 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
                       const Arithmetic<T>* g, const Arithmetic<T>* b) {
         const GroupNormForwardArgs<T> args{y, mean,   rstd, data,          g,         b, N, C,
                                            S, groups, eps,  like.format(), relu_first};
-        EK_DISPATCH_STORAGE(T, like.device(), group_norm_forward, args);
+        run_storage_kernel<cpu::group_norm_forward<T>, cuda::group_norm_forward<T>>("group_norm_forward",
+                                                                                    like.device(), args);
       },
       [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
                       const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
                       const Arithmetic<T>* g) {
         const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data,   mean,          rstd,
                                             g,  N,      C,     S,  groups, like.format(), relu_first};
-        EK_DISPATCH_STORAGE(T, like.device(), group_norm_backward, args);
+        run_storage_kernel<cpu::group_norm_backward<T>, cuda::group_norm_backward<T>>("group_norm_backward",
+                                                                                      like.device(), args);
       });
 }
 
@@ -217,14 +222,16 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
                       const Arithmetic<T>* g, const Arithmetic<T>* b) {
         const LayerNormForwardArgs<T> args{y, mean, rstd, data,          g, b,
                                            M, D,    eps,  like.format(), N, relu_first};
-        EK_DISPATCH_STORAGE(T, like.device(), layer_norm_forward, args);
+        run_storage_kernel<cpu::layer_norm_forward<T>, cuda::layer_norm_forward<T>>("layer_norm_forward",
+                                                                                    like.device(), args);
       },
       [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
                       const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
                       const Arithmetic<T>* g) {
         const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta,         dy, data,      mean, rstd, g,
                                             M,  D,      like.format(), N,  relu_first};
-        EK_DISPATCH_STORAGE(T, like.device(), layer_norm_backward, args);
+        run_storage_kernel<cpu::layer_norm_backward<T>, cuda::layer_norm_backward<T>>("layer_norm_backward",
+                                                                                      like.device(), args);
       });
 }
 
@@ -236,14 +243,16 @@ Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, do
       [=]<typename T>(const Tensor& like, T* y, Arithmetic<T>* mean, Arithmetic<T>* rstd, const T* data,
                       const Arithmetic<T>* g, const Arithmetic<T>* b) {
         const LayerNorm2dForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, eps, like.format()};
-        EK_DISPATCH_STORAGE(T, like.device(), layer_norm2d_forward, args);
+        run_storage_kernel<cpu::layer_norm2d_forward<T>, cuda::layer_norm2d_forward<T>>(
+            "layer_norm2d_forward", like.device(), args);
       },
       [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
                       const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
                       const Arithmetic<T>* g) {
         const LayerNorm2dBackwardArgs<T> args{dx,   dgamma, dbeta, dy, data, mean,
                                               rstd, g,      N,     C,  S,    like.format()};
-        EK_DISPATCH_STORAGE(T, like.device(), layer_norm2d_backward, args);
+        run_storage_kernel<cpu::layer_norm2d_backward<T>, cuda::layer_norm2d_backward<T>>(
+            "layer_norm2d_backward", like.device(), args);
       });
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/lanes.h"
 #include "evenkeel/kernels/pool2d.h"
 #include "evenkeel/nn/functional/common.h"
@@ -66,17 +67,27 @@ Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Tensor index = empty_if(!lanes, shape, {DType::i64, x.device()});
   Tensor tap = empty_if(lanes, shape, x.options(), x.format());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    const MaxPool2dForwardArgs<T> args{out<T>(y), out<std::int64_t>(index), out<T>(tap), in<T>(x), sizes,
-                                       x.format()};
-    EK_DISPATCH_STORAGE(T, x.device(), max_pool2d_forward, args);
+    const MaxPool2dForwardArgs<T> args{.y = out<T>(y),
+                                       .index = out<std::int64_t>(index),
+                                       .tap = out<T>(tap),
+                                       .x = in<T>(x),
+                                       .sizes = sizes,
+                                       .format = x.format()};
+    run_storage_kernel<cpu::max_pool2d_forward<T>, cuda::max_pool2d_forward<T>>("max_pool2d_forward",
+                                                                                x.device(), args);
   });
   record("max_pool2d", y, {&input},
          [index = Saved(index), tap = Saved(tap), shape = x.shape(), sizes](const Tensor& dy) {
            Tensor dx = empty(shape, dy.options(), dy.format());
            dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-             const MaxPool2dBackwardArgs<T> args{out<T>(dx),  in<T>(dy), in<std::int64_t>(*index),
-                                                 in<T>(*tap), sizes,     dy.format()};
-             EK_DISPATCH_STORAGE(T, dy.device(), max_pool2d_backward, args);
+             const MaxPool2dBackwardArgs<T> args{.dx = out<T>(dx),
+                                                 .dy = in<T>(dy),
+                                                 .index = in<std::int64_t>(*index),
+                                                 .tap = in<T>(*tap),
+                                                 .sizes = sizes,
+                                                 .format = dy.format()};
+             run_storage_kernel<cpu::max_pool2d_backward<T>, cuda::max_pool2d_backward<T>>(
+                 "max_pool2d_backward", dy.device(), args);
            });
            return std::vector{dx};
          });
@@ -89,14 +100,17 @@ Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   const Pool2dSizes sizes = pool2d_sizes("avg_pool2d", x, kernel, options, shape);
   Tensor y = empty(shape, x.options(), x.format());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    const AvgPool2dForwardArgs<T> args{out<T>(y), in<T>(x), sizes, x.format()};
-    EK_DISPATCH_STORAGE(T, x.device(), avg_pool2d_forward, args);
+    const AvgPool2dForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .sizes = sizes, .format = x.format()};
+    run_storage_kernel<cpu::avg_pool2d_forward<T>, cuda::avg_pool2d_forward<T>>("avg_pool2d_forward",
+                                                                                x.device(), args);
   });
   record("avg_pool2d", y, {&input}, [shape = x.shape(), sizes](const Tensor& dy) {
     Tensor dx = empty(shape, dy.options(), dy.format());
     dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-      const AvgPool2dBackwardArgs<T> args{out<T>(dx), in<T>(dy), sizes, dy.format()};
-      EK_DISPATCH_STORAGE(T, dy.device(), avg_pool2d_backward, args);
+      const AvgPool2dBackwardArgs<T> args{
+          .dx = out<T>(dx), .dy = in<T>(dy), .sizes = sizes, .format = dy.format()};
+      run_storage_kernel<cpu::avg_pool2d_backward<T>, cuda::avg_pool2d_backward<T>>("avg_pool2d_backward",
+                                                                                    dy.device(), args);
     });
     return std::vector{dx};
   });

@@ -1,4 +1,5 @@
 #include "evenkeel/kernels/rotate.h"
+#include "evenkeel/core/dispatch.h"
 
 #include <limits>
 
@@ -51,7 +52,8 @@ Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor&
                                         .mean = mean,
                                         .std = std,
                                         .format = format};
-  EK_DISPATCH(from.device(), rotate_normalize, args);
+  run_kernel<cpu::rotate_normalize<float>, cuda::rotate_normalize<float>>("rotate_normalize", from.device(),
+                                                                          args);
   return y;
 }
 
@@ -85,7 +87,8 @@ std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& or
                                         .labels = labels.data<std::int64_t>(),
                                         .angle_of_image = true,
                                         .first = in<std::int64_t>(first)};
-  EK_DISPATCH(images.device(), rotate_normalize, args);
+  run_kernel<cpu::rotate_normalize<float>, cuda::rotate_normalize<float>>("rotate_normalize", images.device(),
+                                                                          args);
   return {y, of_images};
 }
 

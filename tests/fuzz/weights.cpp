@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/nn/data.h"
 #include "evenkeel/nn/safetensors.h"
 #include "fuzz/files.h"
