@@ -5,10 +5,10 @@
 
 #include <algorithm>
 
-#include "evenkeel/kernels/batch_norm.h"
 #include "evenkeel/kernels/cpu/lanes.h"
 #include "evenkeel/kernels/cpu/norm_common.h"
 #include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/norm.h"
 
 namespace evenkeel::cpu::EK_ISA {
 
@@ -67,8 +67,8 @@ void for_channels(std::int64_t parts, std::int64_t C, std::int64_t bytes, std::i
 /// Mean and rstd of channel c, from the Moments of its parts when training, and the running statistics'
 /// update.
 template <typename T>
-ChannelForward<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Moments* moments,
-                                     std::int64_t parts, std::int64_t c) {
+ChannelForward<T> channel_statistics(const NormForwardArgs<T>& a, const Moments* moments, std::int64_t parts,
+                                     std::int64_t c) {
   double mean = 0, variance = 0;
   if (a.training) {
     const Moments total = merged(moments + c, parts, a.C);
@@ -96,7 +96,7 @@ ChannelForward<T> channel_statistics(const BatchNormForwardArgs<T>& a, const Mom
 
 /// dgamma and dbeta of channel c, and how its dx follows, from the GradientSums of its parts.
 template <typename T>
-ChannelBackward<T> channel_gradients(const BatchNormBackwardArgs<T>& a, const GradientSums<double>* sums,
+ChannelBackward<T> channel_gradients(const NormBackwardArgs<T>& a, const GradientSums<double>* sums,
                                      std::int64_t parts, std::int64_t c) {
   const Count<double> count(a.N * a.S);
   GradientSums<double> total, of_g;
@@ -113,7 +113,7 @@ ChannelBackward<T> channel_gradients(const BatchNormBackwardArgs<T>& a, const Gr
 
 /// Forward over `parts` parts of `size` elements a channel; moments(i) are those of part i.
 template <typename T, typename F>
-void forward_by_channels(const BatchNormForwardArgs<T>& a, std::int64_t parts, std::int64_t size,
+void forward_by_channels(const NormForwardArgs<T>& a, std::int64_t parts, std::int64_t size,
                          const F& moments) {
   BatchScratch& scratch = batch_scratch();
   auto* of_part = scratch.parts.get<Moments>(parts * a.C);
@@ -133,7 +133,7 @@ void forward_by_channels(const BatchNormForwardArgs<T>& a, std::int64_t parts, s
 
 /// Backward likewise; sums(i) are the GradientSums of part i.
 template <typename T, typename F>
-void backward_by_channels(const BatchNormBackwardArgs<T>& a, std::int64_t parts, std::int64_t size,
+void backward_by_channels(const NormBackwardArgs<T>& a, std::int64_t parts, std::int64_t size,
                           const F& sums) {
   BatchScratch& scratch = batch_scratch();
   auto* of_part = scratch.parts.get<GradientSums<double>>(parts * a.C);

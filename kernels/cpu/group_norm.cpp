@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/group_norm.h"
+#include "evenkeel/kernels/cpu/norm.h"
 
 #include "evenkeel/kernels/cpu/lanes/ops.h"
 #include "evenkeel/kernels/cpu/norm_common.h"
@@ -8,8 +8,7 @@
 namespace evenkeel::cpu::EK_ISA {
 
 template <typename T>
-void group_norm_forward(const GroupNormForwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::group_norm_forward(a);
+void group_norm_forward(const NormForwardArgs<T>& a) {
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
   const bool streamed = is_streamed<T>(a.N * a.C * a.S);
   parallel_for(a.N * a.G, 5 * size, [&](std::int64_t i) {
@@ -26,8 +25,7 @@ void group_norm_forward(const GroupNormForwardArgs<T>& a) {
 }
 
 template <typename T>
-void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::group_norm_backward(a);
+void group_norm_backward(const NormBackwardArgs<T>& a) {
   const std::int64_t channels = a.C / a.G, size = channels * a.S;  // of a group
   static thread_local Scratch plane_scratch, affine_scratch;
   auto* planes = plane_scratch.get<GradientSums<double>>(a.N * a.C);
@@ -58,9 +56,9 @@ void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
   sum_affine_gradients(a.dgamma, a.dbeta, affine, a.N, a.C);
 }
 
-template void group_norm_forward(const GroupNormForwardArgs<float>&);
-template void group_norm_forward(const GroupNormForwardArgs<double>&);
-template void group_norm_backward(const GroupNormBackwardArgs<float>&);
-template void group_norm_backward(const GroupNormBackwardArgs<double>&);
+template void group_norm_forward(const NormForwardArgs<float>&);
+template void group_norm_forward(const NormForwardArgs<double>&);
+template void group_norm_backward(const NormBackwardArgs<float>&);
+template void group_norm_backward(const NormBackwardArgs<double>&);
 
 }  // namespace evenkeel::cpu::EK_ISA

@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/layer_norm.h"
+#include "evenkeel/kernels/cpu/norm.h"
 
 #include <algorithm>
 
@@ -35,10 +35,10 @@ constexpr std::int64_t kRowsTogether = 16;
 /// Rows first .. last-1, at most kRowsTogether. All moments come first, so that no row waits for another's
 /// divisions and root.
 template <typename T>
-void normalize_rows(const LayerNormForwardArgs<T>& a, std::int64_t first, std::int64_t last, bool streamed) {
+void normalize_rows(const NormForwardArgs<T>& a, std::int64_t first, std::int64_t last, bool streamed) {
   double mean[kRowsTogether], variance[kRowsTogether];
   for (std::int64_t m = first; m < last; ++m) {
-    const Moments row = moments(a.x + m * a.D, a.D);
+    const Moments row = moments(a.x + m * a.S, a.S);
     mean[m - first] = row.mean;
     variance[m - first] = row.m2 / row.count;
   }
@@ -47,7 +47,7 @@ void normalize_rows(const LayerNormForwardArgs<T>& a, std::int64_t first, std::i
     a.rstd[m] = static_cast<T>(1 / std::sqrt(variance[m - first] + a.eps));
   }
   for (std::int64_t m = first; m < last; ++m) {
-    normalize_row(a.y + m * a.D, a.x + m * a.D, {split<T>(mean[m - first]), a.rstd[m]}, a.gamma, a.beta, a.D,
+    normalize_row(a.y + m * a.S, a.x + m * a.S, {split<T>(mean[m - first]), a.rstd[m]}, a.gamma, a.beta, a.S,
                   streamed);
   }
 }
@@ -82,14 +82,13 @@ void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std:
 /// Columns [begin, end) of rows [first, last): dx, and the sums over these rows of dy xhat and dy. Null
 /// outputs are skipped. Each output has its own loop, so that its bits do not depend on the others.
 template <typename T>
-void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* dbeta,
-                     const RowTerms<T>* terms, std::int64_t first, std::int64_t last, std::int64_t begin,
-                     std::int64_t end) {
+void strip_gradients(const NormBackwardArgs<T>& a, double* dgamma, double* dbeta, const RowTerms<T>* terms,
+                     std::int64_t first, std::int64_t last, std::int64_t begin, std::int64_t end) {
   const std::int64_t n = end - begin;
   if (dgamma != nullptr) std::fill_n(dgamma, n, 0.0);
   if (dbeta != nullptr) std::fill_n(dbeta, n, 0.0);
   for (std::int64_t m = first; m < last; ++m) {
-    const T *x = a.x + m * a.D + begin, *dy = a.dy + m * a.D + begin;
+    const T *x = a.x + m * a.S + begin, *dy = a.dy + m * a.S + begin;
     const SetStatistics<T> row{{a.mean[m], terms[m].rest}, a.rstd[m]};
     const GradientMeans<T> means = terms[m].means;
     if (dgamma != nullptr) {
@@ -99,7 +98,7 @@ void strip_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* 
       for (std::int64_t d = 0; d < n; ++d) dbeta[d] += static_cast<double>(dy[d]);
     }
     if (a.dx == nullptr) continue;
-    T* dx = a.dx + m * a.D + begin;
+    T* dx = a.dx + m * a.S + begin;
     if (a.gamma != nullptr) {
       const T* gamma = a.gamma + begin;
       for (std::int64_t d = 0; d < n; ++d) dx[d] = means.dx(dy[d] * gamma[d], row.xhat(x[d]), row.rstd);
@@ -127,15 +126,15 @@ struct Partial {
   std::int64_t chunks, D;
 
   template <typename T>
-  double* dgamma(const LayerNormBackwardArgs<T>& a, std::int64_t chunk) const {
+  double* dgamma(const NormBackwardArgs<T>& a, std::int64_t chunk) const {
     return a.dgamma != nullptr ? sums + chunk * 2 * D : nullptr;
   }
   template <typename T>
-  double* dbeta(const LayerNormBackwardArgs<T>& a, std::int64_t chunk) const {
+  double* dbeta(const NormBackwardArgs<T>& a, std::int64_t chunk) const {
     return a.dbeta != nullptr ? sums + (chunk * 2 + 1) * D : nullptr;
   }
   template <typename T>
-  void add_up(const LayerNormBackwardArgs<T>& a) const {
+  void add_up(const NormBackwardArgs<T>& a) const {
     constexpr std::int64_t kColumns = 1024;
     if (a.dgamma == nullptr && a.dbeta == nullptr) return;
     parallel_for((D + kColumns - 1) / kColumns, 2 * chunks * kColumns, [&](std::int64_t i) {
@@ -154,24 +153,24 @@ inline Partial partial_sums(std::int64_t chunks, std::int64_t D) {
 /// A strip of all rows, or of a chunk of them where there are few strips: x and dy are read once for the
 /// sums over rows and once more for all gradients.
 template <typename T>
-void backward_of_long_rows(const LayerNormBackwardArgs<T>& a) {
+void backward_of_long_rows(const NormBackwardArgs<T>& a) {
   constexpr std::int64_t kColumns = 1024;  // of a strip: its f64 sums stay in the first cache
   constexpr std::int64_t kTasks = 32;      // at least, where each has kRows
   constexpr std::int64_t kRows = 16;       // of a chunk, at least
   static thread_local Scratch scratch;
-  auto* terms = scratch.get<RowTerms<T>>(a.M);
-  parallel_for(a.M, 6 * a.D, [&](std::int64_t m) {
-    row_terms(terms + m, a.dy + m * a.D, a.x + m * a.D, a.gamma, a.D, a.mean[m], a.rstd[m]);
+  auto* terms = scratch.get<RowTerms<T>>(a.rows());
+  parallel_for(a.rows(), 6 * a.S, [&](std::int64_t m) {
+    row_terms(terms + m, a.dy + m * a.S, a.x + m * a.S, a.gamma, a.S, a.mean[m], a.rstd[m]);
   });
-  const std::int64_t strips = std::max<std::int64_t>(1, (a.D + kColumns - 1) / kColumns);
+  const std::int64_t strips = std::max<std::int64_t>(1, (a.S + kColumns - 1) / kColumns);
   const Partial partial =
-      partial_sums(std::max<std::int64_t>(1, std::min(kTasks / strips, a.M / kRows)), a.D);
-  parallel_for(partial.chunks * strips, 8 * a.D / strips * a.M / partial.chunks, [&](std::int64_t i) {
+      partial_sums(std::max<std::int64_t>(1, std::min(kTasks / strips, a.rows() / kRows)), a.S);
+  parallel_for(partial.chunks * strips, 8 * a.S / strips * a.rows() / partial.chunks, [&](std::int64_t i) {
     const std::int64_t k = i / strips, begin = i % strips * kColumns;
     double *dgamma = partial.dgamma(a, k), *dbeta = partial.dbeta(a, k);
     strip_gradients(a, dgamma != nullptr ? dgamma + begin : nullptr,
-                    dbeta != nullptr ? dbeta + begin : nullptr, terms, k * a.M / partial.chunks,
-                    (k + 1) * a.M / partial.chunks, begin, std::min(a.D, begin + kColumns));
+                    dbeta != nullptr ? dbeta + begin : nullptr, terms, k * a.rows() / partial.chunks,
+                    (k + 1) * a.rows() / partial.chunks, begin, std::min(a.S, begin + kColumns));
   });
   partial.add_up(a);
 }
@@ -208,18 +207,19 @@ void rows_from_lanes(T* y, const Vec<T>* lanes, std::int64_t D, std::int64_t cou
 
 /// Rows m .. m+count-1.
 template <typename T>
-void normalize_short_rows(const LayerNormForwardArgs<T>& a, std::int64_t m, std::int64_t count) {
+void normalize_short_rows(const NormForwardArgs<T>& a, std::int64_t m, std::int64_t count) {
   static thread_local Scratch scratch;
-  Vec<T>*mean = scratch.get<Vec<T>>(2 + a.D), *rstd = mean + 1, *x = mean + 2;
-  rows_to_lanes(x, a.x + m * a.D, a.D, count);
-  LayerNormForwardArgs<T> block = a;
+  Vec<T>*mean = scratch.get<Vec<T>>(2 + a.S), *rstd = mean + 1, *x = mean + 2;
+  rows_to_lanes(x, a.x + m * a.S, a.S, count);
+  NormForwardArgs<T> block = a;
   block.x = block.y = reinterpret_cast<T*>(x);
   block.mean = reinterpret_cast<T*>(mean);
   block.rstd = reinterpret_cast<T*>(rstd);
-  block.M = block.N = kLanes<T>;
+  block.N = kLanes<T>;
+  block.C = 1;
   block.format = MemoryFormat::lanes;
   lanes::layer_norm_forward(block);
-  rows_from_lanes(a.y + m * a.D, x, a.D, count);
+  rows_from_lanes(a.y + m * a.S, x, a.S, count);
   std::copy_n(block.mean, count, a.mean + m);
   std::copy_n(block.rstd, count, a.rstd + m);
 }
@@ -260,23 +260,24 @@ void add_lanes(double* total, const lanes::Doubles<T>* sums, std::int64_t D) {
 
 /// Rows first .. last-1: dx, and the sums over them of dy xhat and dy. Null outputs are skipped.
 template <typename T>
-void short_rows_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, double* dbeta,
-                          std::int64_t first, std::int64_t last) {
+void short_rows_gradients(const NormBackwardArgs<T>& a, double* dgamma, double* dbeta, std::int64_t first,
+                          std::int64_t last) {
   using lanes::Doubles;
   static thread_local Scratch scratch;
   static thread_local Scratch sums_scratch;
-  Vec<T>*mean = scratch.get<Vec<T>>(2 + 3 * a.D), *rstd = mean + 1, *x = mean + 2, *dy = x + a.D,
-  *dx = dy + a.D;
-  auto* sums = sums_scratch.get<Doubles<T>>(2 * kParts * a.D);  // of dgamma, of dbeta
-  if (dgamma != nullptr || dbeta != nullptr) std::fill_n(sums, 2 * kParts * a.D, Doubles<T>());
-  LayerNormBackwardArgs<T> block = a;
+  Vec<T>*mean = scratch.get<Vec<T>>(2 + 3 * a.S), *rstd = mean + 1, *x = mean + 2, *dy = x + a.S,
+  *dx = dy + a.S;
+  auto* sums = sums_scratch.get<Doubles<T>>(2 * kParts * a.S);  // of dgamma, of dbeta
+  if (dgamma != nullptr || dbeta != nullptr) std::fill_n(sums, 2 * kParts * a.S, Doubles<T>());
+  NormBackwardArgs<T> block = a;
   block.dgamma = block.dbeta = nullptr;
   block.dx = reinterpret_cast<T*>(dx);
   block.dy = reinterpret_cast<T*>(dy);
   block.x = reinterpret_cast<T*>(x);
   block.mean = reinterpret_cast<T*>(mean);
   block.rstd = reinterpret_cast<T*>(rstd);
-  block.M = block.N = kLanes<T>;
+  block.N = kLanes<T>;
+  block.C = 1;
   block.format = MemoryFormat::lanes;
   for (std::int64_t m = first; m < last; m += kLanes<T>) {
     // Lanes without a row are 0 and add nothing.
@@ -284,31 +285,31 @@ void short_rows_gradients(const LayerNormBackwardArgs<T>& a, double* dgamma, dou
     *mean = *rstd = Vec<T>{};
     std::copy_n(a.mean + m, count, reinterpret_cast<T*>(mean));
     std::copy_n(a.rstd + m, count, reinterpret_cast<T*>(rstd));
-    rows_to_lanes(x, a.x + m * a.D, a.D, count);
-    rows_to_lanes(dy, a.dy + m * a.D, a.D, count);
+    rows_to_lanes(x, a.x + m * a.S, a.S, count);
+    rows_to_lanes(dy, a.dy + m * a.S, a.S, count);
     for (int part = 0; part < kParts; ++part) {
-      const ShortRowSums<T> of_part{dgamma != nullptr ? sums + part * a.D : nullptr,
-                                    dbeta != nullptr ? sums + (kParts + part) * a.D : nullptr};
-      add_short_row_gradients<T>(of_part, dy, x, mean, rstd, a.D, part);
+      const ShortRowSums<T> of_part{dgamma != nullptr ? sums + part * a.S : nullptr,
+                                    dbeta != nullptr ? sums + (kParts + part) * a.S : nullptr};
+      add_short_row_gradients<T>(of_part, dy, x, mean, rstd, a.S, part);
     }
     if (a.dx == nullptr) continue;
     lanes::layer_norm_backward(block);
-    rows_from_lanes(a.dx + m * a.D, dx, a.D, count);
+    rows_from_lanes(a.dx + m * a.S, dx, a.S, count);
   }
-  if (dgamma != nullptr) add_lanes<T>(dgamma, sums, a.D);
-  if (dbeta != nullptr) add_lanes<T>(dbeta, sums + kParts * a.D, a.D);
+  if (dgamma != nullptr) add_lanes<T>(dgamma, sums, a.S);
+  if (dbeta != nullptr) add_lanes<T>(dbeta, sums + kParts * a.S, a.S);
 }
 
 template <typename T>
-void backward_of_short_rows(const LayerNormBackwardArgs<T>& a) {
+void backward_of_short_rows(const NormBackwardArgs<T>& a) {
   constexpr std::int64_t kChunks = 64;  // at most
   constexpr std::int64_t kFewest = 4;   // blocks of lanes in a chunk, at least
-  const std::int64_t blocks = lane_blocks<T>(a.M);
-  const Partial partial = partial_sums(std::clamp<std::int64_t>(blocks / kFewest, 1, kChunks), a.D);
-  parallel_for(partial.chunks, 10 * a.D * a.M / partial.chunks, [&](std::int64_t k) {
+  const std::int64_t blocks = lane_blocks<T>(a.rows());
+  const Partial partial = partial_sums(std::clamp<std::int64_t>(blocks / kFewest, 1, kChunks), a.S);
+  parallel_for(partial.chunks, 10 * a.S * a.rows() / partial.chunks, [&](std::int64_t k) {
     short_rows_gradients(a, partial.dgamma(a, k), partial.dbeta(a, k),
                          k * blocks / partial.chunks * kLanes<T>,
-                         std::min(a.M, (k + 1) * blocks / partial.chunks * kLanes<T>));
+                         std::min(a.rows(), (k + 1) * blocks / partial.chunks * kLanes<T>));
   });
   partial.add_up(a);
 }
@@ -316,32 +317,30 @@ void backward_of_short_rows(const LayerNormBackwardArgs<T>& a) {
 }  // namespace
 
 template <typename T>
-void layer_norm_forward(const LayerNormForwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::layer_norm_forward(a);
-  if (has_short_rows<T>(a.M, a.D, 16, 48)) {
-    parallel_for(lane_blocks<T>(a.M), 5 * a.D * kLanes<T>, [&](std::int64_t i) {
+void layer_norm_forward(const NormForwardArgs<T>& a) {
+  if (has_short_rows<T>(a.rows(), a.S, 16, 48)) {
+    parallel_for(lane_blocks<T>(a.rows()), 5 * a.S * kLanes<T>, [&](std::int64_t i) {
       const std::int64_t m = i * kLanes<T>;
-      normalize_short_rows(a, m, std::min<std::int64_t>(kLanes<T>, a.M - m));
+      normalize_short_rows(a, m, std::min<std::int64_t>(kLanes<T>, a.rows() - m));
     });
     return;
   }
-  const bool streamed = is_streamed<T>(a.M * a.D);
-  const std::int64_t together = a.D > 1024 ? 1 : kRowsTogether;  // which stay in the first cache
-  parallel_for((a.M + together - 1) / together, 5 * a.D * together, [&](std::int64_t i) {
-    normalize_rows(a, i * together, std::min(a.M, (i + 1) * together), streamed);
+  const bool streamed = is_streamed<T>(a.rows() * a.S);
+  const std::int64_t together = a.S > 1024 ? 1 : kRowsTogether;  // which stay in the first cache
+  parallel_for((a.rows() + together - 1) / together, 5 * a.S * together, [&](std::int64_t i) {
+    normalize_rows(a, i * together, std::min(a.rows(), (i + 1) * together), streamed);
   });
 }
 
 template <typename T>
-void layer_norm_backward(const LayerNormBackwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::layer_norm_backward(a);
-  if (has_short_rows<T>(a.M, a.D, 48, 72)) return backward_of_short_rows(a);
+void layer_norm_backward(const NormBackwardArgs<T>& a) {
+  if (has_short_rows<T>(a.rows(), a.S, 48, 72)) return backward_of_short_rows(a);
   backward_of_long_rows(a);
 }
 
-template void layer_norm_forward(const LayerNormForwardArgs<float>&);
-template void layer_norm_forward(const LayerNormForwardArgs<double>&);
-template void layer_norm_backward(const LayerNormBackwardArgs<float>&);
-template void layer_norm_backward(const LayerNormBackwardArgs<double>&);
+template void layer_norm_forward(const NormForwardArgs<float>&);
+template void layer_norm_forward(const NormForwardArgs<double>&);
+template void layer_norm_backward(const NormBackwardArgs<float>&);
+template void layer_norm_backward(const NormBackwardArgs<double>&);
 
 }  // namespace evenkeel::cpu::EK_ISA

@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/layer_norm2d.h"
+#include "evenkeel/kernels/cpu/norm.h"
 
 #include <algorithm>
 #include "evenkeel/kernels/cpu/lanes/ops.h"
@@ -19,8 +19,7 @@ struct Strips {
 };
 
 template <typename T>
-void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::int64_t s0,
-                     std::int64_t pixels) {
+void normalize_strip(const NormForwardArgs<T>& a, std::int64_t n, std::int64_t s0, std::int64_t pixels) {
   const T* x = a.x + n * a.C * a.S + s0;
   T* y = a.y + n * a.C * a.S + s0;
   double sum[kPixels] = {}, squares[kPixels] = {};
@@ -50,7 +49,7 @@ void normalize_strip(const LayerNorm2dForwardArgs<T>& a, std::int64_t n, std::in
 
 /// dx of one strip, unless null, and in `rest` what rounding took from the mean of each pixel.
 template <typename T>
-void strip_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int64_t n, std::int64_t s0,
+void strip_input_gradient(const NormBackwardArgs<T>& a, T* rest, std::int64_t n, std::int64_t s0,
                           std::int64_t pixels) {
   const std::int64_t at = n * a.C * a.S + s0;
   const T *x = a.x + at, *dy = a.dy + at, *mean = a.mean + n * a.S + s0, *rstd = a.rstd + n * a.S + s0;
@@ -101,8 +100,7 @@ AffineGradients plane_affine_gradients(const T* dy, const T* x, const T* mean, c
 }  // namespace
 
 template <typename T>
-void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::layer_norm2d_forward(a);
+void layer_norm2d_forward(const NormForwardArgs<T>& a) {
   const Strips strips(a.N, a.S);
   parallel_for(strips.count, 5 * a.C * kPixels, [&](std::int64_t i) {
     const std::int64_t s0 = i % strips.per_image * kPixels;
@@ -111,8 +109,7 @@ void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
 }
 
 template <typename T>
-void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::layer_norm2d_backward(a);
+void layer_norm2d_backward(const NormBackwardArgs<T>& a) {
   const Strips strips(a.N, a.S);
   static thread_local Scratch rests, sums;
   T* rest = rests.get<T>(a.N * a.S);
@@ -130,9 +127,9 @@ void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
   sum_affine_gradients(a.dgamma, a.dbeta, planes, a.N, a.C);
 }
 
-template void layer_norm2d_forward(const LayerNorm2dForwardArgs<float>&);
-template void layer_norm2d_forward(const LayerNorm2dForwardArgs<double>&);
-template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<float>&);
-template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<double>&);
+template void layer_norm2d_forward(const NormForwardArgs<float>&);
+template void layer_norm2d_forward(const NormForwardArgs<double>&);
+template void layer_norm2d_backward(const NormBackwardArgs<float>&);
+template void layer_norm2d_backward(const NormBackwardArgs<double>&);
 
 }  // namespace evenkeel::cpu::EK_ISA

@@ -1,8 +1,5 @@
 #include "evenkeel/core/dispatch.h"
-#include "evenkeel/kernels/batch_norm.h"
-#include "evenkeel/kernels/group_norm.h"
-#include "evenkeel/kernels/layer_norm.h"
-#include "evenkeel/kernels/layer_norm2d.h"
+#include "evenkeel/kernels/norm.h"
 #include "evenkeel/nn/functional/common.h"
 
 namespace evenkeel {
@@ -43,10 +40,6 @@ struct NormGradients {
   std::vector<Tensor> list() const { return {dx, dgamma, dbeta}; }
 };
 
-}  // namespace
-
-namespace {
-
 /// The running statistics of batch norm, either of which may be any view that does not overlap itself or the
 /// other: training updates them in place, evaluation reads them.
 struct RunningStatistics {
@@ -73,99 +66,79 @@ struct RunningStatistics {
   }
 };
 
-}  // namespace
+/// What sets one normalization apart from the others: kernels/norm.h.
+struct Normalization {
+  const char *op, *forward, *backward;  // in errors and in the graph, and in profiles
+  NormPartition partition;
+  std::int64_t N, C, S, G = 1;
+  Shape statistics, parameter;  // of mean and rstd, and of gamma and beta
+  double eps;
+  bool relu = false;    // first, in lanes
+  double momentum = 0;  // batch norm
+  bool training = true;
+};
 
-Tensor batch_norm(const Tensor& input, Tensor running_mean, Tensor running_var, const Tensor& gamma,
-                  const Tensor& beta, bool training, double momentum, double eps) {
-  check_channels("batch_norm", input, gamma, beta);
-  check_channels("batch_norm", input, running_mean, running_var);
-  const std::int64_t N = input.size(0), C = input.size(1), S = size_from(input.shape(), 2);
-  EK_CHECK(running_mean.defined() == running_var.defined() && (training || running_mean.defined()),
-           "batch_norm: running_mean and running_var come together, and evaluation needs them");
-  EK_CHECK(!training || N * S != 1 || C == 0,
-           "batch_norm: training needs more than one value per channel, x has shape {}", input.shape().str());
-  RunningStatistics running(running_mean, running_var, training);
-  const Tensor x = running.apart(dense_or_lanes(input)), g = running.apart(dense(gamma)),
-               b = running.apart(dense(beta));
-  Tensor y = empty_like(x), mean = empty({C}, parameters_of(x)), rstd = empty({C}, parameters_of(x));
-  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    using A = Arithmetic<T>;
-    if (x.numel() == 0) return;
-    const BatchNormForwardArgs<T> args{out<T>(y),
-                                       out<A>(mean),
-                                       out<A>(rstd),
-                                       running.memory<A>(running.mean),
-                                       running.memory<A>(running.var),
-                                       in<T>(x),
-                                       in<A>(g),
-                                       in<A>(b),
-                                       N,
-                                       C,
-                                       S,
-                                       eps,
-                                       momentum,
-                                       training,
-                                       x.format()};
-    run_storage_kernel<cpu::batch_norm_forward<T>, cuda::batch_norm_forward<T>>("batch_norm_forward",
-                                                                                x.device(), args);
-  });
-  running.store();
-  record("batch_norm", y, {&input, &gamma, &beta},
-         [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), N, C, S, training,
-          want_x = wants_grad(input), want_gamma = wants_grad(gamma),
-          want_beta = wants_grad(beta)](const Tensor& dy) {
-           NormGradients d(*x, {C}, want_x, want_gamma, want_beta);
-           dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-             using A = Arithmetic<T>;
-             if (dy.numel() == 0) return;
-             const BatchNormBackwardArgs<T> args{out<T>(d.dx),
-                                                 out<A>(d.dgamma),
-                                                 out<A>(d.dbeta),
-                                                 in<T>(dy),
-                                                 in<T>(*x),
-                                                 in<A>(*mean),
-                                                 in<A>(*rstd),
-                                                 in<A>(*g),
-                                                 N,
-                                                 C,
-                                                 S,
-                                                 training,
-                                                 dy.format()};
-             run_storage_kernel<cpu::batch_norm_backward<T>, cuda::batch_norm_backward<T>>(
-                 "batch_norm_backward", dy.device(), args);
-           });
-           return d.list();
-         });
-  return y;
-}
-
-namespace {
-
-/// Group, layer and channel-wise layer norm differ only in kernel and sizes: their args structs have the same
-/// members before `sizes...`. `stats` is the shape of mean and rstd, `parameter` that of gamma and beta.
-template <typename Forward, typename Backward>
-Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, const Tensor& beta,
-                      const Shape& stats, const Shape& parameter, Forward forward, Backward backward) {
-  const Tensor x = dense_or_lanes(input), g = dense(gamma), b = dense(beta);
-  Tensor y = empty_like(x), mean = empty(stats, parameters_of(x), x.format()),
-         rstd = empty(stats, parameters_of(x), x.format());
+/// The op of every normalization: allocates, runs the kernel, records backward. `running` is batch norm's.
+Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamma, const Tensor& beta,
+                 RunningStatistics* running = nullptr) {
+  const auto apart = [&](const Tensor& t) { return running != nullptr ? running->apart(t) : t; };
+  const Tensor x = apart(dense_or_lanes(input)), g = apart(dense(gamma)), b = apart(dense(beta));
+  // A statistic of an image lies as the images do.
+  const MemoryFormat format = n.partition == NormPartition::batch ? MemoryFormat::strided : x.format();
+  Tensor y = empty_like(x), mean = empty(n.statistics, parameters_of(x), format),
+         rstd = empty(n.statistics, parameters_of(x), format);
   dispatch_storage(
       x.dtype(), x.device(),
       [&]<typename T>() {
         using A = Arithmetic<T>;
-        if (x.numel() > 0) forward(x, out<T>(y), out<A>(mean), out<A>(rstd), in<T>(x), in<A>(g), in<A>(b));
+        if (x.numel() == 0) return;
+        const NormForwardArgs<T> args{
+            .y = out<T>(y),
+            .mean = out<A>(mean),
+            .rstd = out<A>(rstd),
+            .running_mean = running != nullptr ? running->memory<A>(running->mean) : nullptr,
+            .running_var = running != nullptr ? running->memory<A>(running->var) : nullptr,
+            .x = in<T>(x),
+            .gamma = in<A>(g),
+            .beta = in<A>(b),
+            .partition = n.partition,
+            .N = n.N,
+            .C = n.C,
+            .S = n.S,
+            .G = n.G,
+            .eps = n.eps,
+            .momentum = n.momentum,
+            .training = n.training,
+            .format = x.format(),
+            .relu = n.relu};
+        run_storage_kernel<cpu::norm_forward<T>, cuda::norm_forward<T>>(n.forward, x.device(), args);
       },
-      op);
-  record(op, y, {&input, &gamma, &beta},
-         [x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), parameter, backward,
-          want_x = wants_grad(input), want_gamma = wants_grad(gamma),
-          want_beta = wants_grad(beta)](const Tensor& dy) {
-           NormGradients d(*x, parameter, want_x, want_gamma, want_beta);
+      n.op);
+  if (running != nullptr) running->store();
+  record(n.op, y, {&input, &gamma, &beta},
+         [n, x = Saved(x), mean = Saved(mean), rstd = Saved(rstd), g = Saved(g), want_x = wants_grad(input),
+          want_gamma = wants_grad(gamma), want_beta = wants_grad(beta)](const Tensor& dy) {
+           NormGradients d(*x, n.parameter, want_x, want_gamma, want_beta);
            dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
              using A = Arithmetic<T>;
              if (dy.numel() == 0) return;
-             backward(dy, out<T>(d.dx), out<A>(d.dgamma), out<A>(d.dbeta), in<T>(dy), in<T>(*x), in<A>(*mean),
-                      in<A>(*rstd), in<A>(*g));
+             const NormBackwardArgs<T> args{.dx = out<T>(d.dx),
+                                            .dgamma = out<A>(d.dgamma),
+                                            .dbeta = out<A>(d.dbeta),
+                                            .dy = in<T>(dy),
+                                            .x = in<T>(*x),
+                                            .mean = in<A>(*mean),
+                                            .rstd = in<A>(*rstd),
+                                            .gamma = in<A>(*g),
+                                            .partition = n.partition,
+                                            .N = n.N,
+                                            .C = n.C,
+                                            .S = n.S,
+                                            .G = n.G,
+                                            .training = n.training,
+                                            .format = dy.format(),
+                                            .relu = n.relu};
+             run_storage_kernel<cpu::norm_backward<T>, cuda::norm_backward<T>>(n.backward, dy.device(), args);
            });
            return d.list();
          });
@@ -173,6 +146,31 @@ Tensor per_image_norm(const char* op, const Tensor& input, const Tensor& gamma, 
 }
 
 }  // namespace
+
+Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, const Tensor& gamma,
+                  const Tensor& beta, bool training, double momentum, double eps) {
+  check_channels("batch_norm", x, gamma, beta);
+  check_channels("batch_norm", x, running_mean, running_var);
+  const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
+  EK_CHECK(running_mean.defined() == running_var.defined() && (training || running_mean.defined()),
+           "batch_norm: running_mean and running_var come together, and evaluation needs them");
+  EK_CHECK(!training || N * S != 1 || C == 0,
+           "batch_norm: training needs more than one value per channel, x has shape {}", x.shape().str());
+  RunningStatistics running(running_mean, running_var, training);
+  return normalize({.op = "batch_norm",
+                    .forward = "batch_norm_forward",
+                    .backward = "batch_norm_backward",
+                    .partition = NormPartition::batch,
+                    .N = N,
+                    .C = C,
+                    .S = S,
+                    .statistics = {C},
+                    .parameter = {C},
+                    .eps = eps,
+                    .momentum = momentum,
+                    .training = training},
+                   x, gamma, beta, &running);
+}
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta, double eps,
                   bool relu_first) {
@@ -181,23 +179,19 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
   EK_CHECK(groups >= 1 && C % groups == 0, "group_norm: {} groups do not divide the {} channels of x {}",
            groups, C, x.shape().str());
-  return per_image_norm(
-      "group_norm", x, gamma, beta, {N, groups}, {C},
-      [=]<typename T>(const Tensor& like, T* y, Arithmetic<T>* mean, Arithmetic<T>* rstd, const T* data,
-                      const Arithmetic<T>* g, const Arithmetic<T>* b) {
-        const GroupNormForwardArgs<T> args{y, mean,   rstd, data,          g,         b, N, C,
-                                           S, groups, eps,  like.format(), relu_first};
-        run_storage_kernel<cpu::group_norm_forward<T>, cuda::group_norm_forward<T>>("group_norm_forward",
-                                                                                    like.device(), args);
-      },
-      [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
-                      const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
-                      const Arithmetic<T>* g) {
-        const GroupNormBackwardArgs<T> args{dx, dgamma, dbeta, dy, data,   mean,          rstd,
-                                            g,  N,      C,     S,  groups, like.format(), relu_first};
-        run_storage_kernel<cpu::group_norm_backward<T>, cuda::group_norm_backward<T>>("group_norm_backward",
-                                                                                      like.device(), args);
-      });
+  return normalize({.op = "group_norm",
+                    .forward = "group_norm_forward",
+                    .backward = "group_norm_backward",
+                    .partition = NormPartition::group,
+                    .N = N,
+                    .C = C,
+                    .S = S,
+                    .G = groups,
+                    .statistics = {N, groups},
+                    .parameter = {C},
+                    .eps = eps,
+                    .relu = relu_first},
+                   x, gamma, beta);
 }
 
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
@@ -211,49 +205,40 @@ Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& 
     EK_CHECK(!p->defined() || p->shape() == normalized_shape,
              "layer_norm: a parameter of shape {} does not fit {}", p->shape().str(), normalized_shape.str());
   }
-  const std::int64_t D = normalized_shape.numel(), M = D > 0 ? x.numel() / D : 0, N = x.size(0);
-  const bool by_image = kept > 0 && N > 0;  // no row has elements of two images
+  // Rows of an image, unless a row is of several images: then all are one image's.
+  const std::int64_t D = normalized_shape.numel(), M = D > 0 ? x.numel() / D : 0;
+  const bool by_image = kept > 0 && x.size(0) > 0;
+  const std::int64_t N = by_image ? x.size(0) : 1, rows = M / N;
   if (relu_first && !(by_image && x.format() == MemoryFormat::lanes))
     return layer_norm(relu(x), normalized_shape, gamma, beta, eps);
-  return per_image_norm(
-      "layer_norm", by_image ? x : x.contiguous(), gamma, beta, by_image ? Shape{N, M / N} : Shape{M},
-      normalized_shape,
-      [=]<typename T>(const Tensor& like, T* y, Arithmetic<T>* mean, Arithmetic<T>* rstd, const T* data,
-                      const Arithmetic<T>* g, const Arithmetic<T>* b) {
-        const LayerNormForwardArgs<T> args{y, mean, rstd, data,          g, b,
-                                           M, D,    eps,  like.format(), N, relu_first};
-        run_storage_kernel<cpu::layer_norm_forward<T>, cuda::layer_norm_forward<T>>("layer_norm_forward",
-                                                                                    like.device(), args);
-      },
-      [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
-                      const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
-                      const Arithmetic<T>* g) {
-        const LayerNormBackwardArgs<T> args{dx, dgamma, dbeta,         dy, data,      mean, rstd, g,
-                                            M,  D,      like.format(), N,  relu_first};
-        run_storage_kernel<cpu::layer_norm_backward<T>, cuda::layer_norm_backward<T>>("layer_norm_backward",
-                                                                                      like.device(), args);
-      });
+  return normalize({.op = "layer_norm",
+                    .forward = "layer_norm_forward",
+                    .backward = "layer_norm_backward",
+                    .partition = NormPartition::rows,
+                    .N = N,
+                    .C = rows,
+                    .S = D,
+                    .statistics = {N, rows},
+                    .parameter = normalized_shape,
+                    .eps = eps,
+                    .relu = relu_first},
+                   by_image ? x : x.contiguous(), gamma, beta);
 }
 
 Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {
   check_channels("layer_norm2d", x, gamma, beta);
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
-  return per_image_norm(
-      "layer_norm2d", x, gamma, beta, {N, S}, {C},
-      [=]<typename T>(const Tensor& like, T* y, Arithmetic<T>* mean, Arithmetic<T>* rstd, const T* data,
-                      const Arithmetic<T>* g, const Arithmetic<T>* b) {
-        const LayerNorm2dForwardArgs<T> args{y, mean, rstd, data, g, b, N, C, S, eps, like.format()};
-        run_storage_kernel<cpu::layer_norm2d_forward<T>, cuda::layer_norm2d_forward<T>>(
-            "layer_norm2d_forward", like.device(), args);
-      },
-      [=]<typename T>(const Tensor& like, T* dx, Arithmetic<T>* dgamma, Arithmetic<T>* dbeta, const T* dy,
-                      const T* data, const Arithmetic<T>* mean, const Arithmetic<T>* rstd,
-                      const Arithmetic<T>* g) {
-        const LayerNorm2dBackwardArgs<T> args{dx,   dgamma, dbeta, dy, data, mean,
-                                              rstd, g,      N,     C,  S,    like.format()};
-        run_storage_kernel<cpu::layer_norm2d_backward<T>, cuda::layer_norm2d_backward<T>>(
-            "layer_norm2d_backward", like.device(), args);
-      });
+  return normalize({.op = "layer_norm2d",
+                    .forward = "layer_norm2d_forward",
+                    .backward = "layer_norm2d_backward",
+                    .partition = NormPartition::pixels,
+                    .N = N,
+                    .C = C,
+                    .S = S,
+                    .statistics = {N, S},
+                    .parameter = {C},
+                    .eps = eps},
+                   x, gamma, beta);
 }
 
 }  // namespace evenkeel

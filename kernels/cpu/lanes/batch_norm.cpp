@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/batch_norm.h"
+#include "evenkeel/kernels/norm.h"
 
 #include <algorithm>
 
@@ -47,7 +47,7 @@ GradientSums<double> plane_gradient_sums(const T* dy, const T* x, std::int64_t S
 }  // namespace
 
 template <typename T>
-void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
+void batch_norm_forward(const NormForwardArgs<T>& a) {
   const std::int64_t size = a.S * kLanes<T>;
   forward_by_channels(a, lane_blocks<T>(a.N), size, [&](std::int64_t i) {
     return plane_moments<T>(a.x + i * size, a.S, images_of_block<T>(a.N, i / a.C));
@@ -55,7 +55,7 @@ void batch_norm_forward(const BatchNormForwardArgs<T>& a) {
 }
 
 template <typename T>
-void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
+void batch_norm_backward(const NormBackwardArgs<T>& a) {
   const std::int64_t size = a.S * kLanes<T>;
   backward_by_channels(a, lane_blocks<T>(a.N), size, [&](std::int64_t i) {
     return plane_gradient_sums<T>(a.dy + i * size, a.x + i * size, a.S, a.mean[i % a.C],
@@ -63,9 +63,9 @@ void batch_norm_backward(const BatchNormBackwardArgs<T>& a) {
   });
 }
 
-template void batch_norm_forward(const BatchNormForwardArgs<float>&);
-template void batch_norm_forward(const BatchNormForwardArgs<double>&);
-template void batch_norm_backward(const BatchNormBackwardArgs<float>&);
-template void batch_norm_backward(const BatchNormBackwardArgs<double>&);
+template void batch_norm_forward(const NormForwardArgs<float>&);
+template void batch_norm_forward(const NormForwardArgs<double>&);
+template void batch_norm_backward(const NormBackwardArgs<float>&);
+template void batch_norm_backward(const NormBackwardArgs<double>&);
 
 }  // namespace evenkeel::cpu::EK_ISA::lanes

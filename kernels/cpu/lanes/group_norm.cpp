@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/group_norm.h"
+#include "evenkeel/kernels/norm.h"
 
 #include <algorithm>
 
@@ -11,7 +11,7 @@ namespace {
 
 /// Group `i` of [blocks, G]: a dense run of vectors.
 template <typename T>
-void normalize_group(const GroupNormForwardArgs<T>& a, std::int64_t i, int part) {
+void normalize_group(const NormForwardArgs<T>& a, std::int64_t i, int part) {
   const std::int64_t channels = a.C / a.G, size = channels * a.S;
   const auto x = column(a.x, part) + i * size;
   const auto y = column(a.y, part) + i * size;
@@ -37,7 +37,7 @@ struct LaneAffine {
 
 /// dx of group `i`, and what dgamma and dbeta need.
 template <typename T>
-void group_gradient(const GroupNormBackwardArgs<T>& a, LaneAffine<T>* affine, std::int64_t i, int part) {
+void group_gradient(const NormBackwardArgs<T>& a, LaneAffine<T>* affine, std::int64_t i, int part) {
   const std::int64_t channels = a.C / a.G, size = channels * a.S;
   const auto x = column(a.x, part) + i * size, dy = column(a.dy, part) + i * size;
   const Register<T> saved = column(a.mean, part)[i];
@@ -82,14 +82,14 @@ void group_gradient(const GroupNormBackwardArgs<T>& a, LaneAffine<T>* affine, st
 }  // namespace
 
 template <typename T>
-void group_norm_forward(const GroupNormForwardArgs<T>& a) {
+void group_norm_forward(const NormForwardArgs<T>& a) {
   parallel_for(lane_blocks<T>(a.N) * a.G, 5 * a.C / a.G * a.S * kLanes<T>, [&](std::int64_t i) {
     for (int part = 0; part < kParts; ++part) normalize_group(a, i, part);
   });
 }
 
 template <typename T>
-void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
+void group_norm_backward(const NormBackwardArgs<T>& a) {
   const std::int64_t blocks = lane_blocks<T>(a.N), channels = a.C / a.G;
   static thread_local Scratch scratch;
   auto* affine = scratch.get<AffineGradients>(blocks * a.C);
@@ -104,9 +104,9 @@ void group_norm_backward(const GroupNormBackwardArgs<T>& a) {
   sum_affine_gradients(a.dgamma, a.dbeta, affine, blocks, a.C);
 }
 
-template void group_norm_forward(const GroupNormForwardArgs<float>&);
-template void group_norm_forward(const GroupNormForwardArgs<double>&);
-template void group_norm_backward(const GroupNormBackwardArgs<float>&);
-template void group_norm_backward(const GroupNormBackwardArgs<double>&);
+template void group_norm_forward(const NormForwardArgs<float>&);
+template void group_norm_forward(const NormForwardArgs<double>&);
+template void group_norm_backward(const NormBackwardArgs<float>&);
+template void group_norm_backward(const NormBackwardArgs<double>&);
 
 }  // namespace evenkeel::cpu::EK_ISA::lanes

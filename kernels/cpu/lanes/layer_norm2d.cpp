@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/layer_norm2d.h"
+#include "evenkeel/kernels/norm.h"
 
 #include <algorithm>
 
@@ -11,7 +11,7 @@ namespace {
 
 /// All channels of pixel `i` of [blocks, S].
 template <typename T>
-void normalize_pixel(const LayerNorm2dForwardArgs<T>& a, std::int64_t i, int part) {
+void normalize_pixel(const NormForwardArgs<T>& a, std::int64_t i, int part) {
   const std::int64_t at = i / a.S * a.C * a.S + i % a.S;
   const auto x = column(a.x, part) + at;
   const auto y = column(a.y, part) + at;
@@ -28,7 +28,7 @@ void normalize_pixel(const LayerNorm2dForwardArgs<T>& a, std::int64_t i, int par
 
 /// dx of pixel `i`, and in `rest` what rounding took from its means.
 template <typename T>
-void pixel_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int64_t i, int part) {
+void pixel_input_gradient(const NormBackwardArgs<T>& a, T* rest, std::int64_t i, int part) {
   const std::int64_t at = i / a.S * a.C * a.S + i % a.S;
   const auto x = column(a.x, part) + at, dy = column(a.dy, part) + at;
   const Register<T> mean = column(a.mean, part)[i], rstd = column(a.rstd, part)[i];
@@ -49,7 +49,7 @@ void pixel_input_gradient(const LayerNorm2dBackwardArgs<T>& a, T* rest, std::int
 
 /// The sums over a block's first `count` images of plane `i` of [blocks, C].
 template <typename T>
-AffineGradients plane_gradients(const LayerNorm2dBackwardArgs<T>& a, const T* rest, std::int64_t i,
+AffineGradients plane_gradients(const NormBackwardArgs<T>& a, const T* rest, std::int64_t i,
                                 std::int64_t count) {
   const std::int64_t at = i / a.C * a.S;
   LaneTotals<T> dgammas, dbetas;
@@ -72,14 +72,14 @@ AffineGradients plane_gradients(const LayerNorm2dBackwardArgs<T>& a, const T* re
 }  // namespace
 
 template <typename T>
-void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& a) {
+void layer_norm2d_forward(const NormForwardArgs<T>& a) {
   parallel_for(lane_blocks<T>(a.N) * a.S, 5 * a.C * kLanes<T>, [&](std::int64_t i) {
     for (int part = 0; part < kParts; ++part) normalize_pixel(a, i, part);
   });
 }
 
 template <typename T>
-void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
+void layer_norm2d_backward(const NormBackwardArgs<T>& a) {
   const std::int64_t blocks = lane_blocks<T>(a.N);
   static thread_local Scratch rests;
   T* rest = rests.get<T>(blocks * a.S * kLanes<T>);
@@ -95,9 +95,9 @@ void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& a) {
   sum_affine_gradients(a.dgamma, a.dbeta, planes, blocks, a.C);
 }
 
-template void layer_norm2d_forward(const LayerNorm2dForwardArgs<float>&);
-template void layer_norm2d_forward(const LayerNorm2dForwardArgs<double>&);
-template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<float>&);
-template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<double>&);
+template void layer_norm2d_forward(const NormForwardArgs<float>&);
+template void layer_norm2d_forward(const NormForwardArgs<double>&);
+template void layer_norm2d_backward(const NormBackwardArgs<float>&);
+template void layer_norm2d_backward(const NormBackwardArgs<double>&);
 
 }  // namespace evenkeel::cpu::EK_ISA::lanes

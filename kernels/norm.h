@@ -1,0 +1,105 @@
+// Normalization: every element of x is centred and scaled by the mean and the variance of its set, then by
+// gamma and beta.
+//
+//   xhat = (x - mean) rstd,  rstd = 1 / sqrt(var + eps),  y = gamma xhat + beta
+//
+// with the biased variance of the set. kernels/norm_math.h has the formulas, backward's too. What differs
+// from one normalization to the next is the partition: which elements are a set, and which share gamma and
+// beta.
+#pragma once
+
+#include "evenkeel/kernels/half.h"
+#include "evenkeel/kernels/variants.h"
+
+namespace evenkeel {
+
+/// The partition of x [N, C, S], dense.
+enum class NormPartition {
+  none,   ///< no normalization; only in fused blocks (kernels/conv_chain.h)
+  batch,  ///< a set is a channel of all images: C sets, parameters [C] (Ioffe and Szegedy, 2015)
+  group,  ///< C/G neighbouring channels of an image: N G sets, parameters [C] (Wu and He, 2018); G = C:
+          ///< instance norm
+  rows,   ///< the S elements of a row: N C sets, parameters [S]: layer norm over the last axes (Ba, Kiros and
+          ///< Hinton, 2016)
+  pixels  ///< the C channels of a pixel: N S sets, parameters [C]: layer norm over channels, as ConvNeXt's
+          ///< LayerNorm2d
+};
+
+/// mean and rstd are saved for backward. Batch norm: when training they are those of the batch, and where
+/// running_mean and running_var are given
+///   running = (1 - momentum) running + momentum batch, with the unbiased variance;
+/// else they are running_mean and running_var.
+template <typename T>
+struct NormForwardArgs {
+  T* y;
+  Arithmetic<T>* mean;                    // [sets]
+  Arithmetic<T>* rstd;                    // [sets]
+  Arithmetic<T>* running_mean = nullptr;  // [C], or null when training; batch only
+  Arithmetic<T>* running_var = nullptr;
+  const T* x;
+  const Arithmetic<T>* gamma;  // [parameters] or null: 1
+  const Arithmetic<T>* beta;   // [parameters] or null: 0
+  NormPartition partition;
+  std::int64_t N, C, S;
+  std::int64_t G = 1;  // group only
+  double eps;
+  double momentum = 0;   // batch only
+  bool training = true;  // batch only
+  MemoryFormat format = MemoryFormat::strided;
+  bool relu = false;  // lanes, group and rows: x is read as max(x, 0)
+
+  EK_HOST_DEVICE std::int64_t rows() const { return N * C; }
+};
+
+/// With g = gamma dy and means over a set:
+///   dx = rstd (g - mean(g) - xhat mean(g xhat)),  dgamma = sum of dy xhat,  dbeta = sum of dy,
+/// the sums over the elements that share a parameter. Batch norm that is not training: dx = gamma rstd dy.
+template <typename T>
+struct NormBackwardArgs {
+  T* dx;                  // or null
+  Arithmetic<T>* dgamma;  // [parameters] or null
+  Arithmetic<T>* dbeta;   // [parameters] or null
+  const T* dy;
+  const T* x;
+  const Arithmetic<T>* mean;
+  const Arithmetic<T>* rstd;
+  const Arithmetic<T>* gamma;  // or null: 1
+  NormPartition partition;
+  std::int64_t N, C, S;
+  std::int64_t G = 1;
+  bool training = true;
+  MemoryFormat format = MemoryFormat::strided;
+  bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that
+
+  EK_HOST_DEVICE std::int64_t rows() const { return N * C; }
+};
+
+EK_DECLARE_CPU_VECTOR_KERNEL(norm_forward, NormForwardArgs)
+EK_DECLARE_CPU_VECTOR_KERNEL(norm_backward, NormBackwardArgs)
+
+namespace cuda {
+template <typename T>
+void norm_forward(const NormForwardArgs<T>& args, Stream stream);
+template <typename T>
+void norm_backward(const NormBackwardArgs<T>& args, Stream stream);
+
+// The kernels of a partition that these choose from (kernels/variants.h).
+template <typename T>
+Ladder<NormForwardArgs<T>> batch_norm_forward_variants();
+template <typename T>
+Ladder<NormBackwardArgs<T>> batch_norm_backward_variants();
+template <typename T>
+Ladder<NormForwardArgs<T>> group_norm_forward_variants();
+template <typename T>
+Ladder<NormBackwardArgs<T>> group_norm_backward_variants();
+template <typename T>
+Ladder<NormForwardArgs<T>> layer_norm_forward_variants();
+template <typename T>
+Ladder<NormBackwardArgs<T>> layer_norm_backward_variants();
+template <typename T>
+Ladder<NormForwardArgs<T>> layer_norm2d_forward_variants();
+template <typename T>
+Ladder<NormBackwardArgs<T>> layer_norm2d_backward_variants();
+}  // namespace cuda
+
+}  // namespace evenkeel
