@@ -7,6 +7,8 @@
 // (Ioffe and Szegedy, 2015, section 3; Ba, Kiros and Hinton, 2016).
 #pragma once
 
+#include <cmath>
+
 #include "evenkeel/kernels/common.h"
 
 namespace evenkeel {
@@ -20,6 +22,20 @@ struct Count {
   EK_FORMULA explicit Count(std::int64_t count)
       : n(static_cast<V>(count)), inverse(V(1) / static_cast<V>(count)) {}
 };
+
+/// 1 / sqrt(variance + eps).
+template <typename V>
+EK_FORMULA V rstd_of(V variance, V eps) {
+  return V(1) / std::sqrt(variance + eps);
+}
+
+/// The sum of squared distances of n elements from a point that is d away from their mean, m2 the sum of
+/// those from the mean. So moments of sets are merged: the point is the mean of all (Chan, Golub and LeVeque,
+/// 1979).
+template <typename V>
+EK_FORMULA V squares_about(V m2, V n, V d) {
+  return m2 + n * d * d;
+}
 
 /// A mean in two parts, so that x - mean keeps its digits where the mean is far larger than the deviation.
 /// `high` is the mean rounded to V, as it is saved; `low` is what rounding took from it.

@@ -1,7 +1,6 @@
 #include "evenkeel/kernels/cpu/norm.h"
 
 #include "evenkeel/kernels/cpu/batch_norm_common.h"
-#include "evenkeel/kernels/cpu/lanes/ops.h"
 
 namespace evenkeel::cpu::EK_ISA {
 

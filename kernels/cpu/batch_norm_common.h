@@ -73,7 +73,7 @@ ChannelForward<T> channel_statistics(const NormForwardArgs<T>& a, const Moments*
   if (a.training) {
     const Moments total = merged(moments + c, parts, a.C);
     mean = total.mean;
-    variance = total.m2 / total.count;
+    variance = total.variance();
     if (a.running_mean != nullptr) {
       const double unbiased = total.m2 / (total.count - 1);
       const auto move = [&](T& running, double batch) {
@@ -87,7 +87,7 @@ ChannelForward<T> channel_statistics(const NormForwardArgs<T>& a, const Moments*
     variance = static_cast<double>(a.running_var[c]);
   }
   a.mean[c] = static_cast<T>(mean);
-  a.rstd[c] = static_cast<T>(1 / std::sqrt(variance + a.eps));
+  a.rstd[c] = static_cast<T>(rstd_of(variance, a.eps));
   const double rest = a.training ? mean - static_cast<double>(a.mean[c]) : 0;  // a running mean is a T
   return {{{a.mean[c], static_cast<T>(rest)}, a.rstd[c]},
           a.gamma != nullptr ? a.gamma[c] : T(1),

@@ -1,6 +1,5 @@
 #include "evenkeel/kernels/cpu/norm.h"
 
-#include "evenkeel/kernels/cpu/lanes/ops.h"
 #include "evenkeel/kernels/cpu/norm_common.h"
 #include "evenkeel/kernels/cpu/parallel.h"
 #include "evenkeel/kernels/cpu/scratch.h"
@@ -13,7 +12,7 @@ void group_norm_forward(const NormForwardArgs<T>& a) {
   const bool streamed = is_streamed<T>(a.N * a.C * a.S);
   parallel_for(a.N * a.G, 5 * size, [&](std::int64_t i) {
     const Moments m = plane_moments(a.x + i * size, size);
-    const SetStatistics<T> group{split<T>(m.mean), static_cast<T>(1 / std::sqrt(m.m2 / m.count + a.eps))};
+    const SetStatistics<T> group{split<T>(m.mean), static_cast<T>(rstd_of(m.variance(), a.eps))};
     a.mean[i] = group.mean.high;
     a.rstd[i] = group.rstd;
     for (std::int64_t k = 0; k < channels; ++k) {

@@ -40,11 +40,11 @@ void normalize_rows(const NormForwardArgs<T>& a, std::int64_t first, std::int64_
   for (std::int64_t m = first; m < last; ++m) {
     const Moments row = moments(a.x + m * a.S, a.S);
     mean[m - first] = row.mean;
-    variance[m - first] = row.m2 / row.count;
+    variance[m - first] = row.variance();
   }
   for (std::int64_t m = first; m < last; ++m) {
     a.mean[m] = static_cast<T>(mean[m - first]);
-    a.rstd[m] = static_cast<T>(1 / std::sqrt(variance[m - first] + a.eps));
+    a.rstd[m] = static_cast<T>(rstd_of(variance[m - first], a.eps));
   }
   for (std::int64_t m = first; m < last; ++m) {
     normalize_row(a.y + m * a.S, a.x + m * a.S, {split<T>(mean[m - first]), a.rstd[m]}, a.gamma, a.beta, a.S,

@@ -1,7 +1,7 @@
 #include "evenkeel/kernels/cpu/norm.h"
 
 #include <algorithm>
-#include "evenkeel/kernels/cpu/lanes/ops.h"
+
 #include "evenkeel/kernels/cpu/norm_common.h"
 #include "evenkeel/kernels/cpu/parallel.h"
 #include "evenkeel/kernels/cpu/scratch.h"
@@ -9,8 +9,8 @@
 namespace evenkeel::cpu::EK_ISA {
 namespace {
 
-constexpr std::int64_t kPixels =
-    64;  // a strip: so many neighbouring pixels are worked on at once, in all channels
+/// A strip: so many neighbouring pixels are worked on at once, in all channels.
+constexpr std::int64_t kPixels = 64;
 
 /// Where the strips of an image start and how many images and strips there are.
 struct Strips {
@@ -36,7 +36,7 @@ void normalize_strip(const NormForwardArgs<T>& a, std::int64_t n, std::int64_t s
     const SplitMean<T> mean = split<T>(m.mean);
     high[s] = a.mean[n * a.S + s0 + s] = mean.high;
     low[s] = mean.low;
-    rstd[s] = a.rstd[n * a.S + s0 + s] = static_cast<T>(1 / std::sqrt(m.m2 / m.count + a.eps));
+    rstd[s] = a.rstd[n * a.S + s0 + s] = static_cast<T>(rstd_of(m.variance(), a.eps));
   }
   for (std::int64_t c = 0; c < a.C; ++c) {
     const T gamma = a.gamma != nullptr ? a.gamma[c] : T(1), beta = a.beta != nullptr ? a.beta[c] : T(0);

@@ -12,6 +12,8 @@ namespace evenkeel::cpu::EK_ISA {
 /// Mean, and sum of squared distances from it, of `count` elements.
 struct Moments {
   double count = 0, mean = 0, m2 = 0;
+
+  double variance() const { return m2 / count; }
 };
 
 /// The number from which distances are taken: from infinity or NaN there are none.
@@ -30,7 +32,7 @@ inline Moments merged(const Moments* part, std::int64_t n, std::int64_t stride) 
   offset /= all.count;
   for (std::int64_t i = 0; i < n; ++i) {
     const double d = (part[i * stride].mean - pivot) - offset;
-    all.m2 += part[i * stride].m2 + part[i * stride].count * d * d;
+    all.m2 += squares_about(part[i * stride].m2, part[i * stride].count, d);
   }
   all.mean = pivot + offset;
   return all;
