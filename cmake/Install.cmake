@@ -6,7 +6,7 @@ install(TARGETS evenkeel EXPORT EvenkeelTargets INCLUDES DESTINATION ${CMAKE_INS
 install(FILES evenkeel.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel)
 foreach(layer base core kernels nn)
   install(DIRECTORY ${layer} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/evenkeel FILES_MATCHING PATTERN "*.h"
-          PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda/simt.h" EXCLUDE PATTERN "nn/functional" EXCLUDE)
+          PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda/simt.h" EXCLUDE PATTERN "nn/functional" EXCLUDE PATTERN "core/stream_guard.h" EXCLUDE)
 endforeach()
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 get_target_property(EVENKEEL_LIBRARY_TYPE evenkeel TYPE)

@@ -1,4 +1,5 @@
 #include "evenkeel/core/cuda.h"
+#include "evenkeel/core/stream_guard.h"
 
 #include <cuda_runtime.h>
 
@@ -67,20 +68,6 @@ struct DeviceMemory {
   }
 };
 
-struct PinnedMemory {
-  static constexpr std::size_t kAlignment = 4096;
-  static constexpr std::int64_t kMostCached = INT64_MAX;
-  static constexpr const char* kName = "page-locked memory";
-
-  void* allocate(std::size_t bytes) const {
-    void* data = nullptr;
-    if (cudaMallocHost(&data, bytes) == cudaSuccess) return data;
-    cudaGetLastError();
-    return nullptr;
-  }
-  void deallocate(void* data) const { cudaFreeHost(data); }
-};
-
 /// What is kept for each device. Never destroyed, as tensors may outlive other statics.
 struct DeviceState {
   explicit DeviceState(int device) : memory(DeviceMemory{device}) {
@@ -98,11 +85,6 @@ DeviceState& state_of(int device) {
   auto& state = states->at(device);
   if (state == nullptr) state = std::make_unique<DeviceState>(device);
   return *state;
-}
-
-CachingAllocator<PinnedMemory>& pinned_memory() {
-  static auto* allocator = new CachingAllocator<PinnedMemory>;
-  return *allocator;
 }
 
 /// The stream that this thread was told to use on each device; null: the device's own.
@@ -186,10 +168,7 @@ void deallocate(std::byte* data, std::int64_t bytes, int device, Stream stream) 
 bool is_capturing(int device) { return captured_device == device; }
 MemoryStats memory_stats(int device) { return state_of(device).memory.stats(); }
 void reset_peak_memory_stats(int device) { state_of(device).memory.reset_peak(); }
-void empty_cache(int device) {
-  state_of(device).memory.empty_cache();
-  pinned_memory().empty_cache();
-}
+void empty_cache(int device) { state_of(device).memory.empty_cache(); }
 
 Event record_event(int device) {
   set_device(device);
@@ -339,8 +318,5 @@ void CudaGraph::launch() const {
   check(cudaGraphLaunch(handles_->exec, current_stream(stream_.device())),
         "cudaGraphLaunch of {} nodes on cuda:{}", nodes_, stream_.device());
 }
-
-PinnedBuffer::PinnedBuffer(std::int64_t bytes) : data_(pinned_memory().allocate(bytes)), bytes_(bytes) {}
-PinnedBuffer::~PinnedBuffer() { pinned_memory().deallocate(data_, bytes_); }
 
 }  // namespace evenkeel

@@ -41,20 +41,6 @@ class CudaStream {
   Stream stream_ = nullptr;
 };
 
-/// While one is alive, ops of this thread on the stream's device are enqueued there. Memory allocated
-/// meanwhile belongs to that stream: before another stream uses it, synchronize().
-class StreamGuard {
- public:
-  explicit StreamGuard(const CudaStream& stream);
-  ~StreamGuard();
-  StreamGuard(const StreamGuard&) = delete;
-  StreamGuard& operator=(const StreamGuard&) = delete;
-
- private:
-  int device_;
-  Stream before_;
-};
-
 /// Ops that were enqueued once, recorded, and are launched together as often as needed: a CUDA graph. What
 /// they read and write stays at its addresses, so that a launch works on the values of that moment, while
 /// numbers that the host passed to kernels stay those of the recording.
@@ -86,21 +72,6 @@ class CudaGraph {
   std::int64_t nodes_ = 0, kernel_nodes_ = 0;
 };
 
-/// Page-locked memory of the host, from a cache: copies from and to it run beside the host.
-class PinnedBuffer {
- public:
-  explicit PinnedBuffer(std::int64_t bytes);
-  ~PinnedBuffer();
-  PinnedBuffer(const PinnedBuffer&) = delete;
-  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
-  std::byte* data() const { return data_; }
-  std::int64_t bytes() const { return bytes_; }
-
- private:
-  std::byte* data_;
-  std::int64_t bytes_;
-};
-
 namespace cuda {
 
 /// The number of devices, and where it is zero the reason: no driver, one that is too old, or no device.
@@ -125,10 +96,9 @@ double seconds_between(Event start, Event end);
 void begin_range(const char* name);
 void end_range();
 
-/// Enqueues a copy on the current stream of `device`. From or to a PinnedBuffer it returns at once, and the
-/// buffer must stay until synchronize(); else `from` may be changed when it returns.
+/// Enqueues a copy on the current stream of `device`. `from` may be changed when it returns.
 void copy_to_device(void* to, const void* from, std::int64_t bytes, int device);
-/// Likewise; to memory that is not pinned it waits for the copy.
+/// Waits for the copy.
 void copy_to_host(void* to, const void* from, std::int64_t bytes, int device);
 void copy_on_device(void* to, const void* from, std::int64_t bytes, int device);
 

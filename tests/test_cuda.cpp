@@ -1,6 +1,7 @@
 // The CUDA runtime layer: placing tensors, streams, memory, page-locked buffers, errors. Skipped without a
 // device.
 #include "evenkeel/core/cuda.h"
+#include "evenkeel/core/stream_guard.h"
 
 #include <cstring>
 
@@ -91,23 +92,6 @@ TEST_CASE("ops run on the stream that a guard names") {
     CHECK(sum(x * x).item() == 9000);
   }
   CHECK(current_stream(0) == usual);
-}
-
-TEST_CASE("page-locked buffers are copied from and to without a stop") {
-  if (skipped()) return;
-  const PinnedBuffer from(4000), to(4000);
-  REQUIRE(to.bytes() == 4000);
-  const Tensor x = arange(0, 1000).to(DType::f32);
-  std::memcpy(from.data(), x.data<float>(), 4000);
-  const Storage memory(4000, kCuda);
-  cuda::copy_to_device(memory.data(), from.data(), 4000, 0);
-  const Tensor on_device(memory, 0, {1000}, {1}, DType::f32);
-  const Tensor doubled = on_device + on_device;
-  cuda::copy_to_host(to.data(), doubled.storage().data(), 4000, 0);
-  synchronize(kCuda);
-  std::vector<float> values(1000);
-  std::memcpy(values.data(), to.data(), 4000);
-  CHECK(values == (x + x).to_vector<float>());
 }
 
 TEST_CASE("blocks that wait for each other count every barrier") {

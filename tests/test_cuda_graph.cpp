@@ -7,6 +7,7 @@
 #include "cuda_device.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/ops.h"
+#include "evenkeel/core/stream_guard.h"
 #include "evenkeel/nn/functional.h"
 
 using namespace evenkeel;
