@@ -6,18 +6,13 @@
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/kernels/cuda/workspace.h"
 #include "evenkeel/kernels/train_net.h"
-#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/fusion.h"
 
 namespace evenkeel {
 namespace {
 
-/// The blocks of a network; a layer that joins no chain ends them.
-std::vector<ConvBlock> blocks_of(nn::Sequential& net) {
-  ConvChain chain;
-  for (std::size_t i = 0; i < net.size() && net[i].join(chain); ++i) {
-  }
-  return chain.blocks();
-}
+/// The blocks of a network; the first layer that is in none ends them.
+std::vector<ConvBlock> blocks_of(const nn::Sequential& net) { return nn::find_blocks(net).blocks; }
 
 /// The kind of norm, that of the first block.
 ChainNorm norm_of(const std::vector<ConvBlock>& blocks) { return blocks.front().norm; }

@@ -1,6 +1,6 @@
 // Chains of convolutions that nn::Sequential computes together on a CUDA device, against the same layers one
 // by one on the CPU in f64. Skipped without a device.
-#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/fusion.h"
 
 #include <cmath>
 #include <functional>
@@ -151,11 +151,8 @@ void check_same(const Run& run, const Run& expected, DType dtype) {
 
 /// True if the net's layers from the first on are one chain for x.
 bool is_chain(const Sequential& net, const Tensor& x) {
-  ConvChain chain;
-  for (std::size_t i = 0; i < net.size(); ++i) {
-    if (!const_cast<Sequential&>(net)[i].join(chain)) return false;
-  }
-  return chain.takes(x);
+  const FoundBlocks found = find_blocks(net);
+  return found.end == net.size() && can_fuse(x, found.blocks);
 }
 
 }  // namespace
@@ -231,12 +228,10 @@ TEST_CASE("the networks of the study are chains") {
     check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
     Sequential net = c.net();
     net.to(kCuda);
-    ConvChain chain;
-    std::size_t joined = 0;
-    while (joined < net.size() && net[joined].join(chain)) ++joined;
-    CHECK(chain.blocks().size() == 9);
-    CHECK(net.size() - joined == 2);  // flatten and log-softmax
-    CHECK(chain.takes(zeros(c.x, {DType::f32, kCuda})));
+    const FoundBlocks found = find_blocks(net);
+    CHECK(found.blocks.size() == 9);
+    CHECK(net.size() - found.end == 2);  // flatten and log-softmax
+    CHECK(can_fuse(zeros(c.x, {DType::f32, kCuda}), found.blocks));
   }
 }
 

@@ -1,7 +1,7 @@
 // The sizes of a chain of convolutions, and its tails without their memory.
 #pragma once
 
-#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/fusion.h"
 
 namespace evenkeel::functional {
 

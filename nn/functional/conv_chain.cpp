@@ -1,5 +1,3 @@
-#include "evenkeel/nn/conv_chain.h"
-
 #include "evenkeel/nn/functional/chain_sizes.h"
 #include "evenkeel/nn/functional/common.h"
 
@@ -169,13 +167,13 @@ std::vector<Tensor> parameter_gradients(ChainRun& run) {
 
 }  // namespace
 
-Tensor conv_chain(const Tensor& x, const ConvChain& chain) {
-  EK_CHECK(chain.takes(x), "conv_chain: these {} convolutions cannot be computed together on {} {}",
-           chain.blocks().size(), name_of(x.dtype()), x.shape().str());
-  auto run = std::make_shared<ChainRun>(x, chain.blocks());
+Tensor conv_chain(const Tensor& x, const std::vector<ConvBlock>& blocks) {
+  EK_CHECK(can_fuse(x, blocks), "conv_chain: these {} convolutions cannot be computed together on {} {}",
+           blocks.size(), name_of(x.dtype()), x.shape().str());
+  auto run = std::make_shared<ChainRun>(x, blocks);
   Tensor y = dispatch_floating(x.dtype(), [&]<typename T>() { return forward<T>(*run); });
   std::vector<const Tensor*> inputs{&x};
-  for (const ConvBlock& b : chain.blocks()) inputs.insert(inputs.end(), {&b.weight, &b.gamma, &b.beta});
+  for (const ConvBlock& b : blocks) inputs.insert(inputs.end(), {&b.weight, &b.gamma, &b.beta});
   record("conv_chain", y, inputs, [run, want_x = wants_grad(x)](const Tensor& dy) {
     Tensor dx = empty_if(want_x, run->x.shape(), run->x.options());
     std::vector<Tensor> gradients = dispatch_floating(dy.dtype(), [&]<typename T>() {
