@@ -2,7 +2,7 @@
 // kernels/cuda/train_net.cu, with constant shapes, a kernel that trains it.
 #pragma once
 
-#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/fused_block.h"
 
 namespace evenkeel {
 

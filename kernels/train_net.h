@@ -2,7 +2,7 @@
 // own and runs many steps of it, each block on images of its own. CUDA only.
 #pragma once
 
-#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/fused_block.h"
 #include "evenkeel/kernels/mnist_net.h"
 #include "evenkeel/kernels/sgd.h"
 

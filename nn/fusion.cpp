@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "evenkeel/core/overlap.h"
-#include "evenkeel/nn/functional/chain_sizes.h"
+#include "evenkeel/nn/functional/fused_block_sizes.h"
 #include "evenkeel/nn/layers.h"
 
 namespace evenkeel {

@@ -1,11 +1,11 @@
 // Which layers of a Sequential run as one, and how they are found; layers know nothing of it. On CUDA devices
-// they are blocks of small images, a convolution and what follows it (kernels/conv_chain.h); on the CPU, in
+// they are blocks of small images, a convolution and what follows it (kernels/fused_block.h); on the CPU, in
 // MemoryFormat::lanes, a ReLU and the group or layer norm that follows it.
 #pragma once
 
 #include <vector>
 
-#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/fused_block.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/module.h"
 

@@ -2,8 +2,8 @@
 // shared memory: device functions on top of those of the chains.
 #pragma once
 
-#include "evenkeel/kernels/cuda/chain_tail_backward.cuh"
 #include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/kernels/cuda/epilogue_backward.cuh"
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
 #include "evenkeel/kernels/cuda/team.cuh"

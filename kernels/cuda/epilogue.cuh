@@ -2,9 +2,9 @@
 // way into the next convolution's tile, backward from the gradient of that tile.
 #pragma once
 
-#include "evenkeel/kernels/conv_chain.h"
-#include "evenkeel/kernels/cuda/chain_conv.cuh"
+#include "evenkeel/kernels/cuda/fused_block_conv.cuh"
 #include "evenkeel/kernels/cuda/norm.cuh"
+#include "evenkeel/kernels/fused_block.h"
 
 namespace evenkeel::cuda {
 

@@ -1,7 +1,7 @@
 // The way back through a chain's tail, for one image: device functions for a whole block.
 #pragma once
 
-#include "evenkeel/kernels/cuda/chain_tail.cuh"
+#include "evenkeel/kernels/cuda/epilogue.cuh"
 
 namespace evenkeel::cuda {
 

@@ -1,8 +1,8 @@
-#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/fused_block.h"
 
 #include <algorithm>
 
-#include "evenkeel/kernels/cuda/chain_tail_backward.cuh"
+#include "evenkeel/kernels/cuda/epilogue_backward.cuh"
 
 namespace evenkeel::cuda {
 namespace {
