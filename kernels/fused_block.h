@@ -1,10 +1,10 @@
-// A chain of convolutions with what stands between them - ReLU, normalization, pooling, dropout - in one
-// kernel a convolution and direction. CUDA only: one block computes one image, in shared memory.
+// Fused blocks: a convolution and what follows it, its epilogue - ReLU, normalization, pooling, dropout - in
+// one kernel a convolution and direction. CUDA only: a thread block computes an image, in shared memory.
 //
-// The forward kernel of a convolution makes its input from z, the output of the convolution before it, by
-// that one's tail, convolves, and leaves its own z and the statistics that its own tail will need. The
-// backward kernel makes the same input again, from it the gradient of the filters, and hands the gradient of
-// its input back through the tail before. So memory holds the z and little else.
+// The forward kernel of a convolution makes its input x from z, the output of the convolution before it, by
+// the epilogue of that block, convolves, and stores its own z and the statistics that its own epilogue will
+// need. The backward kernel makes the same x again, from it the gradient of the filters, and takes the
+// gradient of x through the epilogue before. So memory holds the z and little else.
 #pragma once
 
 #include "evenkeel/kernels/common.h"
@@ -15,38 +15,38 @@ namespace evenkeel {
 /// Which elements of z are normalised together. batch: a channel of all images. group: neighbouring channels
 /// of an image, all its pixels. rows: the last axes of an image, `set_size` elements (layer norm). pixels:
 /// the channels of a pixel (layer norm over C).
-enum class ChainNorm { none, batch, group, rows, pixels };
-enum class ChainPool { none, max, average };
+enum class FusedNorm { none, batch, group, rows, pixels };
+enum class FusedPool { none, max, average };
 
 /// A mean in two parts, high + low, and what is said of the spread about it: the moments of an image have the
 /// sum of squared distances, statistics have rstd = 1 / sqrt(biased variance + eps).
 template <typename T>
-struct ChainStatistics {
+struct FusedStatistics {
   T high, low, spread;
 };
 
 /// What follows a convolution, in this order: relu_first, norm, relu, pool, dropout; each may be missing. The
 /// default does nothing.
 template <typename T>
-struct ChainTail {
+struct Epilogue {
   const T* z = nullptr;  // [N, C, H, W], the convolution's output
   std::int64_t N = 0;
   int C = 0, H = 0, W = 0;
   bool relu_first = false, relu = false;
 
-  ChainNorm norm = ChainNorm::none;
+  FusedNorm norm = FusedNorm::none;
   int sets = 0, set_size = 0;  // of an image; for batch: C sets of H W
   bool training = true;        // batch: false takes the running statistics
   double eps = 0, momentum = 0;
   const T* gamma = nullptr;                  // [C], for rows [set_size]; null: 1
-  const T* beta = nullptr;                   // likewise; null: 0
-  ChainStatistics<T>* moments = nullptr;     // batch, training: [N, C]
-  ChainStatistics<T>* statistics = nullptr;  // [N, sets], for batch [C]
+  const T* beta = nullptr;                   // as gamma; null: 0
+  FusedStatistics<T>* moments = nullptr;     // batch, training: [N, C]
+  FusedStatistics<T>* statistics = nullptr;  // [N, sets], for batch [C]
   T* running_mean = nullptr;                 // batch: [C], updated when training; null: none
   T* running_var = nullptr;
   std::int64_t* batches_tracked = nullptr;  // batch: incremented when training; null: none
 
-  ChainPool pool = ChainPool::none;
+  FusedPool pool = FusedPool::none;
   int window = 1;  // pooled in windows of window x window that do not overlap
   double p = 0;    // dropout; of number n of `key` for element n of the result
   RandomKey key{};
@@ -65,59 +65,59 @@ struct ChainTail {
 /// `before` makes of its z, or `input` [N, C, H, W]. Also the moments or statistics of z that `after` names.
 /// R 0: no convolution, z is x.
 template <typename T>
-struct ChainForwardArgs {
+struct FusedForwardArgs {
   T* z;
-  ChainTail<T> after;
+  Epilogue<T> after;
   const T* input;  // or null
-  ChainTail<T> before;
+  Epilogue<T> before;
   const T* weight;
   std::int64_t N;
   int C, H, W, K, R, pad;
 };
-EK_DECLARE_CUDA_KERNEL(chain_forward, ChainForwardArgs)
+EK_DECLARE_CUDA_KERNEL(fused_forward, FusedForwardArgs)
 
 /// dy is the gradient of z, or null: then it is after.dz, or made from after.dnorm. Makes the gradient of the
-/// filters of each image, [N, K, C, R, R], and hands the gradient of x back through `before`, or into dx; R
-/// 0: no filters, the gradient of x is dy.
+/// filters of each image, [N, K, C, R, R], and takes the gradient of x through the epilogue `before`, or
+/// stores it in dx. R 0: there are no filters, the gradient of x is dy.
 template <typename T>
-struct ChainBackwardArgs {
+struct FusedBackwardArgs {
   T* weight_partials;
-  T* dx;  // where there is no tail before: the gradient of input, or null
+  T* dx;  // where nothing is before: the gradient of input, or null
   const T* dy;
-  ChainTail<T> after;
+  Epilogue<T> after;
   const T* input;
-  ChainTail<T> before;
+  Epilogue<T> before;
   const T* weight;
   std::int64_t N;
   int C, H, W, K, R, pad;
 };
-EK_DECLARE_CUDA_KERNEL(chain_backward, ChainBackwardArgs)
+EK_DECLARE_CUDA_KERNEL(fused_backward, FusedBackwardArgs)
 
 /// The gradient of a parameter as a sum over rows: out[d] = sum over m of rows[m * stride + d] f, d < D, with
 /// f = 1, or where z is given f = xhat[m, d] of the norm of z, whose statistics are [M].
 template <typename T>
-struct ChainSum {
+struct FusedGradientSum {
   T* out;
   const T* rows;
   std::int64_t count, stride;
   int D;
   const T* z = nullptr;
-  const ChainStatistics<T>* statistics = nullptr;
+  const FusedStatistics<T>* statistics = nullptr;
   bool relu_first = false;
 };
-/// All gradients of the parameters of a chain, in one launch for every 32.
+/// The gradients of the parameters of all blocks, in one launch for every 32.
 template <typename T>
-struct ChainSumsArgs {
-  const ChainSum<T>* sums;  // an array on the host
+struct FusedGradientSumsArgs {
+  const FusedGradientSum<T>* sums;  // an array on the host
   int count;
 };
-EK_DECLARE_CUDA_KERNEL(chain_sums, ChainSumsArgs)
+EK_DECLARE_CUDA_KERNEL(fused_gradient_sums, FusedGradientSumsArgs)
 
 namespace cuda {
-/// True if both kernels of a convolution have room in the shared memory of a block of CUDA device `index`;
-/// only sizes are read.
+/// True if both kernels of a convolution have room in the shared memory of a thread block of the current
+/// device; only sizes are read.
 template <typename T>
-bool chain_fits(const ChainForwardArgs<T>& forward, const ChainBackwardArgs<T>& backward);
+bool fused_block_fits(const FusedForwardArgs<T>& forward, const FusedBackwardArgs<T>& backward);
 }  // namespace cuda
 
 }  // namespace evenkeel

@@ -34,7 +34,7 @@ struct NetTraining {
   NetBlock<T> blocks[kMnistBlocks];
   int parameters;  // elements of all of them
 
-  ChainNorm norm;
+  FusedNorm norm;
   int groups;       // of group norm; 0: one a channel
   bool whole_rows;  // rows: a set is all of an image's [C, H, W], else a row [W]
 
@@ -71,7 +71,7 @@ template <typename T>
 std::int64_t train_net_scratch(const TrainNetArgs<T>& args);
 /// The bytes of shared memory that a block needs, static ones included.
 template <typename T>
-std::int64_t train_net_shared(ChainNorm norm);
+std::int64_t train_net_shared(FusedNorm norm);
 /// How many clusters of such a launch the device can hold at once; 0: it has none.
 template <typename T>
 int train_net_clusters(const TrainNetArgs<T>& args);

@@ -21,16 +21,16 @@ bool same_kind(const Tensor& x, const Tensor& other) {
 }
 
 /// True if the parameters and buffers fit z [C, H, W].
-bool norm_fits(const ConvBlock& b, std::int64_t C, std::int64_t H, std::int64_t W) {
+bool norm_fits(const FusedBlock& b, std::int64_t C, std::int64_t H, std::int64_t W) {
   Shape parameter{C};
-  if (b.norm == ChainNorm::rows) {
+  if (b.norm == FusedNorm::rows) {
     const Shape z{C, H, W};
     const int kept = 3 - b.normalized_shape.rank();
     if (kept < 0 || !std::equal(b.normalized_shape.begin(), b.normalized_shape.end(), z.begin() + kept))
       return false;
     parameter = b.normalized_shape;
   }
-  if (b.norm == ChainNorm::group && C % b.groups != 0) return false;
+  if (b.norm == FusedNorm::group && C % b.groups != 0) return false;
   for (const Tensor* t : {&b.gamma, &b.beta}) {
     if (t->defined() && t->shape() != parameter) return false;
   }
@@ -42,19 +42,21 @@ bool norm_fits(const ConvBlock& b, std::int64_t C, std::int64_t H, std::int64_t 
 
 /// True if every kernel of the blocks has room.
 template <typename T>
-bool kernels_fit(const Tensor& x, const std::vector<ConvBlock>& blocks) {
+bool kernels_fit(const Tensor& x, const std::vector<FusedBlock>& blocks) {
   if constexpr (kCudaEnabled) {
     using namespace functional;
     current_stream(x.device().index);  // makes the device the current one
-    std::vector<ChainSizes> sizes = chain_sizes(x.shape(), blocks);
-    if (has_tail(blocks.back())) sizes.push_back(sizes_after(sizes.back(), blocks.back()));
+    std::vector<FusedSizes> sizes = fused_sizes(x.shape(), blocks);
+    if (has_epilogue(blocks.back())) sizes.push_back(sizes_after(sizes.back(), blocks.back()));
     const std::int64_t N = x.size(0);
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-      auto forward = chain_args<ChainForwardArgs<T>>(N, sizes[i]);
-      auto backward = chain_args<ChainBackwardArgs<T>>(N, sizes[i]);
-      if (i > 0) forward.before = backward.before = tail_without_memory<T>(blocks[i - 1], N, sizes[i - 1]);
-      if (i < blocks.size()) forward.after = backward.after = tail_without_memory<T>(blocks[i], N, sizes[i]);
-      if (!cuda::chain_fits(forward, backward)) return false;
+      auto forward = fused_args<FusedForwardArgs<T>>(N, sizes[i]);
+      auto backward = fused_args<FusedBackwardArgs<T>>(N, sizes[i]);
+      if (i > 0)
+        forward.before = backward.before = epilogue_without_memory<T>(blocks[i - 1], N, sizes[i - 1]);
+      if (i < blocks.size())
+        forward.after = backward.after = epilogue_without_memory<T>(blocks[i], N, sizes[i]);
+      if (!cuda::fused_block_fits(forward, backward)) return false;
     }
     return true;
   }
@@ -62,7 +64,7 @@ bool kernels_fit(const Tensor& x, const std::vector<ConvBlock>& blocks) {
 }
 
 /// True if the kernels can update a block's running statistics where they lie.
-bool statistics_fit(const ConvBlock& b) {
+bool statistics_fit(const FusedBlock& b) {
   for (const Tensor* t : {&b.running_mean, &b.running_var, &b.batches_tracked}) {
     if (t->defined() && !is_dense(*t)) return false;
     for (const Tensor* read : {&b.weight, &b.gamma, &b.beta}) {
@@ -78,12 +80,12 @@ NoFusion::NoFusion() : before_(std::exchange(t_fusion_enabled, false)) {}
 NoFusion::~NoFusion() { t_fusion_enabled = before_; }
 bool fusion_enabled() { return t_fusion_enabled; }
 
-bool can_fuse(const Tensor& x, const std::vector<ConvBlock>& blocks) {
+bool can_fuse(const Tensor& x, const std::vector<FusedBlock>& blocks) {
   if constexpr (!kCudaEnabled) return false;
   if (blocks.empty() || !x.device().is_cuda() || x.rank() != 4 || x.size(0) == 0) return false;
   if (x.dtype() != DType::f32 && x.dtype() != DType::f64) return false;
   std::int64_t C = x.size(1), H = x.size(2), W = x.size(3);
-  for (const ConvBlock& b : blocks) {
+  for (const FusedBlock& b : blocks) {
     const std::int64_t K = b.weight.size(0), R = b.weight.size(2), pad = b.padding;
     for (const Tensor* t : {&b.weight, &b.gamma, &b.beta, &b.running_mean, &b.running_var}) {
       if (!same_kind(x, *t)) return false;
@@ -95,7 +97,7 @@ bool can_fuse(const Tensor& x, const std::vector<ConvBlock>& blocks) {
         H * W * std::max(C, K) > kLongest * kLongest)
       return false;
     if (!norm_fits(b, K, P, Q) || P < b.window || Q < b.window) return false;
-    if (b.norm == ChainNorm::batch && b.training && x.size(0) * P * Q < 2) return false;
+    if (b.norm == FusedNorm::batch && b.training && x.size(0) * P * Q < 2) return false;
     C = K;
     H = P / b.window;
     W = Q / b.window;
@@ -123,13 +125,13 @@ class BlockBuilder {
     if (const auto* norm = exactly<GroupNorm>(layer)) return add_norm(*norm);
     if (const auto* norm = exactly<LayerNorm>(layer)) return add_norm(*norm);
     if (const auto* norm = exactly<LayerNorm2d>(layer)) return add_norm(*norm);
-    if (const auto* pool = exactly<MaxPool2d>(layer)) return add_pool(ChainPool::max, *pool);
-    if (const auto* pool = exactly<AvgPool2d>(layer)) return add_pool(ChainPool::average, *pool);
+    if (const auto* pool = exactly<MaxPool2d>(layer)) return add_pool(FusedPool::max, *pool);
+    if (const auto* pool = exactly<AvgPool2d>(layer)) return add_pool(FusedPool::average, *pool);
     if (const auto* dropout = exactly<Dropout>(layer)) return !dropout->is_active() || add_dropout(*dropout);
     return exactly<Identity>(layer) != nullptr;
   }
 
-  std::vector<ConvBlock>& blocks() { return blocks_; }
+  std::vector<FusedBlock>& blocks() { return blocks_; }
   /// The keys of all masks, in the order of the layers.
   void draw_keys() {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -155,7 +157,7 @@ class BlockBuilder {
     const bool square = R == weight.size(3) && (R == 1 || R == 3);
     if (!plain || !square || o.padding.h != o.padding.w || o.padding.h >= R || weight.numel() > kMostWeights)
       return false;
-    ConvBlock block;
+    FusedBlock block;
     block.weight = weight;
     block.padding = o.padding.h;
     blocks_.push_back(std::move(block));
@@ -173,14 +175,14 @@ class BlockBuilder {
   template <typename Layer>
   bool add_norm(const Layer& layer) {
     if (!reach(Place::norm)) return false;
-    ConvBlock& block = blocks_.back();
+    FusedBlock& block = blocks_.back();
     block.gamma = layer.gamma();
     block.beta = layer.beta();
     set_norm(block, layer);
     return true;
   }
-  static void set_norm(ConvBlock& block, const BatchNorm2d& layer) {
-    block.norm = ChainNorm::batch;
+  static void set_norm(FusedBlock& block, const BatchNorm2d& layer) {
+    block.norm = FusedNorm::batch;
     block.running_mean = layer.running_mean();
     block.running_var = layer.running_var();
     block.batches_tracked = layer.num_batches_tracked();
@@ -188,29 +190,29 @@ class BlockBuilder {
     block.eps = layer.options().eps;
     block.momentum = layer.options().momentum;
   }
-  static void set_norm(ConvBlock& block, const GroupNorm& layer) {
-    block.norm = ChainNorm::group;
+  static void set_norm(FusedBlock& block, const GroupNorm& layer) {
+    block.norm = FusedNorm::group;
     block.groups = layer.groups();
     block.eps = layer.eps();
   }
-  static void set_norm(ConvBlock& block, const LayerNorm& layer) {
-    block.norm = ChainNorm::rows;
+  static void set_norm(FusedBlock& block, const LayerNorm& layer) {
+    block.norm = FusedNorm::rows;
     block.normalized_shape = layer.normalized_shape();
     block.eps = layer.eps();
   }
-  static void set_norm(ConvBlock& block, const LayerNorm2d& layer) {
-    block.norm = ChainNorm::pixels;
+  static void set_norm(FusedBlock& block, const LayerNorm2d& layer) {
+    block.norm = FusedNorm::pixels;
     block.eps = layer.eps();
   }
 
   template <typename Layer>
-  bool add_pool(ChainPool pool, const Layer& layer) {
+  bool add_pool(FusedPool pool, const Layer& layer) {
     const Size2d kernel = layer.kernel();
     const PoolOptions& o = layer.options();
     const bool plain =
         kernel.h == kernel.w && (o.stride == Size2d(0) || o.stride == kernel) && o.padding == Size2d(0);
-    const bool with_norm = !blocks_.empty() && blocks_.back().norm != ChainNorm::none;
-    if (!plain || (pool == ChainPool::max && with_norm) || !reach(Place::pool)) return false;
+    const bool with_norm = !blocks_.empty() && blocks_.back().norm != FusedNorm::none;
+    if (!plain || (pool == FusedPool::max && with_norm) || !reach(Place::pool)) return false;
     blocks_.back().pool = pool;
     blocks_.back().window = kernel.h;
     return true;
@@ -223,7 +225,7 @@ class BlockBuilder {
     return true;
   }
 
-  std::vector<ConvBlock> blocks_;
+  std::vector<FusedBlock> blocks_;
   std::vector<const Dropout*> dropouts_;  // of each block; null: it has none that is active
   Place place_ = Place::convolution;      // of the last layer in the last block
 };
@@ -242,7 +244,7 @@ std::size_t forward_blocks(const Sequential& net, std::size_t first, Tensor& y) 
   const std::size_t end = add_layers(net, first, builder);
   if (end < first + 2 || !can_fuse(y, builder.blocks())) return first;  // one convolution alone is conv2d's
   builder.draw_keys();
-  y = conv_chain(y, builder.blocks());
+  y = fused_blocks(y, builder.blocks());
   return end;
 }
 

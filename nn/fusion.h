@@ -13,30 +13,30 @@ namespace evenkeel {
 
 /// A convolution (stride 1, square filters, no bias) and what follows it, in this order: relu_first, norm,
 /// relu, pool, dropout; each may be missing.
-struct ConvBlock {
+struct FusedBlock {
   Tensor weight;  ///< [K, C, R, R]
   std::int64_t padding = 0;
   bool relu_first = false, relu = false;
-  ChainNorm norm = ChainNorm::none;
+  FusedNorm norm = FusedNorm::none;
   std::int64_t groups = 1;                            ///< of group norm
   Shape normalized_shape;                             ///< of layer norm over the last axes
   Tensor gamma, beta;                                 ///< or undefined
   Tensor running_mean, running_var, batches_tracked;  ///< of batch norm, or undefined
   bool training = true;                               ///< of batch norm
   double eps = 1e-5, momentum = 0.1;
-  ChainPool pool = ChainPool::none;
+  FusedPool pool = FusedPool::none;
   std::int64_t window = 1;
   double p = 0;     ///< of dropout
   RandomKey key{};  ///< of dropout
 };
 
-/// True if conv_chain() computes this of x: a CUDA tensor f32 or f64 of images small enough for the shared
+/// True if fused_blocks() computes this of x: a CUDA tensor f32 or f64 of images small enough for the shared
 /// memory of a thread block, and parameters that fit them.
-bool can_fuse(const Tensor& x, const std::vector<ConvBlock>& blocks);
+bool can_fuse(const Tensor& x, const std::vector<FusedBlock>& blocks);
 
 /// x [N, C, H, W] through all blocks, a kernel a convolution and direction: what the functions of
 /// nn/functional.h give one after another, to rounding, with their gradients. Throws Error unless can_fuse().
-Tensor conv_chain(const Tensor& x, const std::vector<ConvBlock>& blocks);
+Tensor fused_blocks(const Tensor& x, const std::vector<FusedBlock>& blocks);
 
 /// While one is alive, Sequential runs the layers of blocks one by one on this thread.
 class NoFusion {
@@ -55,8 +55,8 @@ namespace nn {
 
 /// Blocks that layers of a Sequential are.
 struct FoundBlocks {
-  std::vector<ConvBlock> blocks;  ///< without keys of dropout
-  std::size_t end;                ///< the first layer after them
+  std::vector<FusedBlock> blocks;  ///< without keys of dropout
+  std::size_t end;                 ///< the first layer after them
 };
 /// The blocks that layers first, first + 1, ... are, as far as each layer takes its place in one. A class
 /// that derives from a layer takes none, as its forward may compute something else.

@@ -12,39 +12,40 @@ namespace evenkeel {
 namespace {
 
 /// The blocks of a network; the first layer that is in none ends them.
-std::vector<ConvBlock> blocks_of(const nn::Sequential& net) { return nn::find_blocks(net).blocks; }
+std::vector<FusedBlock> blocks_of(const nn::Sequential& net) { return nn::find_blocks(net).blocks; }
 
 /// The kind of norm, that of the first block.
-ChainNorm norm_of(const std::vector<ConvBlock>& blocks) { return blocks.front().norm; }
+FusedNorm norm_of(const std::vector<FusedBlock>& blocks) { return blocks.front().norm; }
 
 /// True if a block of the network is one of the study's, with the norm `norm`.
-bool is_block(const ConvBlock& b, const MnistBlock& m, ChainNorm norm) {
+bool is_block(const FusedBlock& b, const MnistBlock& m, FusedNorm norm) {
   const bool convolves = b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.padding == 0;
-  const bool norm_first = m.is_norm_first(norm == ChainNorm::batch);
-  const bool has_norm = m.activated && norm != ChainNorm::none;
+  const bool norm_first = m.is_norm_first(norm == FusedNorm::batch);
+  const bool has_norm = m.activated && norm != FusedNorm::none;
   const bool relu_first = m.activated && (!norm_first || !has_norm), relu = m.activated && !relu_first;
   const bool activates = b.relu_first == relu_first && b.relu == relu;
-  const bool normalises = b.norm == (has_norm ? norm : ChainNorm::none) && b.eps == 1e-5 &&
-                          (norm != ChainNorm::batch || (b.momentum == 0.1 && b.training));
+  const bool normalises = b.norm == (has_norm ? norm : FusedNorm::none) && b.eps == 1e-5 &&
+                          (norm != FusedNorm::batch || (b.momentum == 0.1 && b.training));
   return convolves && activates && normalises && b.pool == m.pool && b.window == m.window &&
          b.p == (m.dropout ? kMnistDropout : 0);
 }
 
-bool is_mnist_net(const std::vector<ConvBlock>& blocks) {
-  return blocks.size() == kMnistBlocks &&
-         std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet),
-                    [&](const ConvBlock& b, const MnistBlock& m) { return is_block(b, m, norm_of(blocks)); });
+bool is_mnist_net(const std::vector<FusedBlock>& blocks) {
+  return blocks.size() == kMnistBlocks && std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet),
+                                                     [&](const FusedBlock& b, const MnistBlock& m) {
+                                                       return is_block(b, m, norm_of(blocks));
+                                                     });
 }
 
 /// The parameters and buffers of a network, as the kernel takes them.
 class Description {
  public:
   explicit Description(const NetTask& task) : task_(task) {
-    const std::vector<ConvBlock> blocks = blocks_of(*task.net);
+    const std::vector<FusedBlock> blocks = blocks_of(*task.net);
     training.norm = norm_of(blocks);
     for (std::size_t i = 0; i < blocks.size(); ++i) add(blocks[i], training.blocks[i]);
     training.parameters = end_;
-    const ConvBlock& first = blocks.front();
+    const FusedBlock& first = blocks.front();
     training.groups = static_cast<int>(first.groups == first.weight.size(0) ? 0 : first.groups);
     training.whole_rows = first.normalized_shape.rank() == 3;
   }
@@ -65,7 +66,7 @@ class Description {
     const int begin = std::exchange(end_, end_ + count);
     return {memory(value.detach()), memory(task_.sgd->momentum_buffer(value)), begin, count};
   }
-  void add(const ConvBlock& from, NetBlock<float>& to) {
+  void add(const FusedBlock& from, NetBlock<float>& to) {
     to.weight = parameter(from.weight);
     to.gamma = parameter(from.gamma);
     to.beta = parameter(from.beta);
@@ -109,7 +110,7 @@ constexpr std::uint64_t kDrawsOfStep = [] {
 }  // namespace
 
 std::string NetTrainer::why_not(nn::Sequential& net) {
-  const std::vector<ConvBlock> blocks = blocks_of(net);
+  const std::vector<FusedBlock> blocks = blocks_of(net);
   if (!is_mnist_net(blocks)) return "only the study's network, as its recipe has it, can be trained so";
   const Device device = blocks.front().weight.device();
   if (!device.is_cuda()) return "it needs a CUDA device";
@@ -139,9 +140,9 @@ NetTrainer::NetTrainer(std::vector<NetTask> tasks, int most_blocks) : tasks_(std
     EK_CHECK(why.empty(), "NetTrainer: {}", why);
   }
   device_ = tasks_.front().totals.device();
-  const ConvBlock first = blocks_of(*tasks_.front().net).at(0);
+  const FusedBlock first = blocks_of(*tasks_.front().net).at(0);
   for (const NetTask& task : tasks_) {
-    const ConvBlock other = blocks_of(*task.net).at(0);
+    const FusedBlock other = blocks_of(*task.net).at(0);
     EK_CHECK(other.norm == first.norm && other.groups == first.groups &&
                  other.normalized_shape == first.normalized_shape &&
                  task.batches->options().size == tasks_.front().batches->options().size,

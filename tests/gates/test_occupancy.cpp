@@ -20,7 +20,7 @@ struct Exception {
 };
 constexpr Exception kExceptions[] = {
     {"conv2d", 8, "accumulators in registers: each value loaded is used many times"},
-    {"fused_block: chain_sums", 64, "sums of columns: nothing but loads"},
+    {"fused_block: fused_gradient_sums", 64, "sums of columns: nothing but loads"},
     {"train_net_", 12, "an image a block: one block a multiprocessor, whose shared memory it fills"},
     {"fused_block: ", 16, "an image a block, in shared memory: two blocks a multiprocessor at most"},
     {"matmul", 16, "accumulators in registers: each value loaded is used many times"},
