@@ -25,11 +25,28 @@ struct FusedStatistics {
   T high, low, spread;
 };
 
+/// The parameters and buffers of a block in the memory of its device. Kernels that train it write parameters:
+/// their Parameter is T.
+template <typename T, typename Parameter = const T>
+struct FusedBlockPointers {
+  Parameter* weight;              // [K, C, R, R]
+  Parameter* gamma;               // [K], for rows [set_size]; null: 1
+  Parameter* beta;                // as gamma; null: 0
+  T* running_mean;                // batch: [K], updated when training; null: none
+  T* running_var;                 // as running_mean
+  std::int64_t* batches_tracked;  // batch: incremented when training; null: none
+
+  EK_HOST_DEVICE FusedBlockPointers<T> read_only() const {
+    return {weight, gamma, beta, running_mean, running_var, batches_tracked};
+  }
+};
+
 /// What follows a convolution, in this order: relu_first, norm, relu, pool, dropout; each may be missing. The
 /// default does nothing.
 template <typename T>
 struct Epilogue {
-  const T* z = nullptr;  // [N, C, H, W], the convolution's output
+  FusedBlockPointers<T> block{};  // the parameters and buffers of the convolution and its norm
+  const T* z = nullptr;           // [N, C, H, W], the convolution's output
   std::int64_t N = 0;
   int C = 0, H = 0, W = 0;
   bool relu_first = false, relu = false;
@@ -38,13 +55,8 @@ struct Epilogue {
   int sets = 0, set_size = 0;  // of an image; for batch: C sets of H W
   bool training = true;        // batch: false takes the running statistics
   double eps = 0, momentum = 0;
-  const T* gamma = nullptr;                  // [C], for rows [set_size]; null: 1
-  const T* beta = nullptr;                   // as gamma; null: 0
   FusedStatistics<T>* moments = nullptr;     // batch, training: [N, C]
   FusedStatistics<T>* statistics = nullptr;  // [N, sets], for batch [C]
-  T* running_mean = nullptr;                 // batch: [C], updated when training; null: none
-  T* running_var = nullptr;
-  std::int64_t* batches_tracked = nullptr;  // batch: incremented when training; null: none
 
   FusedPool pool = FusedPool::none;
   int window = 1;  // pooled in windows of window x window that do not overlap
@@ -61,16 +73,15 @@ struct Epilogue {
   EK_HOST_DEVICE int pooled_width() const { return W / window; }
 };
 
-/// z[n,k,p,q] = sum over c,r,s of weight[k,c,r,s] x[n,c,p+r-pad,q+s-pad], filters R x R, R 1 or 3; x is what
-/// `before` makes of its z, or `input` [N, C, H, W]. Also the moments or statistics of z that `after` names.
-/// R 0: no convolution, z is x.
+/// z[n,k,p,q] = sum over c,r,s of after.block.weight[k,c,r,s] x[n,c,p+r-pad,q+s-pad], filters R x R, R 1 or
+/// 3; x is what `before` makes of its z, or `input` [N, C, H, W]. Also the moments or statistics of z that
+/// `after` names. R 0: no convolution, z is x.
 template <typename T>
 struct FusedForwardArgs {
   T* z;
   Epilogue<T> after;
   const T* input;  // or null
   Epilogue<T> before;
-  const T* weight;
   std::int64_t N;
   int C, H, W, K, R, pad;
 };
@@ -87,7 +98,6 @@ struct FusedBackwardArgs {
   Epilogue<T> after;
   const T* input;
   Epilogue<T> before;
-  const T* weight;
   std::int64_t N;
   int C, H, W, K, R, pad;
 };

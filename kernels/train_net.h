@@ -8,11 +8,10 @@
 
 namespace evenkeel {
 
-/// A parameter in the device's memory; value null: there is none. Zero all of it first: kernels hold it in
-/// shared memory, which knows no initial values.
+/// What SGD needs of a parameter besides its value; all of it is 0 if there is none. Zero all of it first:
+/// kernels have it in shared memory, which knows no initial values.
 template <typename T>
 struct NetParameter {
-  T* value;
   T* velocity;  // the momentum buffer, or null
   int begin;    // of its gradient among those of the network
   int count;
@@ -21,10 +20,8 @@ struct NetParameter {
 /// The parameters and buffers of a block of the network.
 template <typename T>
 struct NetBlock {
+  FusedBlockPointers<T, T> pointers;
   NetParameter<T> weight, gamma, beta;
-  T* running_mean;  // batch norm
-  T* running_var;
-  std::int64_t* batches_tracked;
 };
 
 /// A network, its data and its rule. Batch b has the images order[b batch] ... of an epoch of `images`

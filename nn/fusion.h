@@ -3,6 +3,7 @@
 // MemoryFormat::lanes, a ReLU and the group or layer norm that follows it.
 #pragma once
 
+#include <tuple>
 #include <vector>
 
 #include "evenkeel/kernels/fused_block.h"
@@ -23,11 +24,17 @@ struct FusedBlock {
   Tensor gamma, beta;                                 ///< or undefined
   Tensor running_mean, running_var, batches_tracked;  ///< of batch norm, or undefined
   bool training = true;                               ///< of batch norm
-  double eps = 1e-5, momentum = 0.1;
+  double eps = kNormEps, momentum = kBatchNormMomentum;
   FusedPool pool = FusedPool::none;
   std::int64_t window = 1;
   double p = 0;     ///< of dropout
   RandomKey key{};  ///< of dropout
+
+  /// What blocks that compute the same of their tensors agree in.
+  auto settings() const {
+    return std::tie(padding, relu_first, relu, norm, groups, normalized_shape, training, eps, momentum, pool,
+                    window, p);
+  }
 };
 
 /// True if fused_blocks() computes this of x: a CUDA tensor f32 or f64 of images small enough for the shared

@@ -38,8 +38,8 @@ class Linear : public Module {
 };
 
 struct BatchNormOptions {
-  double eps = 1e-5;
-  double momentum = 0.1;
+  double eps = kNormEps;
+  double momentum = kBatchNormMomentum;
   bool affine = true;
   bool track_running_stats = true;
 };
@@ -66,7 +66,7 @@ class BatchNorm2d : public Module {
 };
 
 struct NormOptions {
-  double eps = 1e-5;
+  double eps = kNormEps;
   bool affine = true;
 };
 

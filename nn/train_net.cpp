@@ -16,25 +16,36 @@ std::vector<FusedBlock> blocks_of(const nn::Sequential& net) { return nn::find_b
 
 /// The kind of norm, that of the first block.
 FusedNorm norm_of(const std::vector<FusedBlock>& blocks) { return blocks.front().norm; }
+/// True for instance norm, which is group norm with a group a channel.
+bool has_group_a_channel(const FusedBlock& first) { return first.groups == first.weight.size(0); }
+/// True for layer norm over all of an image, false for that over rows, which has no parameters.
+bool has_whole_rows(const FusedBlock& first) { return first.normalized_shape.rank() == 3; }
 
-/// True if a block of the network is one of the study's, with the norm `norm`.
-bool is_block(const FusedBlock& b, const MnistBlock& m, FusedNorm norm) {
-  const bool convolves = b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.padding == 0;
-  const bool norm_first = m.is_norm_first(norm == FusedNorm::batch);
-  const bool has_norm = m.activated && norm != FusedNorm::none;
-  const bool relu_first = m.activated && (!norm_first || !has_norm), relu = m.activated && !relu_first;
-  const bool activates = b.relu_first == relu_first && b.relu == relu;
-  const bool normalises = b.norm == (has_norm ? norm : FusedNorm::none) && b.eps == 1e-5 &&
-                          (norm != FusedNorm::batch || (b.momentum == 0.1 && b.training));
-  return convolves && activates && normalises && b.pool == m.pool && b.window == m.window &&
-         b.p == (m.dropout ? kMnistDropout : 0);
+/// A block of the study's network without its tensors; `first` is the first block, which says the norm.
+FusedBlock expected_block(const MnistBlock& m, const FusedBlock& first) {
+  FusedBlock b;
+  b.pool = m.pool;
+  b.window = m.window;
+  b.p = m.dropout ? kMnistDropout : 0;
+  if (!m.activated) return b;
+  b.norm = first.norm;
+  b.relu = b.norm != FusedNorm::none && m.is_norm_first(b.norm == FusedNorm::batch);
+  b.relu_first = !b.relu;
+  if (b.norm == FusedNorm::group) b.groups = has_group_a_channel(first) ? m.K : first.groups;
+  const std::int64_t P = m.output();
+  if (b.norm == FusedNorm::rows) b.normalized_shape = has_whole_rows(first) ? Shape{m.K, P, P} : Shape{P};
+  return b;
 }
 
 bool is_mnist_net(const std::vector<FusedBlock>& blocks) {
-  return blocks.size() == kMnistBlocks && std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet),
-                                                     [&](const FusedBlock& b, const MnistBlock& m) {
-                                                       return is_block(b, m, norm_of(blocks));
-                                                     });
+  const auto is_expected = [&](const FusedBlock& b, const MnistBlock& m) {
+    const FusedBlock expected = expected_block(m, blocks.front());
+    const bool affine = expected.norm != FusedNorm::none && expected.normalized_shape.rank() != 1;
+    return b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.settings() == expected.settings() &&
+           b.gamma.defined() == affine && b.beta.defined() == affine;
+  };
+  return blocks.size() == kMnistBlocks &&
+         std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet), is_expected);
 }
 
 /// The parameters and buffers of a network, as the kernel takes them.
@@ -46,16 +57,17 @@ class Description {
     for (std::size_t i = 0; i < blocks.size(); ++i) add(blocks[i], training.blocks[i]);
     training.parameters = end_;
     const FusedBlock& first = blocks.front();
-    training.groups = static_cast<int>(first.groups == first.weight.size(0) ? 0 : first.groups);
-    training.whole_rows = first.normalized_shape.rank() == 3;
+    training.groups = has_group_a_channel(first) ? 0 : static_cast<int>(first.groups);
+    training.whole_rows = has_whole_rows(first);
   }
 
   NetTraining<float> training{};
 
  private:
   template <typename T = float>
-  static T* memory(Tensor t) {
-    if (!t.defined()) return nullptr;
+  static T* memory(const Tensor& tensor) {
+    if (!tensor.defined()) return nullptr;
+    Tensor t = tensor.detach();
     check_dense_target("train_net", t);
     return t.mutable_data<T>();
   }
@@ -64,15 +76,18 @@ class Description {
     if (!value.defined()) return {};
     const auto count = static_cast<int>(value.numel());
     const int begin = std::exchange(end_, end_ + count);
-    return {memory(value.detach()), memory(task_.sgd->momentum_buffer(value)), begin, count};
+    return {memory(task_.sgd->momentum_buffer(value)), begin, count};
   }
   void add(const FusedBlock& from, NetBlock<float>& to) {
+    to.pointers = {.weight = memory(from.weight),
+                   .gamma = memory(from.gamma),
+                   .beta = memory(from.beta),
+                   .running_mean = memory(from.running_mean),
+                   .running_var = memory(from.running_var),
+                   .batches_tracked = memory<std::int64_t>(from.batches_tracked)};
     to.weight = parameter(from.weight);
     to.gamma = parameter(from.gamma);
     to.beta = parameter(from.beta);
-    to.running_mean = memory(from.running_mean);
-    to.running_var = memory(from.running_var);
-    to.batches_tracked = memory<std::int64_t>(from.batches_tracked);
   }
 
   const NetTask& task_;
@@ -143,8 +158,7 @@ NetTrainer::NetTrainer(std::vector<NetTask> tasks, int most_blocks) : tasks_(std
   const FusedBlock first = blocks_of(*tasks_.front().net).at(0);
   for (const NetTask& task : tasks_) {
     const FusedBlock other = blocks_of(*task.net).at(0);
-    EK_CHECK(other.norm == first.norm && other.groups == first.groups &&
-                 other.normalized_shape == first.normalized_shape &&
+    EK_CHECK(other.settings() == first.settings() &&
                  task.batches->options().size == tasks_.front().batches->options().size,
              "NetTrainer: networks of one trainer have one norm and one batch size");
   }

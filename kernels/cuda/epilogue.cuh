@@ -57,9 +57,11 @@ struct DeviceEpilogue : Epilogue<T> {
     return this->norm == FusedNorm::rows ? at.e - set * this->set_size : at.c;
   }
   __device__ __forceinline__ T gamma_at(int i) const {
-    return this->gamma != nullptr ? this->gamma[i] : T(1);
+    return this->block.gamma != nullptr ? this->block.gamma[i] : T(1);
   }
-  __device__ __forceinline__ T beta_at(int i) const { return this->beta != nullptr ? this->beta[i] : T(0); }
+  __device__ __forceinline__ T beta_at(int i) const {
+    return this->block.beta != nullptr ? this->block.beta[i] : T(0);
+  }
   /// What is normalised, of an element of z.
   __device__ __forceinline__ T norm_input(T value) const {
     return this->relu_first && value < T(0) ? T(0) : value;
@@ -247,18 +249,18 @@ __device__ __forceinline__ void merge_statistics(const DeviceEpilogue<T>& t, Fus
       T m2 = 0;
       const SplitMean<T> mean = merge_moments(t, c, m2);
       of = {mean.high, mean.low, Moments<T>{mean, m2}.rstd(count, eps)};
-      if (is_first && thread % kWarp == 0 && t.running_mean != nullptr) {
-        t.running_mean[c] = moved_average(t.running_mean[c], mean.high, momentum);
-        t.running_var[c] = moved_average(t.running_var[c], m2 / (count.n - 1), momentum);
+      if (is_first && thread % kWarp == 0 && t.block.running_mean != nullptr) {
+        t.block.running_mean[c] = moved_average(t.block.running_mean[c], mean.high, momentum);
+        t.block.running_var[c] = moved_average(t.block.running_var[c], m2 / (count.n - 1), momentum);
       }
     } else {
-      of = {t.running_mean[c], T(0), T(1) / std::sqrt(t.running_var[c] + eps)};
+      of = {t.block.running_mean[c], T(0), T(1) / std::sqrt(t.block.running_var[c] + eps)};
     }
     if (thread % kWarp != 0) continue;
     merged[c] = of;
     if (is_first && t.statistics != nullptr) t.statistics[c] = of;
   }
-  if (is_first && thread == 0 && t.training && t.batches_tracked != nullptr) ++*t.batches_tracked;
+  if (is_first && thread == 0 && t.training && t.block.batches_tracked != nullptr) ++*t.block.batches_tracked;
 }
 
 }  // namespace evenkeel::cuda

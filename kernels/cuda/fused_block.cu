@@ -13,7 +13,7 @@ struct FusedStep {
   ImageConv conv;
   DeviceEpilogue<T> before, after;
   bool has_before;
-  const T *input, *weight;
+  const T* input;
   TileShape x_shape, dz_shape;
 
   template <typename Args>
@@ -23,7 +23,6 @@ struct FusedStep {
         after(a.after),
         has_before(a.input == nullptr),
         input(a.input),
-        weight(a.weight),
         x_shape(conv.x_tile()),
         dz_shape(a.R > 0 ? conv.dz_tile() : conv.x_tile()) {}
 
@@ -80,7 +79,7 @@ __global__ void __launch_bounds__(kFusedThreads, 2)
       z_out[n * s.x_elements() + i] = x[i];
   } else {
     T* const z = shared + at.z;
-    load_filters<R, false>(shared, a.weight, s.C, s.K);
+    load_filters<R, false>(shared, a.after.block.weight, s.C, s.K);
     __syncthreads();
     const int P = s.P(), Q = s.Q();
     T* const image = z_out + n * s.z_elements();
@@ -165,7 +164,7 @@ __global__ void __launch_bounds__(kFusedThreads, 2)
     T* const dz = shared + at.dz;
     fill_dz(dz, shared + at.merged, a, n, dy);
     fill_x<T>(x, a, n, nullptr);
-    if (wants_dx) load_filters<R, true>(shared, a.weight, s.K, s.C);
+    if (wants_dx) load_filters<R, true>(shared, a.after.block.weight, s.K, s.C);
     __syncthreads();
     if (weight_partials != nullptr) {
       T* const partials = weight_partials + n * s.weights();

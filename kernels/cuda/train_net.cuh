@@ -7,6 +7,7 @@
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
 #include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/norm_defaults.h"
 #include "evenkeel/kernels/train_net.h"
 
 namespace evenkeel::cuda {
@@ -229,7 +230,6 @@ struct NetWorker {
   __device__ __forceinline__ DeviceEpilogue<T> epilogue() const {
     constexpr MnistBlock b = kMnistNet[L];
     constexpr int pixels = b.output() * b.output();
-    const NetBlock<T>& mine = of.blocks[L];
     Epilogue<T> t;
     t.N = now.images;
     t.C = b.K;
@@ -245,15 +245,11 @@ struct NetWorker {
       if (NORM == FusedNorm::rows) t.sets = of.whole_rows ? 1 : b.K * b.output();
       if (NORM == FusedNorm::pixels) t.sets = pixels;
       t.set_size = b.K * pixels / t.sets;
-      t.eps = 1e-5;
-      t.gamma = mine.gamma.value;
-      t.beta = mine.beta.value;
+      t.eps = kNormEps;
+      t.block = of.blocks[L].pointers.read_only();
       if (kBatchNorm) {
-        t.momentum = 0.1;
+        t.momentum = kBatchNormMomentum;
         t.moments = moments<L>(0);
-        t.running_mean = mine.running_mean;
-        t.running_var = mine.running_var;
-        t.batches_tracked = mine.batches_tracked;
       }
     }
     t.pool = b.pool;
@@ -298,7 +294,7 @@ struct NetWorker {
     constexpr int P = s.P(), Q = s.Q(), kQuads = ImageConv::in_quads(s.K) / kQuad;
     constexpr int kRows = kQuads * ((P + 3) / 4) * Q >= kThreads / 2 ? 4 : 1;
     fill_x<L>(n);
-    load_filters<s.R, false>(shared + Memory::filters, of.blocks[L].weight.value, s.C, s.K);
+    load_filters<s.R, false>(shared + Memory::filters, of.blocks[L].pointers.weight, s.C, s.K);
     __syncthreads();
     T *const z = z_of<L>(n), *const others_z = others<L>(z);
     convolve<s.R, kRows>(
@@ -383,7 +379,7 @@ struct NetWorker {
     int n;
 
     __device__ __forceinline__ bool wants_channel_sums() const {
-      return kNormalises<L> && (kBatchNorm || (NORM != FusedNorm::rows && block().gamma.value != nullptr));
+      return kNormalises<L> && (kBatchNorm || (NORM != FusedNorm::rows && block().pointers.gamma != nullptr));
     }
     __device__ __forceinline__ void channel_sums(const T* sums) const {
       constexpr int K = kMnistNet[L].K;
@@ -397,7 +393,7 @@ struct NetWorker {
     __device__ __forceinline__ void dnorm(const ImageElement& e, T d, const Xhat& xhat) const {
       if constexpr (kBatchNorm && kNormalises<L>) worker.template dnorm_at<L>(e, n) = d;
       if constexpr (NORM == FusedNorm::rows && kNormalises<L>) {
-        if (block().gamma.value == nullptr || !worker.leads()) return;
+        if (block().pointers.gamma == nullptr || !worker.leads()) return;
         worker.add_gradient(n, block().gamma.begin + e.e, d * xhat());
         worker.add_gradient(n, block().beta.begin + e.e, d);
       }
@@ -417,7 +413,7 @@ struct NetWorker {
     T *const x = shared + Memory::x, *const dz = shared + Memory::dz;
     fill_x<L>(n);
     if constexpr (L > 0)
-      load_filters<s.R, true>(shared + Memory::filters, of.blocks[L].weight.value, s.K, s.C);
+      load_filters<s.R, true>(shared + Memory::filters, of.blocks[L].pointers.weight, s.K, s.C);
     __syncthreads();
     image_weight_gradient<s.R>(
         x, dz, s, [&](int i, T value) { add_gradient(n, of.blocks[L].weight.begin + i, value); }, part());

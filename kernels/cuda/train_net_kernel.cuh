@@ -82,14 +82,26 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
     }
   }
 
-  __device__ __forceinline__ NetParameter<T> parameter_with(int i) const {
-    NetParameter<T> found{};
+  /// Element i of all parameters, and of their momentum buffers or null.
+  struct Element {
+    T *value, *velocity;
+  };
+  __device__ __forceinline__ Element element(int i) const {
+    T *values = nullptr, *velocity = nullptr;
+    int begin = 0;
+    const auto look_in = [&](T* its_values, const NetParameter<T>& p) {
+      if (i < p.begin || i >= p.begin + p.count) return;
+      values = its_values;
+      velocity = p.velocity;
+      begin = p.begin;
+    };
     for (const NetBlock<T>& block : of.blocks) {
-      for (const NetParameter<T>* p : {&block.weight, &block.gamma, &block.beta}) {
-        if (i >= p->begin && i < p->begin + p->count) found = *p;
-      }
+      look_in(block.pointers.weight, block.weight);
+      look_in(block.pointers.gamma, block.gamma);
+      look_in(block.pointers.beta, block.beta);
     }
-    return found;
+    const int j = i - begin;
+    return {values + j, velocity != nullptr ? velocity + j : nullptr};
   }
   /// The blocks' shares of the parameters, a thread an element, whose gradient is the sum over the images in
   /// order. Bytes: 4 sizeof(T) an element, and sizeof(T) for each row of gradients.
@@ -100,9 +112,8 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
       const T* const column = scratch + at.gradients + i;
       T gradient = 0;
       for (int row = 0; row < rows; ++row) gradient += column[static_cast<std::int64_t>(row) * of.parameters];
-      const NetParameter<T> p = parameter_with(i);
-      const int j = i - p.begin;
-      p.value[j] = step(p.value[j], p.velocity != nullptr ? p.velocity + j : nullptr, gradient);
+      const Element p = element(i);
+      *p.value = step(*p.value, p.velocity, gradient);
     }
   }
   /// By one warp of the team.

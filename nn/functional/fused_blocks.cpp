@@ -40,18 +40,18 @@ struct FusedRun {
     BlockMemory& m = memory[i];
     const auto statistics = [](Tensor& t) { return reinterpret_cast<FusedStatistics<T>*>(out<T>(t)); };
     Epilogue<T> t = epilogue_without_memory<T>(b, N(), sizes[i]);
+    t.block = {.weight = in<T>(*m.weight),
+               .gamma = in<T>(*m.gamma),
+               .beta = in<T>(*m.beta),
+               .running_mean = out<T>(b.running_mean),
+               .running_var = out<T>(b.running_var),
+               .batches_tracked = out<std::int64_t>(b.batches_tracked)};
     t.z = in<T>(m.z);
-    t.gamma = in<T>(*m.gamma);
-    t.beta = in<T>(*m.beta);
     t.statistics = statistics(m.statistics);
     t.moments = statistics(m.moments);
     t.dz = out<T>(m.dz);
     t.dnorm = out<T>(m.dnorm);
     t.channel_sums = out<T>(m.channel_sums);
-    if (b.norm != FusedNorm::batch) return t;
-    t.running_mean = out<T>(b.running_mean);
-    t.running_var = out<T>(b.running_var);
-    t.batches_tracked = out<std::int64_t>(b.batches_tracked);
     return t;
   }
 };
@@ -76,7 +76,6 @@ Tensor forward(FusedRun& run) {
       args.input = in<T>(run.x);
     else
       args.before = run.epilogue<T>(i - 1);
-    args.weight = in<T>(*m.weight);
     EK_DISPATCH_CUDA(run.x.device(), fused_forward, args);
   }
   if (!run.ends_in_epilogue()) return run.memory.back().z.detach();  // the run must not own what owns it
@@ -118,7 +117,6 @@ void backward_images(FusedRun& run, const Tensor& dy, Tensor& dx) {
     BlockMemory& m = run.memory[i];
     auto args = fused_args<FusedBackwardArgs<T>>(run.N(), run.sizes[i]);
     args.weight_partials = out<T>(m.weight_partials);
-    args.weight = in<T>(*m.weight);
     args.after = run.epilogue<T>(i);
     if (i + 1 == run.size() && !dy_is_of_epilogue) args.dy = in<T>(dy);
     if (i > 0) {
