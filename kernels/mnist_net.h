@@ -2,7 +2,7 @@
 // kernels/cuda/train_net.cu, with constant shapes, a kernel that trains it.
 #pragma once
 
-#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/fused_block.h"
 
 namespace evenkeel {
 
@@ -11,7 +11,7 @@ struct MnistBlock {
   int C, size, K, R;        // of x [C, size, size]; K filters R x R
   bool activated = false;   // ReLU and norm follow
   bool norm_first = false;  // norm before ReLU, whichever norm it is; batch norm always comes first
-  ChainPool pool = ChainPool::none;
+  FusedPool pool = FusedPool::none;
   int window = 1;  // of the pooling
   bool dropout = false;
 
@@ -27,12 +27,12 @@ inline constexpr double kMnistDropout = 0.1;
 inline constexpr MnistBlock kMnistNet[kMnistBlocks] = {
     {1, 28, 4, 3, true},
     {4, 26, 8, 3, true},
-    {8, 24, 16, 1, false, false, ChainPool::max, 2},
-    {16, 12, 16, 3, true, false, ChainPool::none, 1, true},
+    {8, 24, 16, 1, false, false, FusedPool::max, 2},
+    {16, 12, 16, 3, true, false, FusedPool::none, 1, true},
     {16, 10, 16, 1},
-    {16, 10, 16, 3, true, true, ChainPool::none, 1, true},
+    {16, 10, 16, 3, true, true, FusedPool::none, 1, true},
     {16, 8, 16, 3, true},
-    {16, 6, 10, 3, true, false, ChainPool::average, 4},
+    {16, 6, 10, 3, true, false, FusedPool::average, 4},
     {10, 1, kMnistClasses, 1},
 };
 

@@ -2,17 +2,16 @@
 // own and runs many steps of it, each block on images of its own. CUDA only.
 #pragma once
 
-#include "evenkeel/kernels/conv_chain.h"
+#include "evenkeel/kernels/fused_block.h"
 #include "evenkeel/kernels/mnist_net.h"
 #include "evenkeel/kernels/sgd.h"
 
 namespace evenkeel {
 
-/// A parameter in the device's memory; value null: there is none. Zero all of it first: kernels hold it in
-/// shared memory, which knows no initial values.
+/// What SGD needs of a parameter besides its value; all of it is 0 if there is none. Zero all of it first:
+/// kernels have it in shared memory, which knows no initial values.
 template <typename T>
 struct NetParameter {
-  T* value;
   T* velocity;  // the momentum buffer, or null
   int begin;    // of its gradient among those of the network
   int count;
@@ -21,10 +20,8 @@ struct NetParameter {
 /// The parameters and buffers of a block of the network.
 template <typename T>
 struct NetBlock {
+  FusedBlockPointers<T, T> pointers;
   NetParameter<T> weight, gamma, beta;
-  T* running_mean;  // batch norm
-  T* running_var;
-  std::int64_t* batches_tracked;
 };
 
 /// A network, its data and its rule. Batch b has the images order[b batch] ... of an epoch of `images`
@@ -34,7 +31,7 @@ struct NetTraining {
   NetBlock<T> blocks[kMnistBlocks];
   int parameters;  // elements of all of them
 
-  ChainNorm norm;
+  FusedNorm norm;
   int groups;       // of group norm; 0: one a channel
   bool whole_rows;  // rows: a set is all of an image's [C, H, W], else a row [W]
 
@@ -71,7 +68,7 @@ template <typename T>
 std::int64_t train_net_scratch(const TrainNetArgs<T>& args);
 /// The bytes of shared memory that a block needs, static ones included.
 template <typename T>
-std::int64_t train_net_shared(ChainNorm norm);
+std::int64_t train_net_shared(FusedNorm norm);
 /// How many clusters of such a launch the device can hold at once; 0: it has none.
 template <typename T>
 int train_net_clusters(const TrainNetArgs<T>& args);

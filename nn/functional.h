@@ -9,6 +9,7 @@
 #include "evenkeel/core/ops.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/core/tensor.h"
+#include "evenkeel/kernels/norm_defaults.h"
 
 namespace evenkeel {
 
@@ -34,20 +35,22 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 /// and running_var: [C], updated in place when training (may then be undefined), used when not; no values per
 /// channel leave them alone. Throws Error when training on one value per channel.
 Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, const Tensor& gamma,
-                  const Tensor& beta, bool training, double momentum = 0.1, double eps = 1e-5);
+                  const Tensor& beta, bool training, double momentum = kBatchNormMomentum,
+                  double eps = kNormEps);
 
 /// x [N, C, ...], normalised over groups of C/groups channels and all later axes. gamma, beta: [C] or
 /// undefined. relu_first: of relu(x), which in MemoryFormat::lanes costs no pass over memory of its own.
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma = {}, const Tensor& beta = {},
-                  double eps = 1e-5, bool relu_first = false);
+                  double eps = kNormEps, bool relu_first = false);
 
 /// Normalised over the last axes, whose sizes `normalized_shape` repeats; gamma, beta: of that shape, or
 /// undefined. relu_first: as for group_norm.
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma = {},
-                  const Tensor& beta = {}, double eps = 1e-5, bool relu_first = false);
+                  const Tensor& beta = {}, double eps = kNormEps, bool relu_first = false);
 
 /// x [N, C, ...], normalised over C at each pixel (ConvNeXt's LayerNorm2d). gamma, beta: [C] or undefined.
-Tensor layer_norm2d(const Tensor& x, const Tensor& gamma = {}, const Tensor& beta = {}, double eps = 1e-5);
+Tensor layer_norm2d(const Tensor& x, const Tensor& gamma = {}, const Tensor& beta = {},
+                    double eps = kNormEps);
 
 /// max(x, 0).
 Tensor relu(const Tensor& x);

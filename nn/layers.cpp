@@ -41,7 +41,7 @@ Tensor Linear::forward(const Tensor& x) { return linear(x, weight_, bias_); }
 
 BatchNorm2d::BatchNorm2d(std::int64_t channels, BatchNormOptions options) : options_(options) {
   EK_CHECK(channels >= 1, "BatchNorm2d: {} channels; at least 1 is needed", channels);
-  if (options.affine) std::tie(weight_, bias_) = register_affine({channels});
+  if (options.affine) std::tie(gamma_, beta_) = register_affine({channels});
   if (options.track_running_stats) {
     running_mean_ = register_buffer("running_mean", zeros({channels}));
     running_var_ = register_buffer("running_var", ones({channels}));
@@ -50,9 +50,9 @@ BatchNorm2d::BatchNorm2d(std::int64_t channels, BatchNormOptions options) : opti
 }
 
 Tensor BatchNorm2d::forward(const Tensor& x) {
-  const bool track = options_.track_running_stats;
-  if (training() && track) num_batches_tracked_.add_(ones({}, num_batches_tracked_.options()));
-  return batch_norm(x, running_mean_, running_var_, weight_, bias_, training() || !track, options_.momentum,
+  if (training() && options_.track_running_stats)
+    num_batches_tracked_.add_(ones({}, num_batches_tracked_.options()));
+  return batch_norm(x, running_mean_, running_var_, gamma_, beta_, uses_batch_statistics(), options_.momentum,
                     options_.eps);
 }
 
@@ -60,36 +60,26 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions opt
     : groups_(groups), eps_(options.eps) {
   EK_CHECK(groups >= 1 && channels >= 1 && channels % groups == 0,
            "GroupNorm: {} groups do not divide {} channels", groups, channels);
-  if (options.affine) std::tie(weight_, bias_) = register_affine({channels});
+  if (options.affine) std::tie(gamma_, beta_) = register_affine({channels});
 }
 
-Tensor GroupNorm::forward(const Tensor& x) { return group_norm(x, groups_, weight_, bias_, eps_); }
-
-Tensor GroupNorm::forward_after_relu(const Tensor& x) {
-  if (!is_exactly<GroupNorm>(*this)) return Module::forward_after_relu(x);
-  return group_norm(x, groups_, weight_, bias_, eps_, /*relu_first=*/true);
-}
+Tensor GroupNorm::forward(const Tensor& x) { return group_norm(x, groups_, gamma_, beta_, eps_); }
 
 LayerNorm::LayerNorm(Shape normalized_shape, NormOptions options)
     : normalized_shape_(normalized_shape), eps_(options.eps) {
   EK_CHECK(normalized_shape.rank() >= 1 && normalized_shape.numel() >= 1,
            "LayerNorm: {} is no shape to normalise over", normalized_shape.str());
-  if (options.affine) std::tie(weight_, bias_) = register_affine(normalized_shape);
+  if (options.affine) std::tie(gamma_, beta_) = register_affine(normalized_shape);
 }
 
-Tensor LayerNorm::forward(const Tensor& x) { return layer_norm(x, normalized_shape_, weight_, bias_, eps_); }
-
-Tensor LayerNorm::forward_after_relu(const Tensor& x) {
-  if (!is_exactly<LayerNorm>(*this)) return Module::forward_after_relu(x);
-  return layer_norm(x, normalized_shape_, weight_, bias_, eps_, /*relu_first=*/true);
-}
+Tensor LayerNorm::forward(const Tensor& x) { return layer_norm(x, normalized_shape_, gamma_, beta_, eps_); }
 
 LayerNorm2d::LayerNorm2d(std::int64_t channels, NormOptions options) : eps_(options.eps) {
   EK_CHECK(channels >= 1, "LayerNorm2d: {} channels; at least 1 is needed", channels);
-  if (options.affine) std::tie(weight_, bias_) = register_affine({channels});
+  if (options.affine) std::tie(gamma_, beta_) = register_affine({channels});
 }
 
-Tensor LayerNorm2d::forward(const Tensor& x) { return layer_norm2d(x, weight_, bias_, eps_); }
+Tensor LayerNorm2d::forward(const Tensor& x) { return layer_norm2d(x, gamma_, beta_, eps_); }
 
 Tensor GlobalAvgPool2d::forward(const Tensor& x) {
   return global_avg_pool2d(x).reshape({x.size(0), x.size(1)});
@@ -106,9 +96,8 @@ Dropout::Dropout(double p) : p_(p) {
   EK_CHECK(p >= 0 && p < 1, "Dropout: p is {}, it must be at least 0 and below 1", p);
 }
 
-Tensor Dropout::forward(const Tensor& x) {
-  if (!training() || p_ == 0) return x;
-  return dropout(x, p_, default_generator().next(RandomPurpose::dropout));
-}
+RandomKey Dropout::draw_key() const { return default_generator().next(RandomPurpose::dropout); }
+
+Tensor Dropout::forward(const Tensor& x) { return is_active() ? dropout(x, p_, draw_key()) : x; }
 
 }  // namespace evenkeel::nn

@@ -1,4 +1,5 @@
-// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator()).
+// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator()). The gamma
+// and beta of a normalization are undefined if it is not affine; in state dicts they are "weight" and "bias".
 #pragma once
 
 #include "evenkeel/nn/functional.h"
@@ -17,7 +18,9 @@ class Conv2d : public Module {
  public:
   Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kernel, Conv2dOptions options = {});
   Tensor forward(const Tensor& x) override;
-  bool join(ConvChain& chain) const override;
+  const Tensor& weight() const { return weight_; }
+  const Tensor& bias() const { return bias_; }  ///< undefined without one
+  const ConvOptions& options() const { return options_; }
 
  private:
   Tensor weight_, bias_;
@@ -35,8 +38,8 @@ class Linear : public Module {
 };
 
 struct BatchNormOptions {
-  double eps = 1e-5;
-  double momentum = 0.1;
+  double eps = kNormEps;
+  double momentum = kBatchNormMomentum;
   bool affine = true;
   bool track_running_stats = true;
 };
@@ -47,15 +50,23 @@ class BatchNorm2d : public Module {
  public:
   explicit BatchNorm2d(std::int64_t channels, BatchNormOptions options = {});
   Tensor forward(const Tensor& x) override;
-  bool join(ConvChain& chain) const override;
+  const Tensor& gamma() const { return gamma_; }
+  const Tensor& beta() const { return beta_; }
+  // Undefined unless options().track_running_stats.
+  const Tensor& running_mean() const { return running_mean_; }
+  const Tensor& running_var() const { return running_var_; }
+  const Tensor& num_batches_tracked() const { return num_batches_tracked_; }
+  const BatchNormOptions& options() const { return options_; }
+  /// True if a batch is normalised by its own statistics, false if by the running ones.
+  bool uses_batch_statistics() const { return training() || !options_.track_running_stats; }
 
  private:
-  Tensor weight_, bias_, running_mean_, running_var_, num_batches_tracked_;
+  Tensor gamma_, beta_, running_mean_, running_var_, num_batches_tracked_;
   BatchNormOptions options_;
 };
 
 struct NormOptions {
-  double eps = 1e-5;
+  double eps = kNormEps;
   bool affine = true;
 };
 
@@ -64,11 +75,13 @@ class GroupNorm : public Module {
  public:
   GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
-  Tensor forward_after_relu(const Tensor& x) override;
-  bool join(ConvChain& chain) const override;
+  const Tensor& gamma() const { return gamma_; }
+  const Tensor& beta() const { return beta_; }
+  std::int64_t groups() const { return groups_; }
+  double eps() const { return eps_; }
 
  private:
-  Tensor weight_, bias_;
+  Tensor gamma_, beta_;
   std::int64_t groups_;
   double eps_;
 };
@@ -78,11 +91,13 @@ class LayerNorm : public Module {
  public:
   explicit LayerNorm(Shape normalized_shape, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
-  Tensor forward_after_relu(const Tensor& x) override;
-  bool join(ConvChain& chain) const override;
+  const Tensor& gamma() const { return gamma_; }
+  const Tensor& beta() const { return beta_; }
+  const Shape& normalized_shape() const { return normalized_shape_; }
+  double eps() const { return eps_; }
 
  private:
-  Tensor weight_, bias_;
+  Tensor gamma_, beta_;
   Shape normalized_shape_;
   double eps_;
 };
@@ -92,30 +107,31 @@ class LayerNorm2d : public Module {
  public:
   explicit LayerNorm2d(std::int64_t channels, NormOptions options = {});
   Tensor forward(const Tensor& x) override;
-  bool join(ConvChain& chain) const override;
+  const Tensor& gamma() const { return gamma_; }
+  const Tensor& beta() const { return beta_; }
+  double eps() const { return eps_; }
 
  private:
-  Tensor weight_, bias_;
+  Tensor gamma_, beta_;
   double eps_;
 };
 
 class ReLU : public Module {
  public:
   Tensor forward(const Tensor& x) override { return relu(x); }
-  bool join(ConvChain& chain) const override;
 };
 
 class Identity : public Module {
  public:
   Tensor forward(const Tensor& x) override { return x; }
-  bool join(ConvChain& chain) const override;
 };
 
 class MaxPool2d : public Module {
  public:
   explicit MaxPool2d(Size2d kernel, PoolOptions options = {}) : kernel_(kernel), options_(options) {}
   Tensor forward(const Tensor& x) override { return max_pool2d(x, kernel_, options_); }
-  bool join(ConvChain& chain) const override;
+  Size2d kernel() const { return kernel_; }
+  const PoolOptions& options() const { return options_; }
 
  private:
   Size2d kernel_;
@@ -126,7 +142,8 @@ class AvgPool2d : public Module {
  public:
   explicit AvgPool2d(Size2d kernel, PoolOptions options = {}) : kernel_(kernel), options_(options) {}
   Tensor forward(const Tensor& x) override { return avg_pool2d(x, kernel_, options_); }
-  bool join(ConvChain& chain) const override;
+  Size2d kernel() const { return kernel_; }
+  const PoolOptions& options() const { return options_; }
 
  private:
   Size2d kernel_;
@@ -150,7 +167,11 @@ class Dropout : public Module {
  public:
   explicit Dropout(double p = 0.5);
   Tensor forward(const Tensor& x) override;
-  bool join(ConvChain& chain) const override;
+  double p() const { return p_; }
+  /// False if x is the result.
+  bool is_active() const { return training() && p_ > 0; }
+  /// The key of the next mask.
+  RandomKey draw_key() const;
 
  private:
   double p_;

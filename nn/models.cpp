@@ -64,8 +64,8 @@ nn::Sequential mnist_net(Norm norm, std::int64_t groups, NormPlace place) {
     if (b.activated && norm_first) add_norm(net, of_block, groups, b.K, b.output());
     if (b.activated) net.push_back(ReLU());
     if (b.activated && !norm_first) add_norm(net, of_block, groups, b.K, b.output());
-    if (b.pool == ChainPool::max) net.push_back(MaxPool2d(b.window));
-    if (b.pool == ChainPool::average) net.push_back(AvgPool2d(b.window));
+    if (b.pool == FusedPool::max) net.push_back(MaxPool2d(b.window));
+    if (b.pool == FusedPool::average) net.push_back(AvgPool2d(b.window));
     if (b.dropout) net.push_back(Dropout(kMnistDropout));
   }
   net.push_back(Flatten());

@@ -8,8 +8,7 @@
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/json.h"
 #include "evenkeel/core/overlap.h"
-#include "evenkeel/nn/conv_chain.h"
-#include "evenkeel/nn/layers.h"
+#include "evenkeel/nn/fusion.h"
 
 namespace evenkeel::nn {
 namespace {
@@ -37,8 +36,6 @@ void replace(Tensor& tensor, const F& to) {
 }
 
 }  // namespace
-
-Tensor Module::forward_after_relu(const Tensor& x) { return forward(relu(x)); }
 
 void Module::check_name(std::string_view name) const {
   EK_CHECK(!name.empty() && name.find('.') == std::string_view::npos,
@@ -162,36 +159,27 @@ void Module::zero_grad() {
   for (Tensor parameter : parameters()) parameter.zero_grad();
 }
 
-std::size_t Sequential::forward_chain(std::size_t i, Tensor& y) const {
-  if (!y.device().is_cuda() || !fusion_enabled()) return i;
-  ConvChain chain;
-  std::size_t end = i;
-  while (end < size() && children()[end].second->join(chain)) ++end;
-  if (end < i + 2 || !chain.takes(y)) return i;  // one convolution alone is conv2d's
-  chain.draw_keys();
-  y = conv_chain(y, chain);
-  return end;
-}
-
-Module& Sequential::operator[](std::size_t i) {
+const Module& Sequential::operator[](std::size_t i) const {
   EK_CHECK(i < size(), "Sequential: there is no module {}, it has {}", i, size());
   return *children()[i].second;
 }
 
+Module& Sequential::operator[](std::size_t i) {
+  return const_cast<Module&>(static_cast<const Sequential&>(*this)[i]);
+}
+
 Tensor Sequential::forward(const Tensor& x) {
   Tensor y = x;
-  bool after_relu = false;
-  for (std::size_t i = 0; i < size(); ++i) {
-    if (!after_relu) {
-      i = forward_chain(i, y);
-      if (i == size()) break;
+  std::size_t i = 0;
+  while (i < size()) {
+    const std::size_t end = forward_fused(*this, i, y);
+    if (end == i) {
+      y = children()[i++].second->forward(y);
+    } else {
+      i = end;
     }
-    Module& child = *children()[i].second;
-    const bool is_relu = is_exactly<ReLU>(child);
-    if (!is_relu) y = after_relu ? child.forward_after_relu(y) : child.forward(y);
-    after_relu = is_relu;
   }
-  return after_relu ? relu(y) : y;
+  return y;
 }
 
 }  // namespace evenkeel::nn

@@ -3,15 +3,12 @@
 
 #include <memory>
 #include <string>
-#include <typeinfo>
 #include <utility>
 #include <vector>
 
 #include "evenkeel/core/tensor.h"
 
 namespace evenkeel {
-
-class ConvChain;
 
 /// Names and tensors in the order in which they were registered: "0.weight", "1.running_mean", ...
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
@@ -23,11 +20,6 @@ class Module {
  public:
   virtual ~Module() = default;
   virtual Tensor forward(const Tensor& x) = 0;
-  /// forward(relu(x)); modules that need no pass over memory for the relu override it.
-  virtual Tensor forward_after_relu(const Tensor& x);
-  /// Adds itself to a chain that is computed as one; false, and the chain is as it was, if it cannot be
-  /// there.
-  virtual bool join(ConvChain&) const { return false; }
   Tensor operator()(const Tensor& x) { return forward(x); }
 
   /// The learnable tensors of this module and its children, and their names: each once, under its first name,
@@ -74,15 +66,8 @@ class Module {
   bool training_ = true;
 };
 
-/// False for a class that derives from Layer, whose forward may be another.
-template <typename Layer>
-bool is_exactly(const Module& module) {
-  return typeid(module) == typeid(Layer);
-}
-
-/// Runs modules one after another; children are named "0", "1", ... A ReLU runs together with what follows it
-/// and, on a CUDA device, convolutions of small images together with all that joins their chain
-/// (nn/conv_chain.h).
+/// Runs modules one after another, but for those that run as one (nn/fusion.h); children are named "0", "1",
+/// ...
 class Sequential : public Module {
  public:
   Sequential() = default;
@@ -101,11 +86,8 @@ class Sequential : public Module {
   std::size_t size() const { return children().size(); }
   /// Throws Error unless i < size().
   Module& operator[](std::size_t i);
+  const Module& operator[](std::size_t i) const;
   Tensor forward(const Tensor& x) override;
-
- private:
-  /// Runs the chain that begins at child i, if there is one for y; returns the first child after it, else i.
-  std::size_t forward_chain(std::size_t i, Tensor& y) const;
 };
 
 }  // namespace nn

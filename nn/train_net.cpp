@@ -7,60 +7,68 @@
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/kernels/cuda/workspace.h"
 #include "evenkeel/kernels/train_net.h"
-#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/fusion.h"
 
 namespace evenkeel {
 namespace {
 
-/// The blocks of a network; a layer that joins no chain ends them.
-std::vector<ConvBlock> blocks_of(nn::Sequential& net) {
-  ConvChain chain;
-  for (std::size_t i = 0; i < net.size() && net[i].join(chain); ++i) {
-  }
-  return chain.blocks();
-}
+/// The blocks of a network; the first layer that is in none ends them.
+std::vector<FusedBlock> blocks_of(const nn::Sequential& net) { return nn::find_blocks(net).blocks; }
 
 /// The kind of norm, that of the first block.
-ChainNorm norm_of(const std::vector<ConvBlock>& blocks) { return blocks.front().norm; }
+FusedNorm norm_of(const std::vector<FusedBlock>& blocks) { return blocks.front().norm; }
+/// True for instance norm, which is group norm with a group a channel.
+bool has_group_a_channel(const FusedBlock& first) { return first.groups == first.weight.size(0); }
+/// True for layer norm over all of an image, false for that over rows, which has no parameters.
+bool has_whole_rows(const FusedBlock& first) { return first.normalized_shape.rank() == 3; }
 
-/// True if a block of the network is one of the study's, with the norm `norm`.
-bool is_block(const ConvBlock& b, const MnistBlock& m, ChainNorm norm) {
-  const bool convolves = b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.padding == 0;
-  const bool norm_first = m.is_norm_first(norm == ChainNorm::batch);
-  const bool has_norm = m.activated && norm != ChainNorm::none;
-  const bool relu_first = m.activated && (!norm_first || !has_norm), relu = m.activated && !relu_first;
-  const bool activates = b.relu_first == relu_first && b.relu == relu;
-  const bool normalises = b.norm == (has_norm ? norm : ChainNorm::none) && b.eps == 1e-5 &&
-                          (norm != ChainNorm::batch || (b.momentum == 0.1 && b.training));
-  return convolves && activates && normalises && b.pool == m.pool && b.window == m.window &&
-         b.p == (m.dropout ? kMnistDropout : 0);
+/// A block of the study's network without its tensors; `first` is the first block, which says the norm.
+FusedBlock expected_block(const MnistBlock& m, const FusedBlock& first) {
+  FusedBlock b;
+  b.pool = m.pool;
+  b.window = m.window;
+  b.p = m.dropout ? kMnistDropout : 0;
+  if (!m.activated) return b;
+  b.norm = first.norm;
+  b.relu = b.norm != FusedNorm::none && m.is_norm_first(b.norm == FusedNorm::batch);
+  b.relu_first = !b.relu;
+  if (b.norm == FusedNorm::group) b.groups = has_group_a_channel(first) ? m.K : first.groups;
+  const std::int64_t P = m.output();
+  if (b.norm == FusedNorm::rows) b.normalized_shape = has_whole_rows(first) ? Shape{m.K, P, P} : Shape{P};
+  return b;
 }
 
-bool is_mnist_net(const std::vector<ConvBlock>& blocks) {
+bool is_mnist_net(const std::vector<FusedBlock>& blocks) {
+  const auto is_expected = [&](const FusedBlock& b, const MnistBlock& m) {
+    const FusedBlock expected = expected_block(m, blocks.front());
+    const bool affine = expected.norm != FusedNorm::none && expected.normalized_shape.rank() != 1;
+    return b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.settings() == expected.settings() &&
+           b.gamma.defined() == affine && b.beta.defined() == affine;
+  };
   return blocks.size() == kMnistBlocks &&
-         std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet),
-                    [&](const ConvBlock& b, const MnistBlock& m) { return is_block(b, m, norm_of(blocks)); });
+         std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet), is_expected);
 }
 
 /// The parameters and buffers of a network, as the kernel takes them.
 class Description {
  public:
   explicit Description(const NetTask& task) : task_(task) {
-    const std::vector<ConvBlock> blocks = blocks_of(*task.net);
+    const std::vector<FusedBlock> blocks = blocks_of(*task.net);
     training.norm = norm_of(blocks);
     for (std::size_t i = 0; i < blocks.size(); ++i) add(blocks[i], training.blocks[i]);
     training.parameters = end_;
-    const ConvBlock& first = blocks.front();
-    training.groups = static_cast<int>(first.groups == first.weight.size(0) ? 0 : first.groups);
-    training.whole_rows = first.normalized_shape.rank() == 3;
+    const FusedBlock& first = blocks.front();
+    training.groups = has_group_a_channel(first) ? 0 : static_cast<int>(first.groups);
+    training.whole_rows = has_whole_rows(first);
   }
 
   NetTraining<float> training{};
 
  private:
   template <typename T = float>
-  static T* memory(Tensor t) {
-    if (!t.defined()) return nullptr;
+  static T* memory(const Tensor& tensor) {
+    if (!tensor.defined()) return nullptr;
+    Tensor t = tensor.detach();
     check_dense_target("train_net", t);
     return t.mutable_data<T>();
   }
@@ -69,15 +77,18 @@ class Description {
     if (!value.defined()) return {};
     const auto count = static_cast<int>(value.numel());
     const int begin = std::exchange(end_, end_ + count);
-    return {memory(value.detach()), memory(task_.sgd->momentum_buffer(value)), begin, count};
+    return {memory(task_.sgd->momentum_buffer(value)), begin, count};
   }
-  void add(const ConvBlock& from, NetBlock<float>& to) {
+  void add(const FusedBlock& from, NetBlock<float>& to) {
+    to.pointers = {.weight = memory(from.weight),
+                   .gamma = memory(from.gamma),
+                   .beta = memory(from.beta),
+                   .running_mean = memory(from.running_mean),
+                   .running_var = memory(from.running_var),
+                   .batches_tracked = memory<std::int64_t>(from.batches_tracked)};
     to.weight = parameter(from.weight);
     to.gamma = parameter(from.gamma);
     to.beta = parameter(from.beta);
-    to.running_mean = memory(from.running_mean);
-    to.running_var = memory(from.running_var);
-    to.batches_tracked = memory<std::int64_t>(from.batches_tracked);
   }
 
   const NetTask& task_;
@@ -115,7 +126,7 @@ constexpr std::uint64_t kDrawsOfStep = [] {
 }  // namespace
 
 std::string NetTrainer::why_not(nn::Sequential& net) {
-  const std::vector<ConvBlock> blocks = blocks_of(net);
+  const std::vector<FusedBlock> blocks = blocks_of(net);
   if (!is_mnist_net(blocks)) return "only the study's network, as its recipe has it, can be trained so";
   const Device device = blocks.front().weight.device();
   if (!device.is_cuda()) return "it needs a CUDA device";
@@ -145,11 +156,10 @@ NetTrainer::NetTrainer(std::vector<NetTask> tasks, int most_blocks) : tasks_(std
     EK_CHECK(why.empty(), "NetTrainer: {}", why);
   }
   device_ = tasks_.front().totals.device();
-  const ConvBlock first = blocks_of(*tasks_.front().net).at(0);
+  const FusedBlock first = blocks_of(*tasks_.front().net).at(0);
   for (const NetTask& task : tasks_) {
-    const ConvBlock other = blocks_of(*task.net).at(0);
-    EK_CHECK(other.norm == first.norm && other.groups == first.groups &&
-                 other.normalized_shape == first.normalized_shape &&
+    const FusedBlock other = blocks_of(*task.net).at(0);
+    EK_CHECK(other.settings() == first.settings() &&
                  task.batches->options().size == tasks_.front().batches->options().size,
              "NetTrainer: networks of one trainer have one norm and one batch size");
   }

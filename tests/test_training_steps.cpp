@@ -6,7 +6,7 @@
 #include "compare.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/random.h"
-#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/fusion.h"
 #include "evenkeel/nn/safetensors.h"
 #include "files.h"
 #include "resume.h"

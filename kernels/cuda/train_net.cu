@@ -12,13 +12,13 @@ namespace {
 /// Blocks hold z of their only image; of several only if each is done with before the next.
 template <typename T>
 bool holds_z(const TrainNetArgs<T>& a) {
-  return a.networks->norm != ChainNorm::batch || a.networks->batch <= a.team;
+  return a.networks->norm != FusedNorm::batch || a.networks->batch <= a.team;
 }
 
 template <typename T>
 net::Scratch scratch_of(const TrainNetArgs<T>& a) {
   const NetTraining<T>& n = *a.networks;
-  return {n.parameters, a.team, n.batch, n.norm == ChainNorm::batch, holds_z(a)};
+  return {n.parameters, a.team, n.batch, n.norm == FusedNorm::batch, holds_z(a)};
 }
 
 std::int64_t aligned(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -32,26 +32,26 @@ std::int64_t head_bytes(const TrainNetArgs<T>& a) {
 
 /// Calls f.operator()<NORM, HELD>().
 template <typename F>
-void with_norm(ChainNorm norm, bool held, const F& f) {
+void with_norm(FusedNorm norm, bool held, const F& f) {
   switch (norm) {
-    case ChainNorm::none:
-      return f.template operator()<ChainNorm::none, true>();
-    case ChainNorm::batch:
-      return held ? f.template operator()<ChainNorm::batch, true>()
-                  : f.template operator()<ChainNorm::batch, false>();
-    case ChainNorm::group:
-      return f.template operator()<ChainNorm::group, true>();
-    case ChainNorm::rows:
-      return f.template operator()<ChainNorm::rows, true>();
-    case ChainNorm::pixels:
-      return f.template operator()<ChainNorm::pixels, true>();
+    case FusedNorm::none:
+      return f.template operator()<FusedNorm::none, true>();
+    case FusedNorm::batch:
+      return held ? f.template operator()<FusedNorm::batch, true>()
+                  : f.template operator()<FusedNorm::batch, false>();
+    case FusedNorm::group:
+      return f.template operator()<FusedNorm::group, true>();
+    case FusedNorm::rows:
+      return f.template operator()<FusedNorm::rows, true>();
+    case FusedNorm::pixels:
+      return f.template operator()<FusedNorm::pixels, true>();
   }
 }
 
 /// Calls f(TrainNetKernel, how it is launched on the default stream).
 template <typename T, typename F>
 void with_kernel(const TrainNetArgs<T>& a, const F& f) {
-  with_norm(a.networks->norm, holds_z(a), [&]<ChainNorm NORM, bool HELD>() {
+  with_norm(a.networks->norm, holds_z(a), [&]<FusedNorm NORM, bool HELD>() {
     using Memory = net::Memory<NORM, HELD>;
     const std::int64_t elements = a.cluster > 1 ? Memory::total_in_cluster : Memory::total;
     LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kNetThreads<NORM>,
@@ -72,9 +72,9 @@ std::int64_t train_net_scratch(const TrainNetArgs<T>& a) {
 }
 
 template <typename T>
-std::int64_t train_net_shared(ChainNorm norm) {
+std::int64_t train_net_shared(FusedNorm norm) {
   std::int64_t elements = 0;
-  with_norm(norm, true, [&]<ChainNorm NORM, bool HELD>() { elements = net::Memory<NORM, HELD>::total; });
+  with_norm(norm, true, [&]<FusedNorm NORM, bool HELD>() { elements = net::Memory<NORM, HELD>::total; });
   return elements * static_cast<std::int64_t>(sizeof(T)) + kDeclared;
 }
 
@@ -111,7 +111,7 @@ void train_net(const TrainNetArgs<T>& a, Stream stream) {
 
 template void train_net(const TrainNetArgs<float>&, Stream);
 template std::int64_t train_net_scratch(const TrainNetArgs<float>&);
-template std::int64_t train_net_shared<float>(ChainNorm);
+template std::int64_t train_net_shared<float>(FusedNorm);
 template int train_net_clusters(const TrainNetArgs<float>&);
 
 }  // namespace evenkeel::cuda

@@ -1,19 +1,20 @@
 // The layers of the study's network on one image, with constant shapes, for a block that has the image in
-// shared memory: device functions on top of those of the chains.
+// shared memory: device functions on top of those of the fused blocks.
 #pragma once
 
-#include "evenkeel/kernels/cuda/chain_tail_backward.cuh"
 #include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/kernels/cuda/epilogue_backward.cuh"
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
 #include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/norm_defaults.h"
 #include "evenkeel/kernels/train_net.h"
 
 namespace evenkeel::cuda {
 
 /// Of a block: 16 warps of 128 registers, or where a norm needs more than those 12 of 168.
-template <ChainNorm NORM>
-inline constexpr int kNetThreads = NORM == ChainNorm::batch || NORM == ChainNorm::pixels ? 384 : 512;
+template <FusedNorm NORM>
+inline constexpr int kNetThreads = NORM == FusedNorm::batch || NORM == FusedNorm::pixels ? 384 : 512;
 
 /// Sums and maxima over the blocks of the network.
 namespace net {
@@ -25,11 +26,11 @@ EK_HOST_DEVICE constexpr ImageConv conv_of(int block) {
 EK_HOST_DEVICE constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 /// The most sets that a norm has in an image, of which a block keeps statistics.
-EK_HOST_DEVICE constexpr int most_sets(int block, ChainNorm norm) {
+EK_HOST_DEVICE constexpr int most_sets(int block, FusedNorm norm) {
   const MnistBlock& b = kMnistNet[block];
-  if (!b.activated || norm == ChainNorm::none) return 0;
-  return norm == ChainNorm::rows     ? b.K * b.output()
-         : norm == ChainNorm::pixels ? b.output() * b.output()
+  if (!b.activated || norm == FusedNorm::none) return 0;
+  return norm == FusedNorm::rows     ? b.K * b.output()
+         : norm == FusedNorm::pixels ? b.output() * b.output()
                                      : b.K;
 }
 
@@ -44,7 +45,7 @@ EK_HOST_DEVICE constexpr int channels_before(int block) {
   for (int i = 0; i < block; ++i) sum += kMnistNet[i].activated ? kMnistNet[i].K : 0;
   return sum;
 }
-EK_HOST_DEVICE constexpr int sets_before(int block, ChainNorm norm) {
+EK_HOST_DEVICE constexpr int sets_before(int block, FusedNorm norm) {
   int sum = 0;
   for (int i = 0; i < block; ++i) sum += most_sets(i, norm);
   return sum;
@@ -93,7 +94,7 @@ EK_HOST_DEVICE constexpr int most_channels() {
 /// Shared memory, in elements: filters, dz, x and later dx, sums of backward, for batch norm those over all
 /// images, statistics and, if HELD, z. Blocks in clusters have two places for dx besides, in turn: a block
 /// writes its half of one into the other's memory while that may still read the one before.
-template <ChainNorm NORM, bool HELD>
+template <FusedNorm NORM, bool HELD>
 struct Memory {
   static constexpr int filters = 0;
   static constexpr int dz = [] {
@@ -117,7 +118,7 @@ struct Memory {
     for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, 2 * (kMnistNet[i].K + most_sets(i, NORM)));
     return most;
   }();
-  static constexpr int statistics = merged + (NORM == ChainNorm::batch ? 2 * most_channels() : 0);
+  static constexpr int statistics = merged + (NORM == FusedNorm::batch ? 2 * most_channels() : 0);
   static constexpr int z = statistics + 3 * sets_before(kMnistBlocks, NORM);
   static constexpr int total = z + (HELD ? kZ : 0);
   static constexpr int even_dx = total;
@@ -157,11 +158,11 @@ struct Batch {
 /// A block of a team at work on a step of its network. Its images of the batch are rank, rank + size, ... If
 /// HELD, the team may consist of clusters with an image each, at most: their blocks do the same, but for the
 /// convolutions, of which each does a part, and for what goes to global memory, which the first block does.
-template <ChainNorm NORM, bool HELD, typename T>
+template <FusedNorm NORM, bool HELD, typename T>
 struct NetWorker {
   using Memory = net::Memory<NORM, HELD>;
   static constexpr int kThreads = kNetThreads<NORM>;
-  static constexpr bool kBatchNorm = NORM == ChainNorm::batch;
+  static constexpr bool kBatchNorm = NORM == FusedNorm::batch;
 
   const NetTraining<T>& of;
   T* shared;
@@ -172,7 +173,7 @@ struct NetWorker {
   int rank, size;  // of the team
 
   template <int L>
-  static constexpr bool kNormalises = kMnistNet[L].activated&& NORM != ChainNorm::none;
+  static constexpr bool kNormalises = kMnistNet[L].activated&& NORM != FusedNorm::none;
   template <int L>
   static constexpr bool kShared = HELD&& kMnistNet[L].multiply_adds() >= net::kWorthSharing;
 
@@ -211,14 +212,14 @@ struct NetWorker {
     return all + net::z_before(L);
   }
   template <int L>
-  __device__ __forceinline__ ChainStatistics<T>* statistics() const {
-    return reinterpret_cast<ChainStatistics<T>*>(shared + Memory::statistics + 3 * net::sets_before(L, NORM));
+  __device__ __forceinline__ FusedStatistics<T>* statistics() const {
+    return reinterpret_cast<FusedStatistics<T>*>(shared + Memory::statistics + 3 * net::sets_before(L, NORM));
   }
   /// Batch norm's, of image n and channel 0; those of other images are K further.
   template <int L>
-  __device__ __forceinline__ ChainStatistics<T>* moments(int n) const {
+  __device__ __forceinline__ FusedStatistics<T>* moments(int n) const {
     T* const layer = scratch + at.moments + of.batch * 3 * net::channels_before(L);
-    return reinterpret_cast<ChainStatistics<T>*>(layer) + n * kMnistNet[L].K;
+    return reinterpret_cast<FusedStatistics<T>*>(layer) + n * kMnistNet[L].K;
   }
   template <int L>
   __device__ __forceinline__ T* channel_sums(int n) const {
@@ -226,11 +227,10 @@ struct NetWorker {
   }
   /// What follows convolution L.
   template <int L>
-  __device__ __forceinline__ Tail<T> tail() const {
+  __device__ __forceinline__ DeviceEpilogue<T> epilogue() const {
     constexpr MnistBlock b = kMnistNet[L];
     constexpr int pixels = b.output() * b.output();
-    const NetBlock<T>& mine = of.blocks[L];
-    ChainTail<T> t;
+    Epilogue<T> t;
     t.N = now.images;
     t.C = b.K;
     t.H = t.W = b.output();
@@ -241,19 +241,15 @@ struct NetWorker {
     if constexpr (kNormalises<L>) {
       t.norm = NORM;
       t.sets = b.K;
-      if (NORM == ChainNorm::group && of.groups > 0) t.sets = of.groups;
-      if (NORM == ChainNorm::rows) t.sets = of.whole_rows ? 1 : b.K * b.output();
-      if (NORM == ChainNorm::pixels) t.sets = pixels;
+      if (NORM == FusedNorm::group && of.groups > 0) t.sets = of.groups;
+      if (NORM == FusedNorm::rows) t.sets = of.whole_rows ? 1 : b.K * b.output();
+      if (NORM == FusedNorm::pixels) t.sets = pixels;
       t.set_size = b.K * pixels / t.sets;
-      t.eps = 1e-5;
-      t.gamma = mine.gamma.value;
-      t.beta = mine.beta.value;
+      t.eps = kNormEps;
+      t.block = of.blocks[L].pointers.read_only();
       if (kBatchNorm) {
-        t.momentum = 0.1;
+        t.momentum = kBatchNormMomentum;
         t.moments = moments<L>(0);
-        t.running_mean = mine.running_mean;
-        t.running_var = mine.running_var;
-        t.batches_tracked = mine.batches_tracked;
       }
     }
     t.pool = b.pool;
@@ -262,7 +258,7 @@ struct NetWorker {
       t.p = kMnistDropout;
       t.key = {of.seed, RandomPurpose::dropout, now.draws + net::dropouts_before(L)};
     }
-    return Tail<T>(t);
+    return DeviceEpilogue<T>(t);
   }
 
   // --- forward --------------------------------------------------------------------------------------------
@@ -285,9 +281,9 @@ struct NetWorker {
     if constexpr (L == 0) {
       fill_image(n);
     } else {
-      const Tail<T> before = tail<L - 1>();
-      fill_from_tail(shared + Memory::x, TileShape(net::conv_of(L).x_tile()),
-                     TailImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), n);
+      const DeviceEpilogue<T> before = epilogue<L - 1>();
+      fill_from_epilogue(shared + Memory::x, TileShape(net::conv_of(L).x_tile()),
+                         EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), n);
     }
   }
 
@@ -298,7 +294,7 @@ struct NetWorker {
     constexpr int P = s.P(), Q = s.Q(), kQuads = ImageConv::in_quads(s.K) / kQuad;
     constexpr int kRows = kQuads * ((P + 3) / 4) * Q >= kThreads / 2 ? 4 : 1;
     fill_x<L>(n);
-    load_filters<s.R, false>(shared + Memory::filters, of.blocks[L].weight.value, s.C, s.K);
+    load_filters<s.R, false>(shared + Memory::filters, of.blocks[L].pointers.weight, s.C, s.K);
     __syncthreads();
     T *const z = z_of<L>(n), *const others_z = others<L>(z);
     convolve<s.R, kRows>(
@@ -312,7 +308,7 @@ struct NetWorker {
     sync_convolution<L>();
     if constexpr (kNormalises<L>) {
       if (!kBatchNorm || leads())
-        leave_statistics(tail<L>(), z, kBatchNorm ? moments<L>(n) : statistics<L>());
+        store_statistics(epilogue<L>(), z, kBatchNorm ? moments<L>(n) : statistics<L>());
       __syncthreads();
     }
   }
@@ -376,14 +372,14 @@ struct NetWorker {
     return shared + (kShared<L> && part().of > 1 ? exchanged : Memory::x);
   }
 
-  /// Where hand_back() through the tail of convolution L leaves the gradients of image n.
+  /// Where epilogue_backward() through the epilogue of convolution L leaves the gradients of image n.
   template <int L>
   struct Sink {
     const NetWorker& worker;
     int n;
 
     __device__ __forceinline__ bool wants_channel_sums() const {
-      return kNormalises<L> && (kBatchNorm || (NORM != ChainNorm::rows && block().gamma.value != nullptr));
+      return kNormalises<L> && (kBatchNorm || (NORM != FusedNorm::rows && block().pointers.gamma != nullptr));
     }
     __device__ __forceinline__ void channel_sums(const T* sums) const {
       constexpr int K = kMnistNet[L].K;
@@ -396,8 +392,8 @@ struct NetWorker {
     template <typename Xhat>
     __device__ __forceinline__ void dnorm(const ImageElement& e, T d, const Xhat& xhat) const {
       if constexpr (kBatchNorm && kNormalises<L>) worker.template dnorm_at<L>(e, n) = d;
-      if constexpr (NORM == ChainNorm::rows && kNormalises<L>) {
-        if (block().gamma.value == nullptr || !worker.leads()) return;
+      if constexpr (NORM == FusedNorm::rows && kNormalises<L>) {
+        if (block().pointers.gamma == nullptr || !worker.leads()) return;
         worker.add_gradient(n, block().gamma.begin + e.e, d * xhat());
         worker.add_gradient(n, block().beta.begin + e.e, d);
       }
@@ -408,7 +404,7 @@ struct NetWorker {
     __device__ __forceinline__ const NetBlock<T>& block() const { return worker.of.blocks[L]; }
   };
 
-  /// From dz of convolution L in its tile, of image n: the gradient of its filters, and, through the tail
+  /// From dz of convolution L in its tile, of image n: the gradient of its filters, and, through the epilogue
   /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a barrier;
   /// of the first convolution the last one is where its tiles have been read.
   template <int L>
@@ -417,7 +413,7 @@ struct NetWorker {
     T *const x = shared + Memory::x, *const dz = shared + Memory::dz;
     fill_x<L>(n);
     if constexpr (L > 0)
-      load_filters<s.R, true>(shared + Memory::filters, of.blocks[L].weight.value, s.K, s.C);
+      load_filters<s.R, true>(shared + Memory::filters, of.blocks[L].pointers.weight, s.K, s.C);
     __syncthreads();
     image_weight_gradient<s.R>(
         x, dz, s, [&](int i, T value) { add_gradient(n, of.blocks[L].weight.begin + i, value); }, part());
@@ -439,13 +435,13 @@ struct NetWorker {
           },
           part_of_convolution<L>());
       sync_convolution<L>();
-      const Tail<T> before = tail<L - 1>();
+      const DeviceEpilogue<T> before = epilogue<L - 1>();
       if (before.p > 0) drop(before, n, s.x_elements(), [&](int i) -> T& { return dx[i]; });
       clear_dz<L - 1>();
       __syncthreads();
       T* const sums = shared + Memory::sums;
-      hand_back(TailImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), dx,
-                TailSums<T>{sums, sums + 2 * before.C}, Sink<L - 1>{*this, n});
+      epilogue_backward(EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), dx,
+                        EpilogueSums<T>{sums, sums + 2 * before.C}, Sink<L - 1>{*this, n});
       __syncthreads();
     }
   }
@@ -454,8 +450,8 @@ struct NetWorker {
   /// shared memory. A barrier must follow.
   template <int L>
   __device__ __forceinline__ void finish_batch_norm(int n) const {
-    const Tail<T> t = tail<L>();
-    const TailImage<T> image(t, z_of<L>(n), statistics<L>());
+    const DeviceEpilogue<T> t = epilogue<L>();
+    const EpilogueImage<T> image(t, z_of<L>(n), statistics<L>());
     if constexpr (!HELD) {
       clear_dz<L>();
       __syncthreads();

@@ -2,7 +2,7 @@
 
 namespace evenkeel::cuda {
 
-template struct TrainNetKernel<ChainNorm::batch, true, float>;
-template struct TrainNetKernel<ChainNorm::batch, false, float>;
+template struct TrainNetKernel<FusedNorm::batch, true, float>;
+template struct TrainNetKernel<FusedNorm::batch, false, float>;
 
 }  // namespace evenkeel::cuda

@@ -2,6 +2,6 @@
 
 namespace evenkeel::cuda {
 
-template struct TrainNetKernel<ChainNorm::group, true, float>;
+template struct TrainNetKernel<FusedNorm::group, true, float>;
 
 }  // namespace evenkeel::cuda

@@ -8,7 +8,7 @@
 namespace evenkeel::cuda {
 
 /// Steps of one network by a team of blocks.
-template <ChainNorm NORM, bool HELD, typename T>
+template <FusedNorm NORM, bool HELD, typename T>
 struct NetTrainer : NetWorker<NORM, HELD, T> {
   using Worker = NetWorker<NORM, HELD, T>;
   using Worker::at, Worker::now, Worker::of, Worker::rank, Worker::scratch, Worker::size;
@@ -43,7 +43,7 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
     }
     if constexpr (kLast + 1 < kMnistBlocks) {
       sync();
-      merge_statistics(this->template tail<kLast>(), this->template statistics<kLast>(), rank == 0);
+      merge_statistics(this->template epilogue<kLast>(), this->template statistics<kLast>(), rank == 0);
       __syncthreads();
       forward_batch<kLast + 1>();
     }
@@ -57,7 +57,7 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
       return to;
     }();
     sync();
-    merge_channel_sums(this->template tail<L>(), this->template channel_sums<L>(0),
+    merge_channel_sums(this->template epilogue<L>(), this->template channel_sums<L>(0),
                        this->shared + Worker::Memory::merged);
     __syncthreads();
     for (int n = this->first_image(); n < now.images; n += this->images_at_once()) {
@@ -82,14 +82,26 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
     }
   }
 
-  __device__ __forceinline__ NetParameter<T> parameter_with(int i) const {
-    NetParameter<T> found{};
+  /// Element i of all parameters, and of their momentum buffers or null.
+  struct Element {
+    T *value, *velocity;
+  };
+  __device__ __forceinline__ Element element(int i) const {
+    T *values = nullptr, *velocity = nullptr;
+    int begin = 0;
+    const auto look_in = [&](T* its_values, const NetParameter<T>& p) {
+      if (i < p.begin || i >= p.begin + p.count) return;
+      values = its_values;
+      velocity = p.velocity;
+      begin = p.begin;
+    };
     for (const NetBlock<T>& block : of.blocks) {
-      for (const NetParameter<T>* p : {&block.weight, &block.gamma, &block.beta}) {
-        if (i >= p->begin && i < p->begin + p->count) found = *p;
-      }
+      look_in(block.pointers.weight, block.weight);
+      look_in(block.pointers.gamma, block.gamma);
+      look_in(block.pointers.beta, block.beta);
     }
-    return found;
+    const int j = i - begin;
+    return {values + j, velocity != nullptr ? velocity + j : nullptr};
   }
   /// The blocks' shares of the parameters, a thread an element, whose gradient is the sum over the images in
   /// order. Bytes: 4 sizeof(T) an element, and sizeof(T) for each row of gradients.
@@ -100,9 +112,8 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
       const T* const column = scratch + at.gradients + i;
       T gradient = 0;
       for (int row = 0; row < rows; ++row) gradient += column[static_cast<std::int64_t>(row) * of.parameters];
-      const NetParameter<T> p = parameter_with(i);
-      const int j = i - p.begin;
-      p.value[j] = step(p.value[j], p.velocity != nullptr ? p.velocity + j : nullptr, gradient);
+      const Element p = element(i);
+      *p.value = step(*p.value, p.velocity, gradient);
     }
   }
   /// By one warp of the team.
@@ -131,7 +142,7 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
 };
 
 /// Steps of every network, each by a team of blocks. Of an image, 4,592,280 FLOP, forward and backward.
-template <ChainNorm NORM, bool HELD, typename T>
+template <FusedNorm NORM, bool HELD, typename T>
 __global__ void __launch_bounds__(kNetThreads<NORM>, 1)
     train_net_kernel(const __grid_constant__ NetLaunch<T> a) {
   SIMT_DYN_SHARED(T, shared);
@@ -147,7 +158,7 @@ __global__ void __launch_bounds__(kNetThreads<NORM>, 1)
   sync_cluster();  // from here on the other block is there
   const NetTraining<T>& of = network[0];
   if (block_thread() == 0)
-    places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == ChainNorm::batch, HELD);
+    places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == FusedNorm::batch, HELD);
   for (int b = block_thread(); b < 256; b += block_threads())
     brightness[b] = normalised<T>(b, of.mean, of.std);
   const NetTrainer<NORM, HELD, T> trainer{
@@ -165,12 +176,12 @@ __global__ void __launch_bounds__(kNetThreads<NORM>, 1)
   }
 }
 
-template <ChainNorm NORM, bool HELD, typename T>
+template <FusedNorm NORM, bool HELD, typename T>
 void TrainNetKernel<NORM, HELD, T>::launch(const LaunchConfig& config, const NetLaunch<T>& launched) {
   cuda::launch("train_net", train_net_kernel<NORM, HELD, T>, config, launched);
 }
 
-template <ChainNorm NORM, bool HELD, typename T>
+template <FusedNorm NORM, bool HELD, typename T>
 int TrainNetKernel<NORM, HELD, T>::clusters(const LaunchConfig& config) {
   return most_clusters("train_net", train_net_kernel<NORM, HELD, T>, config);
 }

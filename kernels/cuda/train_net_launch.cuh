@@ -18,7 +18,7 @@ struct NetLaunch {
 
 /// The kernel for one normalization, instantiated by a file of its own (train_net_kernel.cuh). HELD: blocks
 /// keep the outputs of their convolutions in shared memory.
-template <ChainNorm NORM, bool HELD, typename T>
+template <FusedNorm NORM, bool HELD, typename T>
 struct TrainNetKernel {
   static void launch(const LaunchConfig& config, const NetLaunch<T>& launched);
   /// How many clusters of such a launch the device can hold at once; 0: it has none.

@@ -2,6 +2,6 @@
 
 namespace evenkeel::cuda {
 
-template struct TrainNetKernel<ChainNorm::none, true, float>;
+template struct TrainNetKernel<FusedNorm::none, true, float>;
 
 }  // namespace evenkeel::cuda

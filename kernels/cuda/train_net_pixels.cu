@@ -2,6 +2,6 @@
 
 namespace evenkeel::cuda {
 
-template struct TrainNetKernel<ChainNorm::pixels, true, float>;
+template struct TrainNetKernel<FusedNorm::pixels, true, float>;
 
 }  // namespace evenkeel::cuda

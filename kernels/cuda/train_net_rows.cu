@@ -2,6 +2,6 @@
 
 namespace evenkeel::cuda {
 
-template struct TrainNetKernel<ChainNorm::rows, true, float>;
+template struct TrainNetKernel<FusedNorm::rows, true, float>;
 
 }  // namespace evenkeel::cuda

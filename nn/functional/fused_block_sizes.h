@@ -1,20 +1,20 @@
-// The sizes of a chain of convolutions, and its tails without their memory.
+// The sizes of fused blocks, and their epilogues without memory.
 #pragma once
 
-#include "evenkeel/nn/conv_chain.h"
+#include "evenkeel/nn/fusion.h"
 
 namespace evenkeel::functional {
 
 /// One convolution: x [C, H, W] of an image, z [K, P, Q].
-struct ChainSizes {
+struct FusedSizes {
   int C, H, W, K, R, pad, P, Q;
 };
 
-/// Of every convolution of a chain on x [N, C, H, W].
-inline std::vector<ChainSizes> chain_sizes(const Shape& x, const std::vector<ConvBlock>& blocks) {
-  std::vector<ChainSizes> sizes;
+/// The sizes of every convolution of the blocks on x [N, C, H, W].
+inline std::vector<FusedSizes> fused_sizes(const Shape& x, const std::vector<FusedBlock>& blocks) {
+  std::vector<FusedSizes> sizes;
   auto C = static_cast<int>(x[1]), H = static_cast<int>(x[2]), W = static_cast<int>(x[3]);
-  for (const ConvBlock& b : blocks) {
+  for (const FusedBlock& b : blocks) {
     const auto K = static_cast<int>(b.weight.size(0)), R = static_cast<int>(b.weight.size(2)),
                pad = static_cast<int>(b.padding), window = static_cast<int>(b.window);
     const int P = H + 2 * pad - R + 1, Q = W + 2 * pad - R + 1;
@@ -26,14 +26,14 @@ inline std::vector<ChainSizes> chain_sizes(const Shape& x, const std::vector<Con
   return sizes;
 }
 
-inline bool has_tail(const ConvBlock& b) {
-  return b.relu_first || b.relu || b.norm != ChainNorm::none || b.pool != ChainPool::none || b.p > 0;
+inline bool has_epilogue(const FusedBlock& b) {
+  return b.relu_first || b.relu || b.norm != FusedNorm::none || b.pool != FusedPool::none || b.p > 0;
 }
 
 /// What follows convolution `s`, its pointers null.
 template <typename T>
-ChainTail<T> tail_without_memory(const ConvBlock& b, std::int64_t N, const ChainSizes& s) {
-  ChainTail<T> t;
+Epilogue<T> epilogue_without_memory(const FusedBlock& b, std::int64_t N, const FusedSizes& s) {
+  Epilogue<T> t;
   t.N = N;
   t.C = s.K;
   t.H = s.P;
@@ -43,18 +43,18 @@ ChainTail<T> tail_without_memory(const ConvBlock& b, std::int64_t N, const Chain
   t.norm = b.norm;
   const int pixels = s.P * s.Q;
   switch (b.norm) {
-    case ChainNorm::none:
+    case FusedNorm::none:
       break;
-    case ChainNorm::batch:
+    case FusedNorm::batch:
       t.sets = s.K;
       break;
-    case ChainNorm::group:
+    case FusedNorm::group:
       t.sets = static_cast<int>(b.groups);
       break;
-    case ChainNorm::rows:
+    case FusedNorm::rows:
       t.sets = s.K * pixels / static_cast<int>(b.normalized_shape.numel());
       break;
-    case ChainNorm::pixels:
+    case FusedNorm::pixels:
       t.sets = pixels;
       break;
   }
@@ -69,9 +69,9 @@ ChainTail<T> tail_without_memory(const ConvBlock& b, std::int64_t N, const Chain
   return t;
 }
 
-/// The arguments of a kernel for convolution `s`, or for the tail after the last one: without memory.
+/// The arguments of a kernel for convolution `s`, or for the epilogue after the last one: without memory.
 template <typename Args>
-Args chain_args(std::int64_t N, const ChainSizes& s) {
+Args fused_args(std::int64_t N, const FusedSizes& s) {
   Args a{};
   a.N = N;
   a.C = s.C;
@@ -84,7 +84,7 @@ Args chain_args(std::int64_t N, const ChainSizes& s) {
 }
 
 /// As if a convolution followed the last one that leaves x as it is.
-inline ChainSizes sizes_after(const ChainSizes& s, const ConvBlock& b) {
+inline FusedSizes sizes_after(const FusedSizes& s, const FusedBlock& b) {
   const auto window = static_cast<int>(b.window);
   const int H = s.P / window, W = s.Q / window;
   return {s.K, H, W, s.K, 0, 0, H, W};

@@ -38,8 +38,8 @@ struct ImageConv {
   EK_HOST_DEVICE constexpr int turned_filter_tile() const { return K * R * R * in_quads(C); }
 };
 
-/// Of a block that computes chains; other kernels on these functions have blocks of other sizes.
-inline constexpr int kChainThreads = 256;
+/// The threads of a block of the fused kernels; other kernels on these functions have blocks of other sizes.
+inline constexpr int kFusedThreads = 256;
 inline constexpr int kMostImageWarps = 16;  // of a block on an image
 
 __device__ __forceinline__ int block_thread() { return static_cast<int>(threadIdx.x); }

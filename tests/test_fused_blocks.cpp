@@ -1,6 +1,6 @@
-// Chains of convolutions that nn::Sequential computes together on a CUDA device, against the same layers one
-// by one on the CPU in f64. Skipped without a device.
-#include "evenkeel/nn/conv_chain.h"
+// Fused blocks, which nn::Sequential computes with a kernel a convolution on a CUDA device, against the same
+// layers one by one on the CPU in f64. Skipped without a device.
+#include "evenkeel/nn/fusion.h"
 
 #include <cmath>
 #include <functional>
@@ -27,14 +27,14 @@ bool skipped() {
 const Device kCuda = Device::cuda();
 constexpr Conv2dOptions kNoBias = {.bias = false};
 
-struct ChainCase {
+struct BlockCase {
   const char* reason;
   Shape x;
   std::function<Sequential()> net;
   bool training = true;
 };
 
-const ChainCase kCases[] = {
+const BlockCase kCases[] = {
     {"minimal: one pixel, one channel",
      {1, 1, 1, 1},
      [] { return Sequential(Conv2d(1, 1, 1, kNoBias), ReLU()); }},
@@ -114,7 +114,7 @@ struct Run {
   NamedTensors gradients, state;
   std::uint64_t draws;
 
-  Run(const ChainCase& c, TensorOptions options) {
+  Run(const BlockCase& c, TensorOptions options) {
     manual_seed(2);
     Sequential net = c.net();
     net.train(c.training);
@@ -149,20 +149,17 @@ void check_same(const Run& run, const Run& expected, DType dtype) {
   check_all(run.state, expected.state);
 }
 
-/// True if the net's layers from the first on are one chain for x.
-bool is_chain(const Sequential& net, const Tensor& x) {
-  ConvChain chain;
-  for (std::size_t i = 0; i < net.size(); ++i) {
-    if (!const_cast<Sequential&>(net)[i].join(chain)) return false;
-  }
-  return chain.takes(x);
+/// True if all layers of the net run as one for x.
+bool is_fused(const Sequential& net, const Tensor& x) {
+  const FoundBlocks found = find_blocks(net);
+  return found.end == net.size() && can_fuse(x, found.blocks);
 }
 
 }  // namespace
 
-TEST_CASE("a chain computes what its layers do one by one") {
+TEST_CASE("fused blocks compute what their layers do one by one") {
   if (skipped()) return;
-  for (const ChainCase& c : kCases) {
+  for (const BlockCase& c : kCases) {
     INFO(c.reason);
     const Run expected(c, {DType::f64, Device::cpu()});
     for (const DType dtype : {DType::f32, DType::f64}) {
@@ -170,13 +167,13 @@ TEST_CASE("a chain computes what its layers do one by one") {
       Sequential net = c.net();
       net.to(dtype);
       net.to(kCuda);
-      CHECK(is_chain(net, zeros(c.x, {dtype, kCuda})));
+      CHECK(is_fused(net, zeros(c.x, {dtype, kCuda})));
       check_same(Run(c, {dtype, kCuda}), expected, dtype);
     }
   }
 }
 
-TEST_CASE("NaN and infinity pass through a chain as through its layers, and hide nothing") {
+TEST_CASE("NaN and infinity pass through fused blocks as through their layers, and hide nothing") {
   if (skipped()) return;
   constexpr float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> values{1, -1, inf, 2, nan, 3, nan, -inf};
@@ -189,23 +186,23 @@ TEST_CASE("NaN and infinity pass through a chain as through its layers, and hide
     const auto run = [&](Device device) {
       net.to(device);
       Tensor x = leaf(from_vector<float>(values, {1, 1, 2, 4}, device));
-      CHECK((device.is_cpu() || is_chain(net, x)));
+      CHECK((device.is_cpu() || is_fused(net, x)));
       const Tensor y = net(x);
       y.backward(ones(y.shape(), y.options()));
       return std::pair{y.to_vector<double>(), x.grad().to_vector<double>()};
     };
-    const auto layers = run(Device::cpu()), chain = run(kCuda);
+    const auto layers = run(Device::cpu()), fused = run(kCuda);
     const auto same = [](double a, double b) {
       return a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) < 1e-5;
     };
-    CHECK(std::equal(chain.first.begin(), chain.first.end(), layers.first.begin(), same));
-    CHECK(std::equal(chain.second.begin(), chain.second.end(), layers.second.begin(), same));
+    CHECK(std::equal(fused.first.begin(), fused.first.end(), layers.first.begin(), same));
+    CHECK(std::equal(fused.second.begin(), fused.second.end(), layers.second.begin(), same));
   }
 }
 
-TEST_CASE("a chain has the right gradients") {
+TEST_CASE("fused blocks have the right gradients") {
   if (skipped()) return;
-  for (const ChainCase& c : kCases) {
+  for (const BlockCase& c : kCases) {
     INFO(c.reason);
     manual_seed(5);
     Sequential net = c.net();
@@ -223,26 +220,24 @@ TEST_CASE("a chain has the right gradients") {
   }
 }
 
-TEST_CASE("the networks of the study are chains") {
+TEST_CASE("the networks of the study are fused blocks") {
   if (skipped()) return;
   for (const std::string_view name : models::norm_names()) {
     INFO(name);
-    const ChainCase c{"", {2, 1, 28, 28}, [&] { return models::mnist_net(models::parse_norm(name)); }};
+    const BlockCase c{"", {2, 1, 28, 28}, [&] { return models::mnist_net(models::parse_norm(name)); }};
     check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
     Sequential net = c.net();
     net.to(kCuda);
-    ConvChain chain;
-    std::size_t joined = 0;
-    while (joined < net.size() && net[joined].join(chain)) ++joined;
-    CHECK(chain.blocks().size() == 9);
-    CHECK(net.size() - joined == 2);  // flatten and log-softmax
-    CHECK(chain.takes(zeros(c.x, {DType::f32, kCuda})));
+    const FoundBlocks found = find_blocks(net);
+    CHECK(found.blocks.size() == 9);
+    CHECK(net.size() - found.end == 2);  // flatten and log-softmax
+    CHECK(can_fuse(zeros(c.x, {DType::f32, kCuda}), found.blocks));
   }
 }
 
-TEST_CASE("what cannot be in a chain is computed layer by layer") {
+TEST_CASE("what cannot be in a fused block is computed layer by layer") {
   if (skipped()) return;
-  const ChainCase cases[] = {
+  const BlockCase cases[] = {
       {"a bias", {2, 1, 6, 6}, [] { return Sequential(Conv2d(1, 2, 3), ReLU(), Conv2d(2, 2, 1, kNoBias)); }},
       {"a stride",
        {2, 1, 7, 7},
@@ -256,16 +251,16 @@ TEST_CASE("what cannot be in a chain is computed layer by layer") {
        {1, 1, 200, 200},
        [] { return Sequential(Conv2d(1, 2, 3, kNoBias), ReLU()); }},
   };
-  for (const ChainCase& c : cases) {
+  for (const BlockCase& c : cases) {
     INFO(c.reason);
-    CHECK_FALSE(is_chain(c.net(), zeros(c.x, {DType::f32, kCuda})));
+    CHECK_FALSE(is_fused(c.net(), zeros(c.x, {DType::f32, kCuda})));
     check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
   }
 }
 
-TEST_CASE("a chain gives only the gradients that are wanted") {
+TEST_CASE("fused blocks give only the gradients that are wanted") {
   if (skipped()) return;
-  const ChainCase& c = kCases[3];
+  const BlockCase& c = kCases[3];
   const Run all(c, {DType::f32, kCuda});
   manual_seed(2);
   Sequential net = c.net();
@@ -289,7 +284,7 @@ TEST_CASE("a chain gives only the gradients that are wanted") {
 
 TEST_CASE("without fusion the layers run one by one") {
   if (skipped()) return;
-  const ChainCase& c = kCases[3];
+  const BlockCase& c = kCases[3];
   const Run together(c, {DType::f64, kCuda});
   const NoFusion guard;
   CHECK_FALSE(fusion_enabled());

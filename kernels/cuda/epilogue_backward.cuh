@@ -1,31 +1,31 @@
-// The way back through a chain's tail, for one image: device functions for a whole block.
+// The way back through an epilogue, for one image: device functions for a whole thread block.
 #pragma once
 
-#include "evenkeel/kernels/cuda/chain_tail.cuh"
+#include "evenkeel/kernels/cuda/epilogue.cuh"
 
 namespace evenkeel::cuda {
 
-/// The sums that a tail's backward shares between the threads of a block, in shared memory: of a channel,
-/// dnorm xhat and dnorm; of a set, gamma dnorm xhat and gamma dnorm.
+/// The sums that an epilogue's backward shares between the threads of a block, in shared memory: of a
+/// channel, dnorm xhat and dnorm; of a set, gamma dnorm xhat and gamma dnorm.
 template <typename T>
-struct TailSums {
+struct EpilogueSums {
   T *channel, *set;  // [2, C], [2, sets]
 
-  EK_HOST_DEVICE static int elements(const ChainTail<T>& t) { return 2 * (t.C + t.sets); }
+  EK_HOST_DEVICE static int elements(const Epilogue<T>& t) { return 2 * (t.C + t.sets); }
 };
 
-/// Backward of a tail for one image, from dx, the gradient of the tail's result but for dropout, in shared
-/// memory.
+/// Backward of an epilogue for one image, from dx, the gradient of the epilogue's result but for dropout, in
+/// shared memory.
 template <typename T>
-struct TailBackward {
-  const TailImage<T>& image;
+struct EpilogueBackward {
+  const EpilogueImage<T>& image;
   const T* dx;
 
   /// The gradient of the norm's output.
   __device__ __forceinline__ T dnorm(const ImageElement& at) const {
-    const Tail<T>& t = image.tail;
+    const DeviceEpilogue<T>& t = image.epilogue;
     T d = 0;
-    if (t.pool == ChainPool::none) {
+    if (t.pool == FusedPool::none) {
       d = dx[at.e];
     } else {  // average
       int row = at.s;
@@ -37,12 +37,12 @@ struct TailBackward {
     return t.relu && image.norm_output(at) <= T(0) ? T(0) : d;
   }
   __device__ __forceinline__ T xhat(const ImageElement& at, int set) const {
-    return image.xhat(image.tail.norm_input(image.z[at.e]), set);
+    return image.xhat(image.epilogue.norm_input(image.z[at.e]), set);
   }
 
   /// Sums over the pixels of each channel.
   __device__ __forceinline__ void channel_sums(T* sums) const {
-    const Tail<T>& t = image.tail;
+    const DeviceEpilogue<T>& t = image.epilogue;
     for_each_set(t.C, t.pixels(), [&](const auto& team, int c) {
       T with_xhat = 0, alone = 0;
       for (int s = team.rank(); s < t.pixels(); s += team.size()) {
@@ -60,8 +60,8 @@ struct TailBackward {
 
   /// Sums over the elements of each set, for norms over rows and pixels.
   __device__ __forceinline__ void set_sums(T* sums) const {
-    const Tail<T>& t = image.tail;
-    const bool across = t.norm == ChainNorm::pixels;
+    const DeviceEpilogue<T>& t = image.epilogue;
+    const bool across = t.norm == FusedNorm::pixels;
     for_each_set(t.sets, t.set_size, [&](const auto& team, int m) {
       T with_xhat = 0, alone = 0;
       for (int j = team.rank(); j < t.set_size; j += team.size()) {
@@ -78,9 +78,9 @@ struct TailBackward {
     });
   }
 
-  /// Likewise for groups of channels, whose sums are there.
+  /// The same sums for sets that are groups of channels, from those of the channels.
   __device__ __forceinline__ void group_sums(T* sums, const T* of_channel) const {
-    const Tail<T>& t = image.tail;
+    const DeviceEpilogue<T>& t = image.epilogue;
     const int channels = t.C / t.sets;
     for (int m = block_thread(); m < t.sets; m += block_threads()) {
       T with_xhat = 0, alone = 0;
@@ -96,9 +96,9 @@ struct TailBackward {
   /// The gradient of z through the norm and the first relu: rstd (g - mean(g) - xhat mean(g xhat)), g = gamma
   /// dnorm.
   __device__ __forceinline__ T dz(const ImageElement& at, T d, const T* of_set) const {
-    const Tail<T>& t = image.tail;
+    const DeviceEpilogue<T>& t = image.epilogue;
     if (t.relu_first && image.z[at.e] <= T(0)) return T(0);
-    if (t.norm == ChainNorm::none) return d;
+    if (t.norm == FusedNorm::none) return d;
     const int set = t.set_of(at), i = t.parameter_of(at, set);
     const T inverse = T(1) / static_cast<T>(t.set_size);
     const GradientMeans<T> means{of_set[t.sets + set] * inverse, of_set[set] * inverse};
@@ -108,8 +108,9 @@ struct TailBackward {
 
 /// Without norm, in windows that are largest-pooled: the gradient of a window goes to its largest element.
 template <typename T, typename Sink>
-__device__ __forceinline__ void max_pool_hand_back(const TailImage<T>& image, const T* dx, const Sink& sink) {
-  const Tail<T>& t = image.tail;
+__device__ __forceinline__ void max_pool_epilogue_backward(const EpilogueImage<T>& image, const T* dx,
+                                                           const Sink& sink) {
+  const DeviceEpilogue<T>& t = image.epilogue;
   for (int i = block_thread(); i < t.pooled_elements(); i += block_threads()) {
     T largest = 0;
     const int index = image.largest_in_window(i, largest);
@@ -126,26 +127,26 @@ __device__ __forceinline__ void max_pool_hand_back(const TailImage<T>& image, co
   }
 }
 
-/// Hands dx, the gradient of a tail's result but for dropout, back to z of one image, and calls
+/// Takes dx, the gradient of an epilogue's result but for dropout, back to z of one image, and calls
 ///   sink.dz(element, gradient of z)                   but for batch norm, whose needs all images,
 ///   sink.dnorm(element, gradient of the norm's output, xhat()),
 ///   sink.channel_sums(sums over pixels [2, C])        of dnorm xhat and of dnorm, if
 ///   sink.wants_channel_sums().
 /// Call: all threads, after a barrier. Bytes: z once or twice.
 template <typename T, typename Sink>
-__device__ __forceinline__ void hand_back(const TailImage<T>& image, const T* dx, const TailSums<T>& sums,
-                                          const Sink& sink) {
-  const Tail<T>& t = image.tail;
-  if (t.pool == ChainPool::max) return max_pool_hand_back(image, dx, sink);
-  const TailBackward<T> backward{image, dx};
-  const bool batch = t.norm == ChainNorm::batch, group = t.norm == ChainNorm::group;
+__device__ __forceinline__ void epilogue_backward(const EpilogueImage<T>& image, const T* dx,
+                                                  const EpilogueSums<T>& sums, const Sink& sink) {
+  const DeviceEpilogue<T>& t = image.epilogue;
+  if (t.pool == FusedPool::max) return max_pool_epilogue_backward(image, dx, sink);
+  const EpilogueBackward<T> backward{image, dx};
+  const bool batch = t.norm == FusedNorm::batch, group = t.norm == FusedNorm::group;
   if (group || sink.wants_channel_sums()) {
     backward.channel_sums(sums.channel);
     __syncthreads();
   }
   if (sink.wants_channel_sums()) sink.channel_sums(sums.channel);
   if (group) backward.group_sums(sums.set, sums.channel);
-  if (t.norm == ChainNorm::rows || t.norm == ChainNorm::pixels) backward.set_sums(sums.set);
+  if (t.norm == FusedNorm::rows || t.norm == FusedNorm::pixels) backward.set_sums(sums.set);
   __syncthreads();
   for (int e = block_thread(); e < t.elements(); e += block_threads()) {
     const ImageElement at = t.element(e);
@@ -158,7 +159,8 @@ __device__ __forceinline__ void hand_back(const TailImage<T>& image, const T* dx
 /// Batch norm's sums over all images, [2, C] in shared memory, by every block for itself. Call: all threads;
 /// a barrier must follow. Bytes: 2 N C sizeof(T), from the L2 cache.
 template <typename T>
-__device__ __forceinline__ void merge_channel_sums(const Tail<T>& t, const T* channel_sums, T* merged) {
+__device__ __forceinline__ void merge_channel_sums(const DeviceEpilogue<T>& t, const T* channel_sums,
+                                                   T* merged) {
   const int lane = block_thread() % kWarp;
   for (int i = block_thread() / kWarp; i < 2 * t.C; i += block_threads() / kWarp) {
     T sum = 0;
@@ -170,9 +172,9 @@ __device__ __forceinline__ void merge_channel_sums(const Tail<T>& t, const T* ch
 
 /// The gradient of z through batch norm and the first relu, from dnorm and the merged sums.
 template <typename T>
-__device__ __forceinline__ T batch_norm_dz(const TailImage<T>& image, const ImageElement& at, T dnorm,
+__device__ __forceinline__ T batch_norm_dz(const EpilogueImage<T>& image, const ImageElement& at, T dnorm,
                                            const T* merged) {
-  const Tail<T>& t = image.tail;
+  const DeviceEpilogue<T>& t = image.epilogue;
   const T z = image.z[at.e];
   if (t.relu_first && z <= T(0)) return T(0);
   const T gamma = t.gamma_at(at.c), rstd = image.statistics[at.c].spread;
