@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "console.h"
-#include "evenkeel/nn/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel.h"
 #include "locked_directory.h"
 #include "program.h"
 #include "report/limits.h"

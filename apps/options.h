@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "evenkeel/core/device.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/nn/optim.h"
 
 namespace CLI {

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "command_line.h"
-#include "evenkeel/nn/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel.h"
 #include "program.h"
 #include "text.h"
 

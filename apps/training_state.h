@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "checkpoint.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/nn/optim.h"
 #include "options.h"
 

@@ -5,7 +5,7 @@
 
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/nn/data.h"
-#include "evenkeel/nn/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel.h"
 #include "options.h"
 #include "training_state.h"
 

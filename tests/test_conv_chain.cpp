@@ -10,7 +10,7 @@
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 
 using namespace evenkeel;
 using namespace evenkeel::nn;

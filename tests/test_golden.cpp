@@ -9,7 +9,7 @@
 #include "compare.h"
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/nn/optim.h"
 #include "golden/golden_file.h"
 

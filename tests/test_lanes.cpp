@@ -8,7 +8,7 @@
 #include "evenkeel/core/ops.h"
 #include "evenkeel/kernels/lanes.h"
 #include "evenkeel/nn/functional.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;

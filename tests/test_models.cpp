@@ -1,5 +1,5 @@
 // The study's network, with every normalization.
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 
 #include <cmath>
 

@@ -1,5 +1,5 @@
 // Training inside one kernel against training layer by layer on the CPU. Skipped without a device.
-#include "evenkeel/nn/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel.h"
 
 #include <cmath>
 
@@ -7,7 +7,7 @@
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;

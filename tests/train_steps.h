@@ -4,7 +4,7 @@
 #include "compare.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/nn/functional.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/nn/optim.h"
 
 namespace evenkeel::test {

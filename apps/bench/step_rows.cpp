@@ -6,7 +6,7 @@
 #include "evenkeel/kernels/rotate.h"
 #include "evenkeel/kernels/sgd.h"
 #include "evenkeel/kernels/softmax.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/nn/optim.h"
 #include "reference/rotate.h"
 #include "reference/sgd.h"

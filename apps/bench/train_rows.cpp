@@ -7,7 +7,7 @@
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/nn/functional.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/nn/optim.h"
 
 namespace evenkeel::bench {

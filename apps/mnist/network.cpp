@@ -1,6 +1,6 @@
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 
-#include "evenkeel/kernels/mnist_net.h"
+#include "evenkeel/apps/mnist/network_shapes.h"
 #include "evenkeel/nn/layers.h"
 
 namespace evenkeel::models {

@@ -1,4 +1,4 @@
-// Training of the study's networks inside one kernel, many steps a launch: kernels/train_net.h,
+// Training of the study's networks inside one kernel, many steps a launch: one_kernel_args.h,
 // docs/one-kernel.md. CUDA only.
 #pragma once
 

@@ -1,9 +1,9 @@
-// Training of the study's network (kernels/mnist_net.h) in one kernel: a team of blocks has a network of its
+// Training of the study's network (network_shapes.h) in one kernel: a team of blocks has a network of its
 // own and runs many steps of it, each block on images of its own. CUDA only.
 #pragma once
 
 #include "evenkeel/kernels/conv_chain.h"
-#include "evenkeel/kernels/mnist_net.h"
+#include "evenkeel/apps/mnist/network_shapes.h"
 #include "evenkeel/kernels/sgd.h"
 
 namespace evenkeel {

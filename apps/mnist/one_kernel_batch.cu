@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/cuda/train_net_kernel.cuh"
+#include "evenkeel/apps/mnist/one_kernel_steps.cuh"
 
 namespace evenkeel::cuda {
 

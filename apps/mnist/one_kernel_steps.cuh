@@ -1,9 +1,9 @@
-// The kernel that trains a network in one launch, and how it is launched. Each of the files train_net_*.cu
+// The kernel that trains a network in one launch, and how it is launched. Each of the files one_kernel_*.cu
 // instantiates it for one normalization, as each of them compiles for as long as all other kernels together.
 #pragma once
 
-#include "evenkeel/kernels/cuda/train_net.cuh"
-#include "evenkeel/kernels/cuda/train_net_launch.cuh"
+#include "evenkeel/apps/mnist/one_kernel_layers.cuh"
+#include "evenkeel/apps/mnist/one_kernel_launch.cuh"
 
 namespace evenkeel::cuda {
 

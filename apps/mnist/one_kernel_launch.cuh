@@ -1,8 +1,8 @@
-// How kernels/cuda/train_net.cu reaches the kernel of each normalization.
+// How one_kernel.cu reaches the kernel of each normalization.
 #pragma once
 
 #include "evenkeel/kernels/cuda/simt.h"
-#include "evenkeel/kernels/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel_args.h"
 
 namespace evenkeel::cuda {
 
@@ -16,7 +16,7 @@ struct NetLaunch {
   int team;
 };
 
-/// The kernel for one normalization, instantiated by a file of its own (train_net_kernel.cuh). HELD: blocks
+/// The kernel for one normalization, instantiated by a file of its own (one_kernel_steps.cuh). HELD: blocks
 /// keep the outputs of their convolutions in shared memory.
 template <ChainNorm NORM, bool HELD, typename T>
 struct TrainNetKernel {

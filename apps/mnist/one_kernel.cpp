@@ -1,11 +1,11 @@
-#include "evenkeel/nn/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel.h"
 
 #include <algorithm>
 
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/kernels/cuda/workspace.h"
-#include "evenkeel/kernels/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel_args.h"
 #include "evenkeel/nn/conv_chain.h"
 
 namespace evenkeel {

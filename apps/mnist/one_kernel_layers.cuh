@@ -7,7 +7,7 @@
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
 #include "evenkeel/kernels/cuda/team.cuh"
-#include "evenkeel/kernels/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel_args.h"
 
 namespace evenkeel::cuda {
 

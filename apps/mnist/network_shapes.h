@@ -1,5 +1,5 @@
-// The study's network, for 1x28x28 images and 10 classes: nn/models.cpp makes its layers of this table, and
-// kernels/cuda/train_net.cu, with constant shapes, a kernel that trains it.
+// The study's network, for 1x28x28 images and 10 classes: network.cpp makes its layers of this table, and
+// one_kernel.cu, with constant shapes, a kernel that trains it.
 #pragma once
 
 #include "evenkeel/kernels/conv_chain.h"

@@ -1,10 +1,10 @@
-#include "evenkeel/kernels/train_net.h"
+#include "evenkeel/apps/mnist/one_kernel_args.h"
 
 #include <cstring>
 #include <vector>
 
-#include "evenkeel/kernels/cuda/train_net.cuh"
-#include "evenkeel/kernels/cuda/train_net_launch.cuh"
+#include "evenkeel/apps/mnist/one_kernel_layers.cuh"
+#include "evenkeel/apps/mnist/one_kernel_launch.cuh"
 
 namespace evenkeel::cuda {
 namespace {
