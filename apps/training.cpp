@@ -166,8 +166,8 @@ void write_results(const Run& run, const Evaluation& test, const data::Dataset& 
   const RunOptions& o = run.options;
   RunDirectory& directory = *run.directory;
   std::map<std::string, std::string> metadata = {{"network", "mnist_net"},
-                                                 {"norm", std::string(models::name_of(o.norm))}};
-  if (o.norm == models::Norm::gn) metadata["groups"] = std::to_string(o.groups);
+                                                 {"norm", std::string(mnist::name_of(o.norm))}};
+  if (o.norm == mnist::Norm::gn) metadata["groups"] = std::to_string(o.groups);
   directory.begin_results();
   directory.write_figures(run.state.rows, Sync::yes);
   const auto save = [&](std::string_view name, const NamedTensors& tensors) {

@@ -27,14 +27,13 @@ void require_finite_weights(const nn::Sequential& net, const std::filesystem::pa
 /// Without options.weights where a checkpoint replaces them.
 nn::Sequential make_network(const RunOptions& o, bool load_weights) {
   manual_seed(o.seed);
-  nn::Sequential net = models::mnist_net(o.norm, o.groups);
+  nn::Sequential net = mnist::network(o.norm, o.groups);
   if (!o.weights.empty() && load_weights) {
     const NamedTensors weights = load_safetensors(o.weights);
     try {
       net.load_state_dict(weights);
     } catch (const Error& e) {
-      fail<UsageError>("{} does not fit --norm {}: {}", o.weights.string(), models::name_of(o.norm),
-                       e.what());
+      fail<UsageError>("{} does not fit --norm {}: {}", o.weights.string(), mnist::name_of(o.norm), e.what());
     }
     require_finite_weights(net, o.weights);
   }

@@ -33,7 +33,7 @@ std::vector<std::unique_ptr<data::Batches>> batches_of_all(const std::vector<Tra
 /// The most blocks of each of `runs` runs: the whole device among them all, or one.
 int blocks_of(const RunOptions& o, std::size_t runs) {
   if (o.engine == Engine::sm && runs == 1) return 1;
-  return std::max(1, NetTrainer::most_networks(o.device) / static_cast<int>(runs));
+  return std::max(1, mnist::NetTrainer::most_networks(o.device) / static_cast<int>(runs));
 }
 
 }  // namespace
@@ -49,14 +49,14 @@ TrainingSteps::TrainingSteps(const std::vector<Trainee>& trainees, const data::D
       all_batches_(batches_of_all(trainees, train)),
       batches_(*all_batches_.front()) {
   if (options_.engine == Engine::layers) return;
-  std::vector<NetTask> tasks;
+  std::vector<mnist::NetTask> tasks;
   for (std::size_t i = 0; i < trainees.size(); ++i) {
     TrainingState& s = *trainees[i].state;
-    if (const std::string why = NetTrainer::why_not(s.net); !why.empty())
+    if (const std::string why = mnist::NetTrainer::why_not(s.net); !why.empty())
       fail<UsageError>("--engine {}: {}; use --engine layers", name_of(options_.engine), why);
     tasks.push_back({&s.net, &s.sgd, all_batches_[i].get(), s.totals.sums(), trainees[i].generator});
   }
-  one_kernel_ = std::make_unique<NetTrainer>(std::move(tasks), blocks_of(options_, trainees.size()));
+  one_kernel_ = std::make_unique<mnist::NetTrainer>(std::move(tasks), blocks_of(options_, trainees.size()));
 }
 
 void TrainingSteps::begin_epoch(int epoch) {

@@ -3,9 +3,9 @@
 
 #include <memory>
 
+#include "evenkeel/apps/mnist/one_kernel.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/nn/data.h"
-#include "evenkeel/apps/mnist/one_kernel.h"
 #include "options.h"
 #include "training_state.h"
 
@@ -71,7 +71,7 @@ class TrainingSteps {
   std::uint64_t draws_ = 0;      // keys a step
   std::shared_ptr<CudaGraph> graph_;
 
-  std::unique_ptr<NetTrainer> one_kernel_;  // or null
+  std::unique_ptr<mnist::NetTrainer> one_kernel_;  // or null
 };
 
 }  // namespace evenkeel::app

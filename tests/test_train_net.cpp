@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "compare.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/apps/mnist/network.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -15,7 +15,7 @@ using namespace evenkeel::test;
 namespace {
 
 struct NetCase {
-  models::Norm norm;
+  mnist::Norm norm;
   std::int64_t images = 37, batch = 4;  // ten batches, the last of one image
   int most_blocks = 4;
   std::uint64_t seed = 3;
@@ -41,13 +41,13 @@ struct Training {
 
   static nn::Sequential network(const NetCase& c, Device device, Generator& generator) {
     manual_seed(c.seed);
-    nn::Sequential net = models::mnist_net(c.norm, c.groups);
+    nn::Sequential net = mnist::network(c.norm, c.groups);
     net.to(device);
     generator = default_generator();
     return net;
   }
 
-  NetTask task() { return {&net, &sgd, &batches, totals, &generator}; }
+  mnist::NetTask task() { return {&net, &sgd, &batches, totals, &generator}; }
   /// Parameters, buffers, momentum buffers and totals, copied to the CPU.
   NamedTensors state() const {
     NamedTensors all = net.state_dict();
@@ -80,7 +80,7 @@ NamedTensors layer_by_layer(const NetCase& c, std::int64_t steps) {
 /// In launches that end after the steps given.
 NamedTensors in_one_kernel(const NetCase& c, const std::vector<std::int64_t>& ends) {
   Training t(c, Device::cuda());
-  NetTrainer trainer({t.task()}, c.most_blocks);
+  mnist::NetTrainer trainer({t.task()}, c.most_blocks);
   const bool has_clusters = cuda_device_properties(0).compute_major >= 9;
   CHECK(trainer.cluster() == (has_clusters && c.most_blocks >= 2 * c.batch ? 2 : 1));
   std::int64_t step = 0;
@@ -101,9 +101,9 @@ void check_close(const NamedTensors& actual, const NamedTensors& expected, const
     const auto& [name, tensor] = expected[i];
     INFO(name);
     CHECK(actual[i].first == name);
-    if (!models::can_learn(c.norm) && name == "totals") continue;
+    if (!mnist::can_learn(c.norm) && name == "totals") continue;
     const bool of_rounding =
-        !models::can_learn(c.norm) && (name.starts_with("sgd.") || name.ends_with("bias"));
+        !mnist::can_learn(c.norm) && (name.starts_with("sgd.") || name.ends_with("bias"));
     CHECK(close(actual[i].second, to_array(tensor), 1e-4, of_rounding ? 1e-2 : 0));
   }
 }
@@ -155,11 +155,11 @@ bool has_device() {
 TEST_CASE(
     "some steps leave the weights of the layers on the CPU, and the same bits for any number of blocks") {
   if (!has_device()) return;
-  for (const std::string_view name : models::norm_names()) {
+  for (const std::string_view name : mnist::norm_names()) {
     INFO(name);
-    NetCase c{models::parse_norm(name)};
-    if (!models::can_learn(c.norm)) c.sgd.l1 = 0;  // whose sign would be that of rounding
-    const bool enlarges_rounding = c.norm == models::Norm::ln_c;
+    NetCase c{mnist::parse_norm(name)};
+    if (!mnist::can_learn(c.norm)) c.sgd.l1 = 0;  // whose sign would be that of rounding
+    const bool enlarges_rounding = c.norm == mnist::Norm::ln_c;
     constexpr std::int64_t kMany = 2;
     const NamedTensors after_one = layer_by_layer(c, 1), after_many = layer_by_layer(c, kMany);
     // Two blocks an image; one; fewer blocks than images, which batch norm then keeps in memory; one block.
@@ -182,13 +182,13 @@ TEST_CASE(
 TEST_CASE("batches of 64 and 32 images") {
   if (!has_device()) return;
   // With the norm that needs other images; the others do for each what they do in a batch of four.
-  const NetCase c{.norm = models::Norm::bn, .images = 96, .batch = 64};
+  const NetCase c{.norm = mnist::Norm::bn, .images = 96, .batch = 64};
   check_close(in_one_kernel(c, {2}), layer_by_layer(c, 2), c);
 }
 
 TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
   if (!has_device()) return;
-  NetCase c{.norm = models::Norm::gn, .images = 10};
+  NetCase c{.norm = mnist::Norm::gn, .images = 10};
   for (const optim::SgdOptions& sgd :
        {optim::SgdOptions{.lr = 0.01},
         optim::SgdOptions{.lr = 0.01, .momentum = 0.5, .weight_decay = 1e-3, .nesterov = true},
@@ -198,7 +198,7 @@ TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
   }
   c.groups = 1;
   check_close(in_one_kernel(c, {3}), layer_by_layer(c, 3), c);
-  for (const models::Norm norm : {models::Norm::bn, models::Norm::ln}) {
+  for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::ln}) {
     c.norm = norm;
     check_same(in_one_kernel(c, {1, 3}), in_one_kernel(c, {3}));
   }
@@ -206,14 +206,14 @@ TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
 
 TEST_CASE("networks that are trained together are those trained alone") {
   if (!has_device()) return;
-  for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
+  for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::gn}) {
     for (const int most_blocks : {1, 2, 4}) {
-      INFO(models::name_of(norm) << " by " << most_blocks << " blocks");
+      INFO(mnist::name_of(norm) << " by " << most_blocks << " blocks");
       NetCase one{.norm = norm, .images = 3, .batch = 2, .most_blocks = most_blocks}, other = one;
       other.seed = 4;
       other.sgd.lr = 0.1;
       Training a(one, Device::cuda()), b(other, Device::cuda());
-      NetTrainer trainer({a.task(), b.task()}, most_blocks);
+      mnist::NetTrainer trainer({a.task(), b.task()}, most_blocks);
       trainer.run(0, 2);
       check_same(a.state(), in_one_kernel(one, {2}));
       check_same(b.state(), in_one_kernel(other, {2}));
@@ -226,19 +226,21 @@ TEST_CASE("what cannot be trained in one kernel is refused") {
   if (!has_device()) return;
   nn::Sequential small{nn::Conv2d(1, 4, 3, {.bias = false}), nn::ReLU()};
   small.to(Device::cuda());
-  CHECK(mentions(NetTrainer::why_not(small), {"network"}));
-  nn::Sequential elsewhere = models::mnist_net(models::Norm::gn, 2, models::NormPlace::before_relu);
+  CHECK(mentions(mnist::NetTrainer::why_not(small), {"network"}));
+  mnist::BlockNorms norms = mnist::norms_of_recipe(mnist::Norm::gn);
+  norms[0].before_relu = true;
+  nn::Sequential elsewhere = mnist::network(norms, 2);
   elsewhere.to(Device::cuda());
-  CHECK(mentions(NetTrainer::why_not(elsewhere), {"network"}));
-  nn::Sequential on_cpu = models::mnist_net(models::Norm::gn);
-  CHECK(mentions(NetTrainer::why_not(on_cpu), {"CUDA"}));
+  CHECK(mentions(mnist::NetTrainer::why_not(elsewhere), {"network"}));
+  nn::Sequential on_cpu = mnist::network(mnist::Norm::gn);
+  CHECK(mentions(mnist::NetTrainer::why_not(on_cpu), {"CUDA"}));
   on_cpu.to(Device::cuda());
-  CHECK(NetTrainer::why_not(on_cpu).empty());
-  Training gn({models::Norm::gn}, Device::cuda()), bn({models::Norm::bn}, Device::cuda());
-  CHECK(mentions(error_of([&] { NetTrainer({gn.task(), bn.task()}, 1); }), {"one norm"}));
-  CHECK(mentions(error_of([&] { NetTrainer({gn.task()}, 0); }), {"at least 1"}));
-  CHECK(mentions(error_of([] { NetTrainer({}, 1); }), {"no network"}));
-  NetTask other = gn.task();
+  CHECK(mnist::NetTrainer::why_not(on_cpu).empty());
+  Training gn({mnist::Norm::gn}, Device::cuda()), bn({mnist::Norm::bn}, Device::cuda());
+  CHECK(mentions(error_of([&] { mnist::NetTrainer({gn.task(), bn.task()}, 1); }), {"one norm"}));
+  CHECK(mentions(error_of([&] { mnist::NetTrainer({gn.task()}, 0); }), {"at least 1"}));
+  CHECK(mentions(error_of([] { mnist::NetTrainer({}, 1); }), {"no network"}));
+  mnist::NetTask other = gn.task();
   other.net = &small;
-  CHECK(mentions(error_of([&] { NetTrainer({other}, 1); }), {"NetTrainer", "network"}));
+  CHECK(mentions(error_of([&] { mnist::NetTrainer({other}, 1); }), {"NetTrainer", "network"}));
 }

@@ -24,7 +24,7 @@ data::Dataset random_images() {
           0.1307, 0.3081};
 }
 
-app::RunOptions options_of(models::Norm norm, bool graph, app::Engine engine = app::Engine::layers) {
+app::RunOptions options_of(mnist::Norm norm, bool graph, app::Engine engine = app::Engine::layers) {
   app::RunOptions o;
   o.norm = norm;
   o.batch_size = 4;
@@ -78,7 +78,7 @@ void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset&
   }
 }
 
-Outcome run(models::Norm norm, bool graph, bool interrupted, app::Engine engine = app::Engine::layers) {
+Outcome run(mnist::Norm norm, bool graph, bool interrupted, app::Engine engine = app::Engine::layers) {
   const app::RunOptions o = options_of(norm, graph, engine);
   const data::Dataset images = random_images();
   Outcome outcome;
@@ -109,13 +109,13 @@ TEST_CASE("a run by a graph leaves the bits of one op by op, continued ones too"
     WARN("no CUDA device: " << cuda_devices().reason);
     return;
   }
-  for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
-    INFO(models::name_of(norm));
+  for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::gn}) {
+    INFO(mnist::name_of(norm));
     const Outcome plain = run(norm, false, false);
     CHECK(plain.losses.size() == 3 + 3 + 2 + 4);
     CHECK(plain.draws > 2 * (3 + 3 + 2));
     check_same(run(norm, true, false), plain);
-    if (norm == models::Norm::bn) check_same(run(norm, true, true), plain);
+    if (norm == mnist::Norm::bn) check_same(run(norm, true, true), plain);
   }
 }
 
@@ -126,9 +126,9 @@ TEST_CASE("a run inside one kernel, continued in an epoch, leaves the bits of on
   }
   for (const app::Engine engine : {app::Engine::grid, app::Engine::sm}) {
     INFO(name_of(engine));
-    const Outcome whole = run(models::Norm::gn, true, false, engine);
-    check_same(run(models::Norm::gn, true, true, engine), whole);
-    const Outcome layers = run(models::Norm::gn, true, false);
+    const Outcome whole = run(mnist::Norm::gn, true, false, engine);
+    check_same(run(mnist::Norm::gn, true, true, engine), whole);
+    const Outcome layers = run(mnist::Norm::gn, true, false);
     REQUIRE(whole.losses.size() == layers.losses.size());
     CHECK(whole.draws == layers.draws);
     for (std::size_t i = 0; i < 3; ++i) CHECK(std::abs(whole.losses[i] - layers.losses[i]) < 1e-4);
@@ -144,7 +144,7 @@ TEST_CASE("runs that are trained together write what each of them writes alone")
   const app::Mnist mnist{random_images(), random_images()};
   std::vector<app::RunOptions> together, alone;
   for (const std::uint64_t seed : {3, 4}) {
-    app::RunOptions o = options_of(models::Norm::bn, true, app::Engine::sm);
+    app::RunOptions o = options_of(mnist::Norm::bn, true, app::Engine::sm);
     o.seed = seed;
     o.epochs = 2;
     o.quiet = true;
@@ -171,7 +171,7 @@ TEST_CASE("a step has at most 30 operations, all of them kernels") {
     return;
   }
   const data::Dataset images = random_images();
-  const auto operations_of = [&](models::Norm norm) {
+  const auto operations_of = [&](mnist::Norm norm) {
     app::RunOptions o = options_of(norm, true);
     o.batch_size = 1;  // as many operations as for a large one
     app::TrainingState s(o, {});
@@ -183,13 +183,13 @@ TEST_CASE("a step has at most 30 operations, all of them kernels") {
     CHECK(steps.nodes() == steps.kernel_nodes());
     return steps.nodes();
   };
-  for (const std::string_view name : models::norm_names()) {
+  for (const std::string_view name : mnist::norm_names()) {
     INFO(name);
-    const std::int64_t together = operations_of(models::parse_norm(name));
+    const std::int64_t together = operations_of(mnist::parse_norm(name));
     CHECK(together > 20);
     CHECK(together <= 30);
     const NoFusion guard;
-    const std::int64_t one_by_one = operations_of(models::parse_norm(name));
+    const std::int64_t one_by_one = operations_of(mnist::parse_norm(name));
     INFO(one_by_one << " operations without fusion");
     CHECK(one_by_one > 2 * together);
   }

@@ -4,10 +4,10 @@
 
 #include "evenkeel/kernels/conv_chain.h"
 
-namespace evenkeel {
+namespace evenkeel::mnist {
 
 /// A convolution without padding or bias, and what follows it: ReLU and norm, pooling, dropout.
-struct MnistBlock {
+struct BlockShape {
   int C, size, K, R;        // of x [C, size, size]; K filters R x R
   bool activated = false;   // ReLU and norm follow
   bool norm_first = false;  // norm before ReLU, whichever norm it is; batch norm always comes first
@@ -22,9 +22,9 @@ struct MnistBlock {
   }
 };
 
-inline constexpr int kMnistBlocks = 9, kMnistClasses = 10;
-inline constexpr double kMnistDropout = 0.1;
-inline constexpr MnistBlock kMnistNet[kMnistBlocks] = {
+inline constexpr int kBlocks = 9, kClasses = 10;
+inline constexpr double kDropout = 0.1;
+inline constexpr BlockShape kNetwork[kBlocks] = {
     {1, 28, 4, 3, true},
     {4, 26, 8, 3, true},
     {8, 24, 16, 1, false, false, ChainPool::max, 2},
@@ -33,7 +33,7 @@ inline constexpr MnistBlock kMnistNet[kMnistBlocks] = {
     {16, 10, 16, 3, true, true, ChainPool::none, 1, true},
     {16, 8, 16, 3, true},
     {16, 6, 10, 3, true, false, ChainPool::average, 4},
-    {10, 1, kMnistClasses, 1},
+    {10, 1, kClasses, 1},
 };
 
-}  // namespace evenkeel
+}  // namespace evenkeel::mnist

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "evenkeel/apps/mnist/one_kernel_args.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/kernels/cuda/workspace.h"
-#include "evenkeel/apps/mnist/one_kernel_args.h"
 #include "evenkeel/nn/conv_chain.h"
 
-namespace evenkeel {
+namespace evenkeel::mnist {
 namespace {
 
 /// The blocks of a network; a layer that joins no chain ends them.
@@ -23,7 +23,7 @@ std::vector<ConvBlock> blocks_of(nn::Sequential& net) {
 ChainNorm norm_of(const std::vector<ConvBlock>& blocks) { return blocks.front().norm; }
 
 /// True if a block of the network is one of the study's, with the norm `norm`.
-bool is_block(const ConvBlock& b, const MnistBlock& m, ChainNorm norm) {
+bool is_block(const ConvBlock& b, const BlockShape& m, ChainNorm norm) {
   const bool convolves = b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.padding == 0;
   const bool norm_first = m.is_norm_first(norm == ChainNorm::batch);
   const bool has_norm = m.activated && norm != ChainNorm::none;
@@ -32,13 +32,13 @@ bool is_block(const ConvBlock& b, const MnistBlock& m, ChainNorm norm) {
   const bool normalises = b.norm == (has_norm ? norm : ChainNorm::none) && b.eps == 1e-5 &&
                           (norm != ChainNorm::batch || (b.momentum == 0.1 && b.training));
   return convolves && activates && normalises && b.pool == m.pool && b.window == m.window &&
-         b.p == (m.dropout ? kMnistDropout : 0);
+         b.p == (m.dropout ? kDropout : 0);
 }
 
-bool is_mnist_net(const std::vector<ConvBlock>& blocks) {
-  return blocks.size() == kMnistBlocks &&
-         std::equal(blocks.begin(), blocks.end(), std::begin(kMnistNet),
-                    [&](const ConvBlock& b, const MnistBlock& m) { return is_block(b, m, norm_of(blocks)); });
+bool is_network_of_study(const std::vector<ConvBlock>& blocks) {
+  return blocks.size() == kBlocks &&
+         std::equal(blocks.begin(), blocks.end(), std::begin(kNetwork),
+                    [&](const ConvBlock& b, const BlockShape& m) { return is_block(b, m, norm_of(blocks)); });
 }
 
 /// The parameters and buffers of a network, as the kernel takes them.
@@ -54,7 +54,7 @@ class Description {
     training.whole_rows = first.normalized_shape.rank() == 3;
   }
 
-  NetTraining<float> training{};
+  TrainingPointers<float> training{};
 
  private:
   template <typename T = float>
@@ -64,13 +64,13 @@ class Description {
     return t.mutable_data<T>();
   }
 
-  NetParameter<float> parameter(const Tensor& value) {
+  ParameterPointers<float> parameter(const Tensor& value) {
     if (!value.defined()) return {};
     const auto count = static_cast<int>(value.numel());
     const int begin = std::exchange(end_, end_ + count);
     return {memory(value.detach()), memory(task_.sgd->momentum_buffer(value)), begin, count};
   }
-  void add(const ConvBlock& from, NetBlock<float>& to) {
+  void add(const ConvBlock& from, BlockPointers<float>& to) {
     to.weight = parameter(from.weight);
     to.gamma = parameter(from.gamma);
     to.beta = parameter(from.beta);
@@ -84,8 +84,8 @@ class Description {
 };
 
 /// All that the kernel is told of a network, but for scratch memory.
-NetTraining<float> training_of(const NetTask& task, const Tensor& loss) {
-  NetTraining<float> t = Description(task).training;
+TrainingPointers<float> training_of(const NetTask& task, const Tensor& loss) {
+  TrainingPointers<float> t = Description(task).training;
   const data::Batches& batches = *task.batches;
   const ImageSource& source = batches.source();
   t.images = source.images.data<std::uint8_t>();
@@ -107,7 +107,7 @@ NetTraining<float> training_of(const NetTask& task, const Tensor& loss) {
 
 constexpr std::uint64_t kDrawsOfStep = [] {
   std::uint64_t draws = 0;
-  for (const MnistBlock& b : kMnistNet) draws += b.dropout ? 1 : 0;
+  for (const BlockShape& b : kNetwork) draws += b.dropout ? 1 : 0;
   return draws;
 }();
 
@@ -115,13 +115,13 @@ constexpr std::uint64_t kDrawsOfStep = [] {
 
 std::string NetTrainer::why_not(nn::Sequential& net) {
   const std::vector<ConvBlock> blocks = blocks_of(net);
-  if (!is_mnist_net(blocks)) return "only the study's network, as its recipe has it, can be trained so";
+  if (!is_network_of_study(blocks))
+    return "only the study's network, as its recipe has it, can be trained so";
   const Device device = blocks.front().weight.device();
   if (!device.is_cuda()) return "it needs a CUDA device";
   if constexpr (kCudaEnabled) {
     current_stream(device.index);  // makes the device the current one
-    const std::int64_t needed = cuda::train_net_shared<float>(norm_of(blocks)),
-                       most = cuda::most_shared_memory();
+    const std::int64_t needed = one_kernel_shared<float>(norm_of(blocks)), most = cuda::most_shared_memory();
     if (needed > most) {
       return fmt::format("a block needs {} KB of shared memory, {} has {} KB", needed / 1024, device.str(),
                          most / 1024);
@@ -161,29 +161,31 @@ void NetTrainer::choose_team(int most_blocks) {
   team_ = static_cast<int>(std::min<std::int64_t>(most_blocks, batch));
   if constexpr (kCudaEnabled) {
     if (most_blocks < 2 * batch) return;
-    const NetTraining<float> network = training_of(tasks_.front(), losses_);
+    const TrainingPointers<float> network = training_of(tasks_.front(), losses_);
     const auto images = static_cast<int>(batch);
-    const TrainNetArgs<float> paired{&network, nullptr, static_cast<int>(tasks_.size()), 2 * images, 2, 0, 0};
-    if (cuda::train_net_clusters(paired) < paired.count * images) return;
+    const OneKernelArgs<float> paired{&network, nullptr, static_cast<int>(tasks_.size()), 2 * images, 2,
+                                      0,        0};
+    if (one_kernel_clusters(paired) < paired.count * images) return;
     team_ = paired.team;
     cluster_ = paired.cluster;
   }
 }
 
 void NetTrainer::run(std::int64_t first, std::int64_t steps) {
-  std::vector<NetTraining<float>> networks;
+  std::vector<TrainingPointers<float>> networks;
   for (std::size_t i = 0; i < tasks_.size(); ++i) networks.push_back(training_of(tasks_[i], loss(i)));
-  TrainNetArgs<float> args{networks.data(), nullptr, static_cast<int>(networks.size()), team_, cluster_,
-                           first,           steps};
+  OneKernelArgs<float> args{networks.data(), nullptr, static_cast<int>(networks.size()), team_, cluster_,
+                            first,           steps};
   if constexpr (kCudaEnabled) {
-    if (!scratch_.defined()) scratch_ = empty({cuda::train_net_scratch(args)}, {DType::u8, device_});
+    if (!scratch_.defined()) scratch_ = empty({one_kernel_scratch(args)}, {DType::u8, device_});
     args.scratch = scratch_.mutable_data<std::uint8_t>();
+    const OpScope scope("train_net", device_);
+    train_in_one_kernel(args, current_stream(device_.index));
   }
-  EK_DISPATCH_CUDA(device_, train_net, args);
   for (const NetTask& task : tasks_) {
     Generator& g = *task.generator;
     g.set_count(g.count() + kDrawsOfStep * static_cast<std::uint64_t>(steps));
   }
 }
 
-}  // namespace evenkeel
+}  // namespace evenkeel::mnist

@@ -3,42 +3,42 @@
 #include <cstring>
 #include <vector>
 
-#include "evenkeel/apps/mnist/one_kernel_layers.cuh"
 #include "evenkeel/apps/mnist/one_kernel_launch.cuh"
+#include "evenkeel/apps/mnist/one_kernel_layers.cuh"
 
-namespace evenkeel::cuda {
+namespace evenkeel::mnist {
 namespace {
 
 /// Blocks hold z of their only image; of several only if each is done with before the next.
 template <typename T>
-bool holds_z(const TrainNetArgs<T>& a) {
+bool keeps_z(const OneKernelArgs<T>& a) {
   return a.networks->norm != ChainNorm::batch || a.networks->batch <= a.team;
 }
 
 template <typename T>
-net::Scratch scratch_of(const TrainNetArgs<T>& a) {
-  const NetTraining<T>& n = *a.networks;
-  return {n.parameters, a.team, n.batch, n.norm == ChainNorm::batch, holds_z(a)};
+net::Scratch scratch_of(const OneKernelArgs<T>& a) {
+  const TrainingPointers<T>& n = *a.networks;
+  return {n.parameters, a.team, n.batch, n.norm == ChainNorm::batch, keeps_z(a)};
 }
 
 std::int64_t aligned(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 /// Of the networks and the arrivals of their teams, before the scratch memory of each.
 template <typename T>
-std::int64_t head_bytes(const TrainNetArgs<T>& a) {
-  return aligned(a.count * static_cast<std::int64_t>(sizeof(NetTraining<T>))) +
+std::int64_t head_bytes(const OneKernelArgs<T>& a) {
+  return aligned(a.count * static_cast<std::int64_t>(sizeof(TrainingPointers<T>))) +
          aligned(a.count * static_cast<std::int64_t>(sizeof(unsigned)));
 }
 
-/// Calls f.operator()<NORM, HELD>().
+/// Calls f.operator()<NORM, KEEPS_Z>().
 template <typename F>
-void with_norm(ChainNorm norm, bool held, const F& f) {
+void with_norm(ChainNorm norm, bool keeps, const F& f) {
   switch (norm) {
     case ChainNorm::none:
       return f.template operator()<ChainNorm::none, true>();
     case ChainNorm::batch:
-      return held ? f.template operator()<ChainNorm::batch, true>()
-                  : f.template operator()<ChainNorm::batch, false>();
+      return keeps ? f.template operator()<ChainNorm::batch, true>()
+                   : f.template operator()<ChainNorm::batch, false>();
     case ChainNorm::group:
       return f.template operator()<ChainNorm::group, true>();
     case ChainNorm::rows:
@@ -48,17 +48,17 @@ void with_norm(ChainNorm norm, bool held, const F& f) {
   }
 }
 
-/// Calls f(TrainNetKernel, how it is launched on the default stream).
+/// Calls f(OneKernelOfNorm, how it is launched on the default stream).
 template <typename T, typename F>
-void with_kernel(const TrainNetArgs<T>& a, const F& f) {
-  with_norm(a.networks->norm, holds_z(a), [&]<ChainNorm NORM, bool HELD>() {
-    using Memory = net::Memory<NORM, HELD>;
+void with_kernel(const OneKernelArgs<T>& a, const F& f) {
+  with_norm(a.networks->norm, keeps_z(a), [&]<ChainNorm NORM, bool KEEPS_Z>() {
+    using Memory = net::Memory<NORM, KEEPS_Z>;
     const std::int64_t elements = a.cluster > 1 ? Memory::total_in_cluster : Memory::total;
-    LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kNetThreads<NORM>,
+    LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kThreadsOf<NORM>,
                         elements * static_cast<std::int64_t>(sizeof(T))};
     config.team = a.team;
     config.cluster = a.cluster;
-    f(TrainNetKernel<NORM, HELD, T>(), config);
+    f(OneKernelOfNorm<NORM, KEEPS_Z, T>(), config);
   });
 }
 
@@ -67,19 +67,20 @@ constexpr std::int64_t kDeclared = 6144;  // bytes, at most, of static shared me
 }  // namespace
 
 template <typename T>
-std::int64_t train_net_scratch(const TrainNetArgs<T>& a) {
+std::int64_t one_kernel_scratch(const OneKernelArgs<T>& a) {
   return head_bytes(a) + a.count * scratch_of(a).total * static_cast<std::int64_t>(sizeof(T));
 }
 
 template <typename T>
-std::int64_t train_net_shared(ChainNorm norm) {
+std::int64_t one_kernel_shared(ChainNorm norm) {
   std::int64_t elements = 0;
-  with_norm(norm, true, [&]<ChainNorm NORM, bool HELD>() { elements = net::Memory<NORM, HELD>::total; });
+  with_norm(norm, true,
+            [&]<ChainNorm NORM, bool KEEPS_Z>() { elements = net::Memory<NORM, KEEPS_Z>::total; });
   return elements * static_cast<std::int64_t>(sizeof(T)) + kDeclared;
 }
 
 template <typename T>
-int train_net_clusters(const TrainNetArgs<T>& a) {
+int one_kernel_clusters(const OneKernelArgs<T>& a) {
   int clusters = 0;
   with_kernel(a, [&](auto kernel, const LaunchConfig& config) {
     if (config.shared + kDeclared <= most_shared_memory()) clusters = kernel.clusters(config);
@@ -88,30 +89,30 @@ int train_net_clusters(const TrainNetArgs<T>& a) {
 }
 
 template <typename T>
-void train_net(const TrainNetArgs<T>& a, Stream stream) {
+void train_in_one_kernel(const OneKernelArgs<T>& a, Stream stream) {
   // The networks, and the arrivals of their teams: none yet.
-  const auto network_bytes = a.count * static_cast<std::int64_t>(sizeof(NetTraining<T>));
+  const auto network_bytes = a.count * static_cast<std::int64_t>(sizeof(TrainingPointers<T>));
   std::vector<char> head(static_cast<std::size_t>(head_bytes(a)), 0);
   std::memcpy(head.data(), a.networks, static_cast<std::size_t>(network_bytes));
   char* const memory = static_cast<char*>(a.scratch);
   check_launch("train_net", {1, 1, 0, stream},
                cudaMemcpyAsync(memory, head.data(), head.size(), cudaMemcpyHostToDevice, stream));
-  const NetLaunch<T> launched{reinterpret_cast<NetTraining<T>*>(memory),
-                              reinterpret_cast<unsigned*>(memory + aligned(network_bytes)),
-                              reinterpret_cast<T*>(memory + head_bytes(a)),
-                              scratch_of(a).total,
-                              a.first_step,
-                              a.steps,
-                              a.team};
+  const OneKernelLaunch<T> launched{reinterpret_cast<TrainingPointers<T>*>(memory),
+                                    reinterpret_cast<unsigned*>(memory + aligned(network_bytes)),
+                                    reinterpret_cast<T*>(memory + head_bytes(a)),
+                                    scratch_of(a).total,
+                                    a.first_step,
+                                    a.steps,
+                                    a.team};
   with_kernel(a, [&](auto kernel, LaunchConfig config) {
     config.stream = stream;
     kernel.launch(config, launched);
   });
 }
 
-template void train_net(const TrainNetArgs<float>&, Stream);
-template std::int64_t train_net_scratch(const TrainNetArgs<float>&);
-template std::int64_t train_net_shared<float>(ChainNorm);
-template int train_net_clusters(const TrainNetArgs<float>&);
+template void train_in_one_kernel(const OneKernelArgs<float>&, Stream);
+template std::int64_t one_kernel_scratch(const OneKernelArgs<float>&);
+template std::int64_t one_kernel_shared<float>(ChainNorm);
+template int one_kernel_clusters(const OneKernelArgs<float>&);
 
-}  // namespace evenkeel::cuda
+}  // namespace evenkeel::mnist

@@ -10,9 +10,9 @@
 #include "evenkeel/nn/module.h"
 #include "evenkeel/nn/optim.h"
 
-namespace evenkeel {
+namespace evenkeel::mnist {
 
-/// A network of models::mnist_net() on a CUDA device, and what it is trained with. All of it must outlive the
+/// A network of mnist::network() on a CUDA device, and what it is trained with. All of it must outlive the
 /// NetTrainer, which changes parameters, buffers, momentum buffers and totals in place.
 struct NetTask {
   nn::Sequential* net;
@@ -56,4 +56,4 @@ class NetTrainer {
   Tensor losses_, scratch_;
 };
 
-}  // namespace evenkeel
+}  // namespace evenkeel::mnist

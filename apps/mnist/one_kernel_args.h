@@ -2,16 +2,16 @@
 // own and runs many steps of it, each block on images of its own. CUDA only.
 #pragma once
 
-#include "evenkeel/kernels/conv_chain.h"
 #include "evenkeel/apps/mnist/network_shapes.h"
+#include "evenkeel/kernels/conv_chain.h"
 #include "evenkeel/kernels/sgd.h"
 
-namespace evenkeel {
+namespace evenkeel::mnist {
 
 /// A parameter in the device's memory; value null: there is none. Zero all of it first: kernels hold it in
 /// shared memory, which knows no initial values.
 template <typename T>
-struct NetParameter {
+struct ParameterPointers {
   T* value;
   T* velocity;  // the momentum buffer, or null
   int begin;    // of its gradient among those of the network
@@ -20,8 +20,8 @@ struct NetParameter {
 
 /// The parameters and buffers of a block of the network.
 template <typename T>
-struct NetBlock {
-  NetParameter<T> weight, gamma, beta;
+struct BlockPointers {
+  ParameterPointers<T> weight, gamma, beta;
   T* running_mean;  // batch norm
   T* running_var;
   std::int64_t* batches_tracked;
@@ -30,8 +30,8 @@ struct NetBlock {
 /// A network, its data and its rule. Batch b has the images order[b batch] ... of an epoch of `images`
 /// images, fewer in the last one; the loss is the mean over a batch.
 template <typename T>
-struct NetTraining {
-  NetBlock<T> blocks[kMnistBlocks];
+struct TrainingPointers {
+  BlockPointers<T> blocks[kBlocks];
   int parameters;  // elements of all of them
 
   ChainNorm norm;
@@ -55,26 +55,25 @@ struct NetTraining {
 };
 
 /// Steps first_step ... first_step + steps - 1 of the epoch, of `count` networks that share norm, groups and
-/// whole_rows, each by `team` blocks; scratch: train_net_scratch() bytes. In clusters of two blocks, which
+/// whole_rows, each by `team` blocks; scratch: one_kernel_scratch() bytes. In clusters of two blocks, which
 /// share an image, a batch has at most team / 2 images.
 template <typename T>
-struct TrainNetArgs {
-  const NetTraining<T>* networks;  // an array on the host
+struct OneKernelArgs {
+  const TrainingPointers<T>* networks;  // an array on the host
   void* scratch;
   int count, team, cluster;
   std::int64_t first_step, steps;
 };
-EK_DECLARE_CUDA_KERNEL(train_net, TrainNetArgs)
-
-namespace cuda {
 template <typename T>
-std::int64_t train_net_scratch(const TrainNetArgs<T>& args);
+void train_in_one_kernel(const OneKernelArgs<T>& args, Stream stream);
+/// The bytes of scratch memory that it needs.
+template <typename T>
+std::int64_t one_kernel_scratch(const OneKernelArgs<T>& args);
 /// The bytes of shared memory that a block needs, static ones included.
 template <typename T>
-std::int64_t train_net_shared(ChainNorm norm);
+std::int64_t one_kernel_shared(ChainNorm norm);
 /// How many clusters of such a launch the device can hold at once; 0: it has none.
 template <typename T>
-int train_net_clusters(const TrainNetArgs<T>& args);
-}  // namespace cuda
+int one_kernel_clusters(const OneKernelArgs<T>& args);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::mnist

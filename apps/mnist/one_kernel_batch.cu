@@ -1,8 +1,8 @@
 #include "evenkeel/apps/mnist/one_kernel_steps.cuh"
 
-namespace evenkeel::cuda {
+namespace evenkeel::mnist {
 
-template struct TrainNetKernel<ChainNorm::batch, true, float>;
-template struct TrainNetKernel<ChainNorm::batch, false, float>;
+template struct OneKernelOfNorm<ChainNorm::batch, true, float>;
+template struct OneKernelOfNorm<ChainNorm::batch, false, float>;
 
-}  // namespace evenkeel::cuda
+}  // namespace evenkeel::mnist

@@ -1,7 +1,7 @@
 #include "evenkeel/apps/mnist/one_kernel_steps.cuh"
 
-namespace evenkeel::cuda {
+namespace evenkeel::mnist {
 
-template struct TrainNetKernel<ChainNorm::group, true, float>;
+template struct OneKernelOfNorm<ChainNorm::group, true, float>;
 
-}  // namespace evenkeel::cuda
+}  // namespace evenkeel::mnist

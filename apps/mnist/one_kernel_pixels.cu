@@ -1,7 +1,7 @@
 #include "evenkeel/apps/mnist/one_kernel_steps.cuh"
 
-namespace evenkeel::cuda {
+namespace evenkeel::mnist {
 
-template struct TrainNetKernel<ChainNorm::pixels, true, float>;
+template struct OneKernelOfNorm<ChainNorm::pixels, true, float>;
 
-}  // namespace evenkeel::cuda
+}  // namespace evenkeel::mnist

@@ -47,7 +47,7 @@ def readable(mangled):
     names = run(["c++filt", *mangled]).stdout.splitlines()
     short = []
     for name in names:
-        name = re.sub(r"evenkeel::(cuda::)?|\(anonymous namespace\)::|^void ", "", name)
+        name = re.sub(r"evenkeel::(cuda::|mnist::)?|\(anonymous namespace\)::|^void ", "", name)
         depth = 0
         for end, letter in enumerate(name):  # the parameter list starts at the first ( outside of <>
             depth += {"<": 1, ">": -1}.get(letter, 0)
