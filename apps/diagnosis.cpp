@@ -85,8 +85,8 @@ std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& o, const data::Data
   const std::int64_t count = std::min<std::int64_t>(steps, batches.count());
   std::vector<Diagnosis> all;
   for (const Variant& variant : kVariants) {
-    manual_seed(o.seed);
-    nn::Sequential net = mnist::network(norms_of(variant), variant.groups);
+    Generator generator(o.seed);
+    nn::Sequential net = mnist::network(norms_of(variant), variant.groups, &generator);
     net.to(o.device);
     optim::SGD sgd(net.parameters(), {.lr = o.sgd.lr, .momentum = o.sgd.momentum});
     all.push_back({variant.name, variant.description, {}});

@@ -152,9 +152,9 @@ bool ConvChain::takes(const Tensor& x) const {
   return dispatch_floating(x.dtype(), [&]<typename T>() { return kernels_fit<T>(x, blocks_); });
 }
 
-void ConvChain::draw_keys() {
+void ConvChain::draw_keys(Generator& generator) {
   for (ConvBlock& b : blocks_) {
-    if (b.p > 0) b.key = default_generator().next(RandomPurpose::dropout);
+    if (b.p > 0) b.key = generator.next(RandomPurpose::dropout);
   }
 }
 

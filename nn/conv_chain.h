@@ -44,8 +44,8 @@ class ConvChain {
   /// True if conv_chain() computes this of x: a CUDA tensor f32 or f64 of images small enough for the shared
   /// memory of a block.
   bool takes(const Tensor& x) const;
-  /// The keys of all dropouts from the default generator, in order.
-  void draw_keys();
+  /// The keys of all dropouts, in order.
+  void draw_keys(Generator& generator);
 
  private:
   enum class Place { conv, relu_first, norm, relu, pool, dropout };

@@ -1,4 +1,5 @@
-// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator()).
+// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator(),
+// unless another generator is given).
 #pragma once
 
 #include "evenkeel/nn/functional.h"
@@ -10,6 +11,7 @@ struct Conv2dOptions {
   Size2d stride = 1, padding = 0, dilation = 1;
   std::int64_t groups = 1;
   bool bias = true;
+  Generator* generator = nullptr;  ///< of the initial values; null: default_generator()
 };
 
 /// weight [out, in/groups, kH, kW] and bias [out], both U(-b, b) with b = 1/sqrt(fan_in).
@@ -24,10 +26,12 @@ class Conv2d : public Module {
   ConvOptions options_;
 };
 
-/// weight [out, in] and bias [out], both U(-b, b) with b = 1/sqrt(in).
+/// weight [out, in] and bias [out], both U(-b, b) with b = 1/sqrt(in), from `generator`; null:
+/// default_generator().
 class Linear : public Module {
  public:
-  Linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
+  Linear(std::int64_t in_features, std::int64_t out_features, bool bias = true,
+         Generator* generator = nullptr);
   Tensor forward(const Tensor& x) override;
 
  private:

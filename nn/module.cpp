@@ -8,6 +8,7 @@
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/json.h"
 #include "evenkeel/core/overlap.h"
+#include "evenkeel/core/random.h"
 #include "evenkeel/nn/conv_chain.h"
 #include "evenkeel/nn/layers.h"
 
@@ -143,6 +144,13 @@ void Module::train(bool on) {
   for (auto& [name, child] : children_) child->train(on);
 }
 
+void Module::set_generator(Generator* generator) {
+  generator_ = generator;
+  for (auto& [name, child] : children_) child->set_generator(generator);
+}
+
+Generator& Module::generator() const { return generator_ != nullptr ? *generator_ : default_generator(); }
+
 void Module::to(Device device) {
   for (auto [name, tensor] : state_dict()) replace(tensor, [&](const Tensor& x) { return x.to(device); });
 }
@@ -168,7 +176,7 @@ std::size_t Sequential::forward_chain(std::size_t i, Tensor& y) const {
   std::size_t end = i;
   while (end < size() && children()[end].second->join(chain)) ++end;
   if (end < i + 2 || !chain.takes(y)) return i;  // one convolution alone is conv2d's
-  chain.draw_keys();
+  chain.draw_keys(generator());
   y = conv_chain(y, chain);
   return end;
 }

@@ -12,6 +12,7 @@
 namespace evenkeel {
 
 class ConvChain;
+class Generator;
 
 /// Names and tensors in the order in which they were registered: "0.weight", "1.running_mean", ...
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
@@ -46,6 +47,9 @@ class Module {
   void train(bool on = true);
   void eval() { train(false); }
   bool training() const { return training_; }
+  /// Where dropout draws its masks from, here and in all children that there are now: a generator that lives
+  /// as long as they are used, or null, for default_generator(). A copy of a module keeps it.
+  void set_generator(Generator* generator);
   /// Moves all parameters, their gradients and buffers, or converts those of floating point, in place:
   /// optimizers keep their handles, and their own buffers follow at the next step.
   void to(Device device);
@@ -63,6 +67,7 @@ class Module {
   Tensor register_buffer(std::string name, Tensor value);
   void register_module(std::string name, std::shared_ptr<Module> child);
   const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
+  Generator& generator() const;
 
  private:
   /// Throws unless something new can have this name.
@@ -72,6 +77,7 @@ class Module {
   NamedTensors parameters_, buffers_;
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   bool training_ = true;
+  Generator* generator_ = nullptr;
 };
 
 /// False for a class that derives from Layer, whose forward may be another.

@@ -51,14 +51,16 @@ BlockNorms norms_of_recipe(Norm norm) {
   return norms;
 }
 
-nn::Sequential network(Norm norm, std::int64_t groups) { return network(norms_of_recipe(norm), groups); }
+nn::Sequential network(Norm norm, std::int64_t groups, Generator* generator) {
+  return network(norms_of_recipe(norm), groups, generator);
+}
 
-nn::Sequential network(const BlockNorms& norms, std::int64_t groups) {
+nn::Sequential network(const BlockNorms& norms, std::int64_t groups, Generator* generator) {
   Sequential net;
   for (int i = 0; i < kBlocks; ++i) {
     const BlockShape& b = kNetwork[i];
     const auto [norm, before_relu] = norms[i];
-    net.push_back(Conv2d(b.C, b.K, b.R, {.bias = false}));
+    net.push_back(Conv2d(b.C, b.K, b.R, {.bias = false, .generator = generator}));
     if (b.activated && before_relu) add_norm(net, norm, groups, b.K, b.output());
     if (b.activated) net.push_back(ReLU());
     if (b.activated && !before_relu) add_norm(net, norm, groups, b.K, b.output());
@@ -68,6 +70,7 @@ nn::Sequential network(const BlockNorms& norms, std::int64_t groups) {
   }
   net.push_back(Flatten());
   net.push_back(LogSoftmax());
+  net.set_generator(generator);
   return net;
 }
 

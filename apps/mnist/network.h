@@ -26,7 +26,9 @@ const std::vector<std::string_view>& norm_names();
 /// Nine convolutions without biases for 1x28x28 images and 10 classes, 9,160 convolution weights; the output
 /// is log-softmax [N, 10]. `groups` is for gn; throws Error unless it divides the channels of every
 /// normalised layer (4, 8, 16, 10). The names of its tensors are those of the same nn.Sequential in PyTorch.
-nn::Sequential network(Norm norm, std::int64_t groups = 2);
+/// The initial weights and the dropout masks come from `generator`, which must live as long as the network,
+/// or from default_generator() if it is null.
+nn::Sequential network(Norm norm, std::int64_t groups = 2, Generator* generator = nullptr);
 
 /// The norm of a block that has one, and whether it stands before the block's ReLU or after it.
 struct BlockNorm {
@@ -40,6 +42,6 @@ using BlockNorms = std::array<BlockNorm, kBlocks>;
 /// block, where all come before it.
 BlockNorms norms_of_recipe(Norm norm);
 /// The same convolutions with other norms.
-nn::Sequential network(const BlockNorms& norms, std::int64_t groups);
+nn::Sequential network(const BlockNorms& norms, std::int64_t groups, Generator* generator = nullptr);
 
 }  // namespace evenkeel::mnist
