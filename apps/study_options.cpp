@@ -5,7 +5,7 @@
 #include <set>
 
 #include "command_line.h"
-#include "evenkeel/apps/mnist/one_kernel.h"
+#include "one_kernel_engine.h"
 #include "program.h"
 #include "text.h"
 
@@ -35,7 +35,7 @@ bool trains_together(const StudyOptions& study) {
     check_network(run);
     nn::Sequential net = mnist::network(run.norm, run.groups);
     net.to(run.device);
-    return mnist::NetTrainer::why_not(net).empty();
+    return OneKernelEngine::why_not(net).empty();
   });
 }
 

@@ -1,13 +1,12 @@
 // Training inside one kernel against training layer by layer on the CPU. Skipped without a device.
-#include "evenkeel/apps/mnist/one_kernel.h"
+#include "one_kernel_engine.h"
 
 #include <cmath>
 
 #include "compare.h"
-#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/cuda.h"
-#include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/layers.h"
+#include "layers_engine.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -29,63 +28,47 @@ data::Dataset random_images(std::int64_t count) {
           0.1307, 0.3081};
 }
 
-/// A network and all that trains it, on a device.
-struct Training {
+app::RunOptions options_of(const NetCase& c, Device device) {
+  app::RunOptions o;
+  o.norm = c.norm;
+  o.groups = c.groups;
+  o.batch_size = c.batch;
+  o.sgd = c.sgd;
+  o.seed = c.seed;
+  o.device = device;
+  return o;
+}
+
+/// A run of the case on a device, before its first step.
+struct Training : app::Run {
   Training(const NetCase& c, Device device)
-      : generator(c.seed),
-        net(network(c, device, generator)),
-        sgd(net.parameters(), c.sgd),
-        batches(random_images(c.images).to(device).batches(
-            {.size = c.batch, .seed = c.seed, .rotate = 7, .device = device})),
-        totals(zeros({2}, {DType::f64, device})) {}
+      : Run(options_of(c, device), random_images(c.images).to(device), {}) {}
 
-  static nn::Sequential network(const NetCase& c, Device device, Generator& generator) {
-    manual_seed(c.seed);
-    nn::Sequential net = mnist::network(c.norm, c.groups);
-    net.to(device);
-    generator = default_generator();
-    return net;
-  }
-
-  mnist::NetTask task() { return {&net, &sgd, &batches, totals, &generator}; }
   /// Parameters, buffers, momentum buffers and totals, copied to the CPU.
   NamedTensors state() const {
     NamedTensors all = net.state_dict();
     for (const auto& [name, tensor] : sgd.state_dict()) all.emplace_back("sgd." + name, tensor);
-    all.emplace_back("totals", totals);
+    all.emplace_back("totals", totals.sums());
     for (auto& [name, tensor] : all) tensor = tensor.to(Device::cpu()).clone();
     return all;
   }
-
-  Generator generator;
-  nn::Sequential net;
-  optim::SGD sgd;
-  data::Batches batches;
-  Tensor totals;
 };
 
 NamedTensors layer_by_layer(const NetCase& c, std::int64_t steps) {
   Training t(c, Device::cpu());
-  for (std::int64_t step = 0; step < steps; ++step) {
-    const data::Batch batch = t.batches.get(step);
-    t.sgd.zero_grad();
-    const Tensor log_probs = t.net(batch.images), loss = nll_loss(log_probs, batch.labels);
-    loss.backward();
-    t.sgd.step();
-    add_classification_totals(t.totals, log_probs, batch.labels, loss);
-  }
+  for (std::int64_t step = 0; step < steps; ++step) app::training_step(t, t.batches.get(step));
   return t.state();
 }
 
 /// In launches that end after the steps given.
 NamedTensors in_one_kernel(const NetCase& c, const std::vector<std::int64_t>& ends) {
   Training t(c, Device::cuda());
-  mnist::NetTrainer trainer({t.task()}, c.most_blocks);
+  app::OneKernelEngine engine({&t}, c.most_blocks);
   const bool has_clusters = cuda_device_properties(0).compute_major >= 9;
-  CHECK(trainer.cluster() == (has_clusters && c.most_blocks >= 2 * c.batch ? 2 : 1));
+  CHECK(engine.cluster() == (has_clusters && c.most_blocks >= 2 * c.batch ? 2 : 1));
   std::int64_t step = 0;
   for (const std::int64_t end : ends) {
-    trainer.run(step, end - step);
+    engine.train(step, end);
     step = end;
   }
   CHECK(t.generator.count() - 2 * static_cast<std::uint64_t>(step) ==
@@ -213,11 +196,11 @@ TEST_CASE("networks that are trained together are those trained alone") {
       other.seed = 4;
       other.sgd.lr = 0.1;
       Training a(one, Device::cuda()), b(other, Device::cuda());
-      mnist::NetTrainer trainer({a.task(), b.task()}, most_blocks);
-      trainer.run(0, 2);
+      app::OneKernelEngine engine({&a, &b}, most_blocks);
+      engine.train(0, 2);
       check_same(a.state(), in_one_kernel(one, {2}));
       check_same(b.state(), in_one_kernel(other, {2}));
-      CHECK(trainer.loss(0).item() != trainer.loss(1).item());
+      CHECK(engine.loss_of(0).item() != engine.loss_of(1).item());
     }
   }
 }
@@ -226,21 +209,20 @@ TEST_CASE("what cannot be trained in one kernel is refused") {
   if (!has_device()) return;
   nn::Sequential small{nn::Conv2d(1, 4, 3, {.bias = false}), nn::ReLU()};
   small.to(Device::cuda());
-  CHECK(mentions(mnist::NetTrainer::why_not(small), {"network"}));
+  CHECK(mentions(app::OneKernelEngine::why_not(small), {"network"}));
   mnist::BlockNorms norms = mnist::norms_of_recipe(mnist::Norm::gn);
   norms[0].before_relu = true;
   nn::Sequential elsewhere = mnist::network(norms, 2);
   elsewhere.to(Device::cuda());
-  CHECK(mentions(mnist::NetTrainer::why_not(elsewhere), {"network"}));
+  CHECK(mentions(app::OneKernelEngine::why_not(elsewhere), {"network"}));
   nn::Sequential on_cpu = mnist::network(mnist::Norm::gn);
-  CHECK(mentions(mnist::NetTrainer::why_not(on_cpu), {"CUDA"}));
+  CHECK(mentions(app::OneKernelEngine::why_not(on_cpu), {"CUDA"}));
   on_cpu.to(Device::cuda());
-  CHECK(mnist::NetTrainer::why_not(on_cpu).empty());
+  CHECK(app::OneKernelEngine::why_not(on_cpu).empty());
   Training gn({mnist::Norm::gn}, Device::cuda()), bn({mnist::Norm::bn}, Device::cuda());
-  CHECK(mentions(error_of([&] { mnist::NetTrainer({gn.task(), bn.task()}, 1); }), {"one norm"}));
-  CHECK(mentions(error_of([&] { mnist::NetTrainer({gn.task()}, 0); }), {"at least 1"}));
-  CHECK(mentions(error_of([] { mnist::NetTrainer({}, 1); }), {"no network"}));
-  mnist::NetTask other = gn.task();
-  other.net = &small;
-  CHECK(mentions(error_of([&] { mnist::NetTrainer({other}, 1); }), {"NetTrainer", "network"}));
+  CHECK(mentions(error_of([&] { app::OneKernelEngine({&gn, &bn}, 1); }), {"one norm"}));
+  CHECK(mentions(error_of([&] { app::OneKernelEngine({&gn}, 0); }), {"at least 1"}));
+  CHECK(mentions(error_of([] { app::OneKernelEngine({}, 1); }), {"no network"}));
+  gn.net = small;
+  CHECK(mentions(error_of([&] { app::OneKernelEngine({&gn}, 1); }), {"OneKernelEngine", "network"}));
 }

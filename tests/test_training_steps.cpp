@@ -1,14 +1,14 @@
 // Training by a CUDA graph against training op by op: the same bits. Skipped without a device.
-#include "training_steps.h"
+#include "training_engine.h"
 
 #include <cmath>
 
 #include "compare.h"
 #include "evenkeel/core/cuda.h"
-#include "evenkeel/core/random.h"
 #include "evenkeel/nn/conv_chain.h"
 #include "evenkeel/nn/safetensors.h"
 #include "files.h"
+#include "graph_engine.h"
 #include "resume.h"
 #include "training.h"
 
@@ -46,7 +46,7 @@ struct Outcome {
 
 void append(NamedTensors& all, const NamedTensors& some) { all.insert(all.end(), some.begin(), some.end()); }
 
-NamedTensors copies_of(const app::TrainingState& s) {
+NamedTensors copies_of(const app::Run& s) {
   NamedTensors all;
   append(all, s.net.state_dict());
   append(all, s.sgd.state_dict());
@@ -56,17 +56,17 @@ NamedTensors copies_of(const app::TrainingState& s) {
 }
 
 /// Steps `first` ... of the epochs, the last of which ends after `last_steps`.
-void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset& images, int epochs,
-           std::int64_t last_steps, std::vector<double>& losses) {
-  app::TrainingSteps steps(s, images.to(o.device), o);
-  CHECK(steps.has_graph() == (o.graph && o.engine == app::Engine::layers));
-  REQUIRE(steps.count() == 3);
+void train(app::Run& s, int epochs, std::int64_t last_steps, std::vector<double>& losses) {
+  const auto engine = app::make_engine({&s});
+  const bool has_graph = dynamic_cast<const app::GraphEngine*>(engine.get()) != nullptr;
+  CHECK(has_graph == (s.options.graph && s.options.engine == app::Engine::layers));
+  REQUIRE(s.batches.count() == 3);
   while (true) {
-    steps.begin_epoch(s.epoch);
-    const std::int64_t end = s.epoch == epochs ? last_steps : steps.count();
+    s.batches.begin_epoch(static_cast<std::uint64_t>(s.epoch));
+    const std::int64_t end = s.epoch == epochs ? last_steps : s.batches.count();
     for (; s.step < end; ++s.step) {
-      steps.run(s.step, s.step + 1);
-      losses.push_back(steps.loss());
+      engine->train(s.step, s.step + 1);
+      losses.push_back(engine->loss());
     }
     if (s.epoch == epochs) return;
     losses.push_back(s.totals.mean_loss());
@@ -80,19 +80,19 @@ void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset&
 
 Outcome run(mnist::Norm norm, bool graph, bool interrupted, app::Engine engine = app::Engine::layers) {
   const app::RunOptions o = options_of(norm, graph, engine);
-  const data::Dataset images = random_images();
+  const data::Dataset images = random_images().to(o.device);
   Outcome outcome;
   std::optional<app::Checkpoint> checkpoint;
   if (interrupted) {  // in the middle of the second epoch
-    app::TrainingState s(o, {});
-    train(s, o, images, 2, 1, outcome.losses);
-    checkpoint = s.checkpoint(o);
+    app::Run s(o, images, {});
+    train(s, 2, 1, outcome.losses);
+    checkpoint = s.checkpoint();
     for (auto& [name, tensor] : checkpoint->tensors) tensor = tensor.to(Device::cpu()).clone();
   }
-  app::TrainingState s(o, checkpoint);
-  train(s, o, images, 3, 2, outcome.losses);
+  app::Run s(o, images, checkpoint);
+  train(s, 3, 2, outcome.losses);
   outcome.state = copies_of(s);
-  outcome.draws = default_generator().count();
+  outcome.draws = s.generator.count();
   return outcome;
 }
 
@@ -174,14 +174,14 @@ TEST_CASE("a step has at most 30 operations, all of them kernels") {
   const auto operations_of = [&](mnist::Norm norm) {
     app::RunOptions o = options_of(norm, true);
     o.batch_size = 1;  // as many operations as for a large one
-    app::TrainingState s(o, {});
-    app::TrainingSteps steps(s, images.to(o.device), o);
-    steps.begin_epoch(1);
-    steps.run(0, 1);
-    CHECK(steps.kernel_nodes() == 0);  // op by op
-    steps.run(1, 2);
-    CHECK(steps.nodes() == steps.kernel_nodes());
-    return steps.nodes();
+    app::Run s(o, images.to(o.device), {});
+    app::GraphEngine engine(s);
+    s.batches.begin_epoch(1);
+    engine.train(0, 1);
+    CHECK(engine.kernel_nodes() == 0);  // op by op
+    engine.train(1, 2);
+    CHECK(engine.nodes() == engine.kernel_nodes());
+    return engine.nodes();
   };
   for (const std::string_view name : mnist::norm_names()) {
     INFO(name);
