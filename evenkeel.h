@@ -9,7 +9,6 @@
 #include "evenkeel/nn/data.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/module.h"
 #include "evenkeel/nn/optim.h"
 #include "evenkeel/nn/safetensors.h"

@@ -10,8 +10,8 @@
 #include <algorithm>
 
 #include "console.h"
-#include "evenkeel/nn/train_net.h"
 #include "locked_directory.h"
+#include "one_kernel_engine.h"
 #include "program.h"
 #include "report/limits.h"
 #include "report/report.h"
@@ -31,7 +31,7 @@ std::vector<std::vector<RunOptions>> in_groups(const std::vector<RunOptions>& ru
       const RunOptions& o = group.front();
       return o.engine != Engine::layers && o.norm == run.norm && o.groups == run.groups &&
              o.batch_size == run.batch_size && o.epochs == run.epochs &&
-             static_cast<int>(group.size()) < NetTrainer::most_networks(o.device);
+             static_cast<int>(group.size()) < OneKernelEngine::most_runs(o.device);
     };
     const auto group = std::find_if(groups.begin(), groups.end(), fits);
     if (group == groups.end()) {

@@ -15,8 +15,11 @@
 namespace evenkeel::app {
 namespace {
 
-using models::Norm;
-using models::NormPlace;
+using mnist::Norm;
+
+/// Where norms stand. before_relu: before it in every block. not_last: as in the recipe, but none in the last
+/// block, whose planes are averaged.
+enum class NormPlace { recipe, before_relu, not_last };
 
 struct Variant {
   const char *name, *description;
@@ -32,6 +35,18 @@ constexpr Variant kVariants[] = {{"ln-row", "layer norm over rows, as the refere
                                  {"ln", "widened: layer norm over (C,H,W)", Norm::ln},
                                  {"ln-c", "widened: layer norm over C at each pixel", Norm::ln_c},
                                  {"gn1", "widened: group norm with one group", Norm::gn, 1}};
+
+mnist::BlockNorms norms_of(const Variant& variant) {
+  mnist::BlockNorms norms = mnist::norms_of_recipe(variant.norm);
+  mnist::BlockNorm* last = nullptr;
+  for (int i = 0; i < mnist::kBlocks; ++i) {
+    if (!mnist::kNetwork[i].activated) continue;
+    last = &norms[i];
+    if (variant.place == NormPlace::before_relu) last->before_relu = true;
+  }
+  if (variant.place == NormPlace::not_last) last->norm = Norm::none;
+  return norms;
+}
 
 double max_abs(const Tensor& x) {
   const NoGrad guard;
@@ -70,8 +85,8 @@ std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& o, const data::Data
   const std::int64_t count = std::min<std::int64_t>(steps, batches.count());
   std::vector<Diagnosis> all;
   for (const Variant& variant : kVariants) {
-    manual_seed(o.seed);
-    nn::Sequential net = models::mnist_net(variant.norm, variant.groups, variant.place);
+    Generator generator(o.seed);
+    nn::Sequential net = mnist::network(norms_of(variant), variant.groups, &generator);
     net.to(o.device);
     optim::SGD sgd(net.parameters(), {.lr = o.sgd.lr, .momentum = o.sgd.momentum});
     all.push_back({variant.name, variant.description, {}});

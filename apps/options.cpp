@@ -12,7 +12,7 @@
 namespace evenkeel::app {
 namespace {
 
-using models::Norm;
+using mnist::Norm;
 
 std::string_view name_of(optim::L1Mode mode) {
   return mode == optim::L1Mode::proximal ? "proximal" : "subgradient";
@@ -47,11 +47,11 @@ void complete(RunOptions& o) {
   }
 }
 
-std::string list_of_norms() { return fmt::format("{}", fmt::join(models::norm_names(), ", ")); }
+std::string list_of_norms() { return fmt::format("{}", fmt::join(mnist::norm_names(), ", ")); }
 
 void check_network(const RunOptions& o) {
   try {
-    models::mnist_net(o.norm, o.groups);
+    mnist::network(o.norm, o.groups);
   } catch (const Error& e) {
     fail<UsageError>("--groups {}: {}", o.groups, e.what());  // whatever else a network has is known to fit
   }
@@ -123,7 +123,7 @@ void add_run_options(CLI::App& app, RunOptions& o) {
 }
 
 std::string RunOptions::network() const {
-  std::string name(models::name_of(norm));
+  std::string name(mnist::name_of(norm));
   if (sgd.l1 > 0) name += sgd.l1_mode == optim::L1Mode::proximal ? "-l1-proximal" : "-l1";
   if (batch_size != RunOptions().batch_size) name += fmt::format("-b{}", batch_size);
   return name;
@@ -136,7 +136,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
   set_conventions(app);
   app.footer("Example: train_mnist --norm bn --l1 1e-5 --out runs/bn-l1");
   add_parsed(
-      app, "--norm", [&o](const std::string& text) { o.norm = models::parse_norm(text); },
+      app, "--norm", [&o](const std::string& text) { o.norm = mnist::parse_norm(text); },
       "Normalization: " + list_of_norms(), "bn");
   add_run_options(app, o);
   add_path(app, "--out", o.out, "Directory of the results; default: runs/<norm>[-l1]-seed<seed>");
@@ -159,7 +159,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
 
 nlohmann::json recipe(const RunOptions& o) {
   nlohmann::json r = {{"dataset", o.dataset},
-                      {"norm", models::name_of(o.norm)},
+                      {"norm", mnist::name_of(o.norm)},
                       {"epochs", o.epochs},
                       {"batch_size", o.batch_size},
                       {"lr", o.sgd.lr},

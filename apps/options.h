@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/device.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/optim.h"
 
 namespace CLI {
@@ -28,7 +28,7 @@ constexpr std::int64_t kTrainImages = 60000, kTestImages = 10000;  ///< of each 
 struct RunOptions {
   std::string dataset = "mnist";
   std::filesystem::path data;
-  models::Norm norm = models::Norm::bn;
+  mnist::Norm norm = mnist::Norm::bn;
   std::int64_t groups = 2;
   int epochs = 20;
   std::int64_t batch_size = 64;

@@ -42,7 +42,7 @@ std::string advice_for(const RunOptions& run) {
 /// Throws Error, naming the file, unless these are the weights of the run's network.
 void check_weights(const RunOptions& run, const NamedTensors& state) {
   try {
-    models::mnist_net(run.norm, run.groups).load_state_dict(state);
+    mnist::network(run.norm, run.groups).load_state_dict(state);
   } catch (const Error& e) {
     fail("{} does not fit the network ({})", (run.out / "model.safetensors").string(), e.what());
   }

@@ -5,14 +5,14 @@
 #include <set>
 
 #include "command_line.h"
-#include "evenkeel/nn/train_net.h"
+#include "one_kernel_engine.h"
 #include "program.h"
 #include "text.h"
 
 namespace evenkeel::app {
 namespace {
 
-using models::Norm;
+using mnist::Norm;
 
 std::int64_t parse_batch_size(const std::string& text) {
   return parse_number<std::int64_t>(text, 1, kMostCount);
@@ -33,9 +33,9 @@ bool trains_together(const StudyOptions& study) {
   const std::vector<RunOptions> runs = study.runs();
   return std::all_of(runs.begin(), runs.end(), [](const RunOptions& run) {
     check_network(run);
-    nn::Sequential net = models::mnist_net(run.norm, run.groups);
+    nn::Sequential net = mnist::network(run.norm, run.groups);
     net.to(run.device);
-    return NetTrainer::why_not(net).empty();
+    return OneKernelEngine::why_not(net).empty();
   });
 }
 
@@ -59,7 +59,7 @@ std::vector<RunOptions> StudyOptions::networks() const {
   for (const Norm norm : norms) {
     const Penalty of_recipe = norm == Norm::bn ? Penalty::subgradient : Penalty::off;
     for (const Penalty penalty : penalties.empty() ? std::vector{of_recipe} : penalties) {
-      if (penalty != Penalty::off && !models::can_learn(norm)) continue;
+      if (penalty != Penalty::off && !mnist::can_learn(norm)) continue;
       RunOptions one = run;
       one.norm = norm;
       if (penalty == Penalty::off) one.sgd.l1 = 0;
@@ -127,7 +127,7 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
       "A run that is finished already is not repeated, one that was stopped is continued.");
   add_parsed(
       app, "--norms",
-      [&study](const std::string& text) { study.norms = parse_list(text, models::parse_norm); },
+      [&study](const std::string& text) { study.norms = parse_list(text, mnist::parse_norm); },
       "Normalizations: some of " + list_of_norms(), "bn,gn,ln,ln-row");
   add_parsed(
       app, "--penalties",
@@ -140,7 +140,7 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
       "A second part of the study: batch sizes, the learning rate in proportion, no L1", "none");
   add_parsed(
       app, "--batch-norms",
-      [&study](const std::string& text) { study.batch_norms = parse_list(text, models::parse_norm); },
+      [&study](const std::string& text) { study.batch_norms = parse_list(text, mnist::parse_norm); },
       "Its normalizations", "bn,gn,ln")
       ->needs("--batch-sizes");
   add_number<int>(app, "--batch-epochs", study.batch_epochs, 1, kMostCount,

@@ -26,12 +26,11 @@ inline constexpr double kL1 = 1e-5;
 struct StudyOptions {
   std::string command;  ///< with which the program was called, for a shell
   RunOptions run;       ///< what they have in common; out is the directory of the study
-  std::vector<models::Norm> norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln,
-                                     models::Norm::ln_row};
+  std::vector<mnist::Norm> norms = {mnist::Norm::bn, mnist::Norm::gn, mnist::Norm::ln, mnist::Norm::ln_row};
   std::vector<Penalty>
       penalties;  ///< for every norm that can learn; empty: subgradient for bn, none for the others
   std::vector<std::int64_t> batch_sizes;
-  std::vector<models::Norm> batch_norms = {models::Norm::bn, models::Norm::gn, models::Norm::ln};
+  std::vector<mnist::Norm> batch_norms = {mnist::Norm::bn, mnist::Norm::gn, mnist::Norm::ln};
   int batch_epochs = 3;
   int seeds = 1;
 

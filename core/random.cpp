@@ -91,19 +91,18 @@ std::vector<std::int64_t> permutation(std::int64_t n, RandomKey key) {
   return permutation(n, key, Device::cpu()).to_vector<std::int64_t>();
 }
 
-RecordedDraws::RecordedDraws(const std::uint64_t* used_before) : before_(default_generator().count()) {
-  Generator& generator = default_generator();
+RecordedDraws::RecordedDraws(Generator& generator, const std::uint64_t* used_before)
+    : generator_(generator), before_(generator.count()) {
   const std::lock_guard lock(generator.mutex_);
   generator.state_.recorded_from = before_;
   generator.state_.used_before = used_before;
 }
 
 RecordedDraws::~RecordedDraws() {
-  Generator& generator = default_generator();
-  const std::lock_guard lock(generator.mutex_);
-  generator.state_ = {.seed = generator.state_.seed, .count = before_};
+  const std::lock_guard lock(generator_.mutex_);
+  generator_.state_ = {.seed = generator_.state_.seed, .count = before_};
 }
 
-std::uint64_t RecordedDraws::used() const { return default_generator().count() - before_; }
+std::uint64_t RecordedDraws::used() const { return generator_.count() - before_; }
 
 }  // namespace evenkeel

@@ -39,13 +39,15 @@ class Generator {
   State state_;
 };
 
-/// The generator that layers draw their initial weights and dropout masks from.
+/// The generator that layers draw their initial weights and dropout masks from, unless they are given
+/// another.
 Generator& default_generator();
-/// While a CUDA graph is recorded: the default generator's keys name, at each launch, those that follow on
-/// *used_before, a count in the device's memory. Afterwards the generator is as it was.
+/// While a CUDA graph is recorded: the keys of `generator` name, at each launch, those that follow on
+/// *used_before, a count in the device's memory. Afterwards the generator, which must live as long, is as it
+/// was.
 class RecordedDraws {
  public:
-  explicit RecordedDraws(const std::uint64_t* used_before);
+  RecordedDraws(Generator& generator, const std::uint64_t* used_before);
   ~RecordedDraws();
   RecordedDraws(const RecordedDraws&) = delete;
   RecordedDraws& operator=(const RecordedDraws&) = delete;
@@ -53,6 +55,7 @@ class RecordedDraws {
   std::uint64_t used() const;
 
  private:
+  Generator& generator_;
   std::uint64_t before_;
 };
 

@@ -9,9 +9,10 @@ namespace evenkeel::nn {
 namespace {
 
 /// PyTorch's default for weights and biases of convolutions and linear layers: U(-b, b), b = 1/sqrt(fan_in).
-Tensor initial_weights(const Shape& shape, std::int64_t fan_in) {
+Tensor initial_weights(const Shape& shape, std::int64_t fan_in, Generator* generator) {
   const double bound = 1 / std::sqrt(static_cast<double>(fan_in));
-  return uniform(shape, -bound, bound, default_generator().next(RandomPurpose::init));
+  Generator& random = generator != nullptr ? *generator : default_generator();
+  return uniform(shape, -bound, bound, random.next(RandomPurpose::init));
 }
 }  // namespace
 
@@ -24,17 +25,20 @@ Conv2d::Conv2d(std::int64_t in_channels, std::int64_t out_channels, Size2d kerne
            groups, in_channels, out_channels, kernel.h, kernel.w);
   const std::int64_t fan_in = checked_product("Conv2d", {in_channels / groups, kernel.h, kernel.w});
   weight_ = register_parameter(
-      "weight", initial_weights({out_channels, in_channels / groups, kernel.h, kernel.w}, fan_in));
-  if (options.bias) bias_ = register_parameter("bias", initial_weights({out_channels}, fan_in));
+      "weight",
+      initial_weights({out_channels, in_channels / groups, kernel.h, kernel.w}, fan_in, options.generator));
+  if (options.bias)
+    bias_ = register_parameter("bias", initial_weights({out_channels}, fan_in, options.generator));
 }
 
 Tensor Conv2d::forward(const Tensor& x) { return conv2d(x, weight_, bias_, options_); }
 
-Linear::Linear(std::int64_t in_features, std::int64_t out_features, bool bias) {
+Linear::Linear(std::int64_t in_features, std::int64_t out_features, bool bias, Generator* generator) {
   EK_CHECK(in_features >= 1 && out_features >= 1, "Linear: {} inputs and {} outputs; both must be at least 1",
            in_features, out_features);
-  weight_ = register_parameter("weight", initial_weights({out_features, in_features}, in_features));
-  if (bias) bias_ = register_parameter("bias", initial_weights({out_features}, in_features));
+  weight_ =
+      register_parameter("weight", initial_weights({out_features, in_features}, in_features, generator));
+  if (bias) bias_ = register_parameter("bias", initial_weights({out_features}, in_features, generator));
 }
 
 Tensor Linear::forward(const Tensor& x) { return linear(x, weight_, bias_); }
@@ -96,7 +100,7 @@ Dropout::Dropout(double p) : p_(p) {
   EK_CHECK(p >= 0 && p < 1, "Dropout: p is {}, it must be at least 0 and below 1", p);
 }
 
-RandomKey Dropout::draw_key() const { return default_generator().next(RandomPurpose::dropout); }
+RandomKey Dropout::draw_key() const { return generator().next(RandomPurpose::dropout); }
 
 Tensor Dropout::forward(const Tensor& x) { return is_active() ? dropout(x, p_, draw_key()) : x; }
 

@@ -1,5 +1,6 @@
-// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator()). The gamma
-// and beta of a normalization are undefined if it is not affine; in state dicts they are "weight" and "bias".
+// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator(), unless another
+// generator is given). The gamma and beta of a normalization are undefined if it is not affine; in state dicts
+// they are "weight" and "bias".
 #pragma once
 
 #include "evenkeel/nn/functional.h"
@@ -11,6 +12,7 @@ struct Conv2dOptions {
   Size2d stride = 1, padding = 0, dilation = 1;
   std::int64_t groups = 1;
   bool bias = true;
+  Generator* generator = nullptr;  ///< of the initial values; null: default_generator()
 };
 
 /// weight [out, in/groups, kH, kW] and bias [out], both U(-b, b) with b = 1/sqrt(fan_in).
@@ -27,10 +29,12 @@ class Conv2d : public Module {
   ConvOptions options_;
 };
 
-/// weight [out, in] and bias [out], both U(-b, b) with b = 1/sqrt(in).
+/// weight [out, in] and bias [out], both U(-b, b) with b = 1/sqrt(in), from `generator`; null:
+/// default_generator().
 class Linear : public Module {
  public:
-  Linear(std::int64_t in_features, std::int64_t out_features, bool bias = true);
+  Linear(std::int64_t in_features, std::int64_t out_features, bool bias = true,
+         Generator* generator = nullptr);
   Tensor forward(const Tensor& x) override;
 
  private:

@@ -8,6 +8,7 @@
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/json.h"
 #include "evenkeel/core/overlap.h"
+#include "evenkeel/core/random.h"
 #include "evenkeel/nn/fusion.h"
 
 namespace evenkeel::nn {
@@ -139,6 +140,13 @@ void Module::train(bool on) {
   training_ = on;
   for (auto& [name, child] : children_) child->train(on);
 }
+
+void Module::set_generator(Generator* generator) {
+  generator_ = generator;
+  for (auto& [name, child] : children_) child->set_generator(generator);
+}
+
+Generator& Module::generator() const { return generator_ != nullptr ? *generator_ : default_generator(); }
 
 void Module::to(Device device) {
   for (auto [name, tensor] : state_dict()) replace(tensor, [&](const Tensor& x) { return x.to(device); });

@@ -10,6 +10,8 @@
 
 namespace evenkeel {
 
+class Generator;
+
 /// Names and tensors in the order in which they were registered: "0.weight", "1.running_mean", ...
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
@@ -38,6 +40,9 @@ class Module {
   void train(bool on = true);
   void eval() { train(false); }
   bool training() const { return training_; }
+  /// Where dropout draws its masks from, here and in all children that there are now: a generator that lives
+  /// as long as they are used, or null, for default_generator(). A copy of a module keeps it.
+  void set_generator(Generator* generator);
   /// Moves all parameters, their gradients and buffers, or converts those of floating point, in place:
   /// optimizers keep their handles, and their own buffers follow at the next step.
   void to(Device device);
@@ -55,6 +60,7 @@ class Module {
   Tensor register_buffer(std::string name, Tensor value);
   void register_module(std::string name, std::shared_ptr<Module> child);
   const std::vector<std::pair<std::string, std::shared_ptr<Module>>>& children() const { return children_; }
+  Generator& generator() const;
 
  private:
   /// Throws unless something new can have this name.
@@ -64,6 +70,7 @@ class Module {
   NamedTensors parameters_, buffers_;
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   bool training_ = true;
+  Generator* generator_ = nullptr;
 };
 
 /// Runs modules one after another, but for those that run as one (nn/fusion.h); children are named "0", "1",

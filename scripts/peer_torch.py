@@ -229,7 +229,7 @@ def rotate_normalize(row):
 
 
 def train_step(row):
-    """The network of nn/models.cpp, a step as apps/bench/train_rows.cpp makes it."""
+    """The network of apps/mnist/network.cpp, a step as apps/bench/train_rows.cpp makes it."""
     nn, norm, n = torch.nn, row.variant, row.shape[0]
 
     def block(channels_in, channels, size, norm_first=False):

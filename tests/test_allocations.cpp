@@ -5,8 +5,8 @@
 #include <new>
 
 #include "compare.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/nn/functional.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/optim.h"
 
 namespace {
@@ -40,11 +40,11 @@ TEST_CASE("large requests are counted") {
 }
 
 TEST_CASE("a steady training step asks the system for no memory") {
-  for (const auto norm : {models::Norm::bn, models::Norm::gn, models::Norm::ln, models::Norm::ln_c}) {
+  for (const auto norm : {mnist::Norm::bn, mnist::Norm::gn, mnist::Norm::ln, mnist::Norm::ln_c}) {
     for (const auto format : {MemoryFormat::lanes, MemoryFormat::strided}) {
-      INFO(models::name_of(norm) << ", images " << name_of(format));
+      INFO(mnist::name_of(norm) << ", images " << name_of(format));
       manual_seed(1);
-      auto net = models::mnist_net(norm, 2);
+      auto net = mnist::network(norm, 2);
       optim::SGD sgd(net.parameters(), {.lr = 0.01, .momentum = 0.9, .l1 = 1e-5});
       const Tensor x = Random().normal({64, 1, 28, 28}, {}).to(format);
       const Tensor labels = Random().labels(64, 10, Device::cpu());

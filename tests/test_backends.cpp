@@ -14,8 +14,8 @@ constexpr std::int64_t kBatch = 3;
 // Parameters that get no gradient but rounding are compared on the scale of a step that has one.
 constexpr double kSmallestScale = 1e-4;
 
-void check_network(models::Norm norm, DType dtype) {
-  INFO("network " << models::name_of(norm) << " in " << name_of(dtype));
+void check_network(mnist::Norm norm, DType dtype) {
+  INFO("network " << mnist::name_of(norm) << " in " << name_of(dtype));
   const Trained cpu = train_steps(norm, {dtype, Device::cpu()}, kSteps, kBatch);
   const Trained cuda = train_steps(norm, {dtype, Device::cuda()}, kSteps, kBatch);
   const double allowed = dtype == DType::f32 ? 1e-4 : 1e-10;
@@ -38,7 +38,7 @@ TEST_CASE("ten training steps of every network are the same on the GPU as on the
     WARN("no CUDA device: " << cuda_devices().reason);
     return;
   }
-  for (const std::string_view name : models::norm_names()) {
-    for (const DType dtype : {DType::f32, DType::f64}) check_network(models::parse_norm(name), dtype);
+  for (const std::string_view name : mnist::norm_names()) {
+    for (const DType dtype : {DType::f32, DType::f64}) check_network(mnist::parse_norm(name), dtype);
   }
 }

@@ -9,7 +9,7 @@
 #include "done.h"
 #include "evenkeel/nn/safetensors.h"
 #include "files.h"
-#include "training_state.h"
+#include "run.h"
 
 using namespace evenkeel;
 using namespace evenkeel::app;
@@ -100,9 +100,13 @@ RunOptions options_in(const TempDir& dir) {
   return o;
 }
 
+data::Dataset blank_images() {
+  return {zeros({320, 28, 28}, {DType::u8}), zeros({320}, {DType::i64}), 0.5, 0.25};
+}
+
 /// In the second of three epochs, after 4 of 10 steps.
 Checkpoint in_second_epoch(const RunOptions& o) {
-  TrainingState s(o, std::nullopt);
+  Run s(o, blank_images(), std::nullopt);
   for (const Tensor& p : s.net.parameters()) s.sgd.momentum_buffer(p);
   s.rows = {{.epoch = 1, .split = "train"}, {.epoch = 1, .split = "test"}};
   s.schedule.step();
@@ -111,7 +115,7 @@ Checkpoint in_second_epoch(const RunOptions& o) {
   s.steps = 10;
   s.totals.load_state_dict({{"loss_and_correct", from_vector(std::vector{250.0, 100.0}, {2})},
                             {"images", full({}, 128, {DType::i64})}});
-  return s.checkpoint(o);
+  return s.checkpoint();
 }
 
 /// Replaces one tensor; an undefined one is left out.
@@ -143,7 +147,7 @@ TEST_CASE("a run goes on from a checkpoint that fits it") {
   const TempDir dir;
   const RunOptions o = options_in(dir);
   save_checkpoint(dir / "file", in_second_epoch(o));
-  const TrainingState s(o, load_checkpoint(dir / "file"));
+  const Run s(o, blank_images(), load_checkpoint(dir / "file"));
   CHECK(s.epoch == 2);
   CHECK(s.step == 4);
   CHECK(s.totals.images() == 128);
@@ -160,7 +164,7 @@ TEST_CASE("a checkpoint that no run of its options can have made is refused, tho
     Checkpoint c = good;
     change(c);
     save_checkpoint(dir / "file", c);
-    const auto load = [&] { TrainingState(o, load_checkpoint(dir / "file")); };
+    const auto load = [&] { Run(o, blank_images(), load_checkpoint(dir / "file")); };
     CHECK_THROWS_AS(load(), DataError);
     const std::string message = error_of(load);
     CHECK(mentions(message, {dir.path().string(), "remove it to start that run over"}));

@@ -7,10 +7,10 @@
 #include <limits>
 
 #include "compare.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/nn/models.h"
 
 using namespace evenkeel;
 using namespace evenkeel::nn;
@@ -222,9 +222,9 @@ TEST_CASE("fused blocks have the right gradients") {
 
 TEST_CASE("the networks of the study are fused blocks") {
   if (skipped()) return;
-  for (const std::string_view name : models::norm_names()) {
+  for (const std::string_view name : mnist::norm_names()) {
     INFO(name);
-    const BlockCase c{"", {2, 1, 28, 28}, [&] { return models::mnist_net(models::parse_norm(name)); }};
+    const BlockCase c{"", {2, 1, 28, 28}, [&] { return mnist::network(mnist::parse_norm(name)); }};
     check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
     Sequential net = c.net();
     net.to(kCuda);

@@ -7,9 +7,9 @@
 
 #include "catch.h"
 #include "compare.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/optim.h"
 #include "golden/golden_file.h"
 
@@ -232,7 +232,7 @@ void check_network(const std::string& norm, ek::TensorOptions options) {
   const std::vector<double> sgd_numbers = file.numbers("options");
   REQUIRE(sgd_numbers.size() == 3);
 
-  ek::nn::Sequential net = ek::models::mnist_net(ek::models::parse_norm(norm));
+  ek::nn::Sequential net = ek::mnist::network(ek::mnist::parse_norm(norm));
   net.load_state_dict(initial_state(net.state_dict(), common));
   net.to(options.dtype);
   net.to(options.device);

@@ -20,7 +20,7 @@ class WithIsa {
   cpu::Isa before_;
 };
 
-Trained train(cpu::Isa isa, models::Norm norm, DType dtype, std::int64_t batch) {
+Trained train(cpu::Isa isa, mnist::Norm norm, DType dtype, std::int64_t batch) {
   const WithIsa with(isa);
   return train_steps(norm, {dtype}, 4, batch);
 }
@@ -34,10 +34,10 @@ TEST_CASE("AVX2 and AVX-512 train every network to the same bits") {
   }
   // In lanes, with a block that is not full, and, where the batch is small, strided.
   for (const std::int64_t batch : {19, 3}) {
-    for (const std::string_view name : models::norm_names()) {
+    for (const std::string_view name : mnist::norm_names()) {
       for (const DType dtype : {DType::f32, DType::f64}) {
         INFO(name << ", " << batch << " images, " << name_of(dtype));
-        const models::Norm norm = models::parse_norm(name);
+        const mnist::Norm norm = mnist::parse_norm(name);
         const Trained wide = train(cpu::Isa::avx512, norm, dtype, batch);
         const Trained narrow = train(cpu::Isa::avx2, norm, dtype, batch);
         for (std::size_t i = 0; i < wide.state.size(); ++i) {

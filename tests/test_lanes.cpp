@@ -4,11 +4,11 @@
 #include <numeric>
 
 #include "compare.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/ops.h"
 #include "evenkeel/kernels/lanes.h"
 #include "evenkeel/nn/functional.h"
-#include "evenkeel/nn/models.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -222,14 +222,14 @@ TEST_CASE("a norm after a relu gives the bits of the two ops, as one or not") {
 }
 
 TEST_CASE("a network gives the same outputs and gradients for images in either format") {
-  for (const auto norm : {models::Norm::bn, models::Norm::gn, models::Norm::ln, models::Norm::ln_c}) {
-    INFO(models::name_of(norm));
+  for (const auto norm : {mnist::Norm::bn, mnist::Norm::gn, mnist::Norm::ln, mnist::Norm::ln_c}) {
+    INFO(mnist::name_of(norm));
     const Tensor x = Random().normal({19, 1, 28, 28}, {});
     const Tensor labels = Random().labels(19, 10, Device::cpu());
     std::vector<std::vector<Tensor>> results;
     for (const auto format : {kStrided, kInLanes}) {
       manual_seed(1);
-      auto net = models::mnist_net(norm, 2);
+      auto net = mnist::network(norm, 2);
       const Tensor log_probs = net(x.to(format));
       nll_loss(log_probs, labels).backward();
       results.push_back({log_probs});

@@ -1,5 +1,5 @@
 // The study's network, with every normalization.
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 
 #include <cmath>
 
@@ -10,8 +10,8 @@
 
 using namespace evenkeel;
 using namespace evenkeel::test;
-using models::mnist_net;
-using models::Norm;
+using mnist::network;
+using mnist::Norm;
 
 namespace {
 
@@ -93,18 +93,18 @@ double first_gradient(nn::Sequential& net, std::size_t modules, TensorOptions op
 }  // namespace
 
 TEST_CASE("names of norms are read and written") {
-  CHECK(models::norm_names().size() == std::size(kNorms));
+  CHECK(mnist::norm_names().size() == std::size(kNorms));
   for (const auto& [norm, name, parameters] : kNorms) {
-    CHECK(models::parse_norm(name) == norm);
-    CHECK(models::name_of(norm) == name);
+    CHECK(mnist::parse_norm(name) == norm);
+    CHECK(mnist::name_of(norm) == name);
   }
-  CHECK(mentions(error_of([] { models::parse_norm("ln_row"); }), {"ln_row", "bn", "ln-row", "none"}));
+  CHECK(mentions(error_of([] { mnist::parse_norm("ln_row"); }), {"ln_row", "bn", "ln-row", "none"}));
 }
 
 TEST_CASE("the network has the parameters that the study lists") {
   for (const auto& [norm, name, parameters] : kNorms) {
     INFO(name);
-    const nn::Sequential net = mnist_net(norm);
+    const nn::Sequential net = network(norm);
     CHECK(convolution_weights(net).size() == 9);
     CHECK(count(convolution_weights(net)) == 9160);
     CHECK(count(net.parameters()) == parameters);
@@ -116,7 +116,7 @@ TEST_CASE("the network has the parameters that the study lists") {
 TEST_CASE("the output is log-softmax of ten classes, for any number of images") {
   for (const auto& [norm, name, parameters] : kNorms) {
     manual_seed(1);
-    nn::Sequential net = mnist_net(norm);
+    nn::Sequential net = network(norm);
     for (std::int64_t n : {1, 3, 32}) {
       INFO(name << ", " << n << " images");
       const Tensor x = Random().normal({n, 1, 28, 28}, {});
@@ -130,15 +130,15 @@ TEST_CASE("the output is log-softmax of ten classes, for any number of images") 
 
 TEST_CASE("every norm starts from the same convolutions with the same seed") {
   manual_seed(7);
-  const std::vector<Tensor> expected = convolution_weights(mnist_net(Norm::bn));
+  const std::vector<Tensor> expected = convolution_weights(network(Norm::bn));
   for (const auto& [norm, name, parameters] : kNorms) {
     INFO(name);
     manual_seed(7);
-    const std::vector<Tensor> weights = convolution_weights(mnist_net(norm));
+    const std::vector<Tensor> weights = convolution_weights(network(norm));
     for (std::size_t i = 0; i < expected.size(); ++i) CHECK(same_bits(weights[i], expected[i]));
   }
   manual_seed(8);
-  CHECK_FALSE(same_bits(convolution_weights(mnist_net(Norm::bn))[0], expected[0]));
+  CHECK_FALSE(same_bits(convolution_weights(network(Norm::bn))[0], expected[0]));
 }
 
 TEST_CASE("the whole network has the right gradients, whatever the norm") {
@@ -146,10 +146,10 @@ TEST_CASE("the whole network has the right gradients, whatever the norm") {
     for_each_device([&, norm = norm, name = name](TensorOptions options) {
       INFO(name);
       manual_seed(1);
-      nn::Sequential net = mnist_net(norm);
+      nn::Sequential net = network(norm);
       CHECK(network_gradcheck(net, net.size(), options));
       // A gradient of nothing would pass too.
-      CHECK((first_gradient(net, net.size(), options) > 1e-3) == models::can_learn(norm));
+      CHECK((first_gradient(net, net.size(), options) > 1e-3) == mnist::can_learn(norm));
       CHECK(network_gradcheck(net, position_of_pooling(net), options));
       CHECK(first_gradient(net, position_of_pooling(net), options) > 1e-3);
     });
@@ -159,7 +159,7 @@ TEST_CASE("the whole network has the right gradients, whatever the norm") {
 TEST_CASE("with ln-row every logit is zero and nothing can be learnt") {
   for_each_kind([](TensorOptions options) {
     manual_seed(1);
-    nn::Sequential net = mnist_net(Norm::ln_row);
+    nn::Sequential net = network(Norm::ln_row);
     net.to(options.dtype);
     net.to(options.device);
     Random random;
@@ -178,7 +178,7 @@ TEST_CASE("with ln-row every logit is zero and nothing can be learnt") {
 TEST_CASE("with in every image gets the same output: a plane's mean is its beta") {
   for_each_kind([](TensorOptions options) {
     manual_seed(1);
-    nn::Sequential net = mnist_net(Norm::in);
+    nn::Sequential net = network(Norm::in);
     net.to(options.dtype);
     net.to(options.device);
     Random random;
@@ -198,10 +198,10 @@ TEST_CASE("with in every image gets the same output: a plane's mean is its beta"
 
 TEST_CASE("the other norms do learn: the gradient is there") {
   for (const auto& [norm, name, parameters] : kNorms) {
-    if (!models::can_learn(norm)) continue;
+    if (!mnist::can_learn(norm)) continue;
     INFO(name);
     manual_seed(1);
-    nn::Sequential net = mnist_net(norm);
+    nn::Sequential net = network(norm);
     Random random;
     nll_loss(net(random.normal({8, 1, 28, 28}, {})), random.labels(8, 10, Device::cpu())).backward();
     for (const Tensor& p : convolution_weights(net)) CHECK(largest(p.grad()) > 1e-4);
@@ -209,14 +209,14 @@ TEST_CASE("the other norms do learn: the gradient is there") {
 }
 
 TEST_CASE("groups must divide every normalised layer") {
-  CHECK(count(mnist_net(Norm::gn, 1).parameters()) == 9300);
-  CHECK(mentions(error_of([] { mnist_net(Norm::gn, 4); }), {"GroupNorm", "4", "10"}));
-  CHECK(mentions(error_of([] { mnist_net(Norm::gn, 3); }), {"GroupNorm", "3", "4"}));
+  CHECK(count(network(Norm::gn, 1).parameters()) == 9300);
+  CHECK(mentions(error_of([] { network(Norm::gn, 4); }), {"GroupNorm", "4", "10"}));
+  CHECK(mentions(error_of([] { network(Norm::gn, 3); }), {"GroupNorm", "3", "4"}));
 }
 
 TEST_CASE("instance norm is group norm with a group for each channel") {
   manual_seed(1);
-  nn::Sequential net = mnist_net(Norm::in);
+  nn::Sequential net = network(Norm::in);
   net.eval();
   const Tensor x = Random().normal({3, 1, 28, 28}, {});
   const Tensor first = run(net, x, 2);  // convolution and ReLU

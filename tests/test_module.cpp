@@ -259,6 +259,46 @@ TEST_CASE("Dropout draws a new mask each time, from the default generator") {
   CHECK(same_bits(none(x), x));
 }
 
+TEST_CASE("Dropout draws from the generator that a module around it was given, fused or not") {
+  for_each_kind([](TensorOptions options) {
+    Generator generator(5), same(5), of_weights(1);
+    Sequential net{Conv2d(1, 2, 3, {.bias = false, .generator = &of_weights}), ReLU(), Dropout(0.5)};
+    CHECK(of_weights.count() == 1);
+    net.push_back(Sequential{Dropout(0.25)});
+    net.to(options.dtype);
+    net.to(options.device);
+    const Tensor x = Random().uniform({2, 1, 8, 8}, options, 1, 2);
+    net.set_generator(&generator);
+    const std::uint64_t before = default_generator().count();
+    const Tensor y = net(x);
+    CHECK(generator.count() == 2);
+    Sequential copy = net;  // keeps it
+    copy(x);
+    CHECK(generator.count() == 4);
+    CHECK(default_generator().count() == before);
+    // The keys are those that the default generator would hand out.
+    net.set_generator(nullptr);
+    manual_seed(5);
+    CHECK(same_bits(net(x), y));
+    CHECK(default_generator().count() == 2);
+    CHECK(generator.count() == 4);
+    net.set_generator(&same);
+    CHECK(same_bits(net(x), y));
+  });
+}
+
+TEST_CASE("layers draw their initial weights from the generator that they are given") {
+  Generator one(5);
+  const Conv2d conv(2, 3, 3, {.generator = &one});
+  const Linear linear(4, 2, true, &one);
+  CHECK(one.count() == 4);
+  manual_seed(5);
+  const NamedTensors expected = snapshot(Sequential{Conv2d(2, 3, 3), Linear(4, 2)});
+  const NamedTensors actual = snapshot(Sequential{conv, linear});
+  REQUIRE(actual.size() == expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) CHECK(same_bits(actual[i].second, expected[i].second));
+}
+
 TEST_CASE("layers refuse impossible sizes") {
   for (double p : {-0.1, 1.0, std::numeric_limits<double>::quiet_NaN()}) {
     CHECK(mentions(error_of([&] { Dropout{p}; }), {"Dropout"}));

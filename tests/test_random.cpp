@@ -213,7 +213,7 @@ TEST_CASE("recorded draws follow on a count, and leave the generator as it was")
   default_generator().set_count(10);
   const std::uint64_t used_before = 1000;
   {
-    const RecordedDraws recorded(&used_before);
+    const RecordedDraws recorded(default_generator(), &used_before);
     const RandomKey first = default_generator().next(RandomPurpose::dropout),
                     second = default_generator().next(RandomPurpose::dropout);
     CHECK(first.stream_now() == 1000);
@@ -225,6 +225,20 @@ TEST_CASE("recorded draws follow on a count, and leave the generator as it was")
   const RandomKey next = default_generator().next(RandomPurpose::dropout);
   CHECK(next.stream_now() == 10);
   CHECK(next.advance == nullptr);
+}
+
+TEST_CASE("draws of one generator are recorded, and those of another are not") {
+  Generator one(5), other(6);
+  const std::uint64_t used_before = 1000;
+  {
+    const RecordedDraws recorded(one, &used_before);
+    CHECK(other.next(RandomPurpose::dropout).advance == nullptr);
+    CHECK(recorded.used() == 0);
+    CHECK(one.next(RandomPurpose::dropout).stream_now() == 1000);
+    CHECK(recorded.used() == 1);
+  }
+  CHECK(one.count() == 0);
+  CHECK(other.count() == 1);
 }
 
 TEST_CASE("the default generator counts its keys and starts anew with a seed") {

@@ -47,7 +47,7 @@ RunResult run(const RunOptions& network, std::uint64_t seed, int wrong) {
 }
 
 /// A network with these numbers of wrong images for the seeds 1, 2, ...; without a run where it is negative.
-NetworkResult network(models::Norm norm, int epochs, const std::vector<int>& wrong) {
+NetworkResult network(mnist::Norm norm, int epochs, const std::vector<int>& wrong) {
   NetworkResult n;
   n.network.norm = norm;
   n.network.epochs = epochs;
@@ -99,8 +99,8 @@ void check_finite(const Findings& f) {
 
 /// A study that has a chart of each kind.
 Findings all_charts() {
-  Findings f = findings(1, 2, {network(models::Norm::gn, 2, {1})});
-  f.results.batch_networks = {network(models::Norm::gn, 2, {1})};
+  Findings f = findings(1, 2, {network(mnist::Norm::gn, 2, {1})});
+  f.results.batch_networks = {network(mnist::Norm::gn, 2, {1})};
   return f;
 }
 
@@ -118,7 +118,7 @@ void check_refused(const std::filesystem::path& report, const std::filesystem::p
 
 TEST_CASE("two seeds: no interval, no verdict, and a banner that says why") {
   const Findings f =
-      findings(2, 1, {network(models::Norm::gn, 1, {3, 30}), network(models::Norm::ln, 1, {1, 2})});
+      findings(2, 1, {network(mnist::Norm::gn, 1, {3, 30}), network(mnist::Norm::ln, 1, {1, 2})});
   REQUIRE(f.comparisons.size() == 1);
   CHECK(f.comparisons[0].verdict == Verdict::too_few_seeds);
   CHECK(std::isnan(f.comparisons[0].difference.low));
@@ -132,8 +132,8 @@ TEST_CASE("two seeds: no interval, no verdict, and a banner that says why") {
 }
 
 TEST_CASE("accuracies that vary: their intervals end at 0 and 100") {
-  const Findings f = findings(
-      3, 20, {network(models::Norm::gn, 20, {0, 40, 0}), network(models::Norm::ln, 20, {40, 0, 40})});
+  const Findings f =
+      findings(3, 20, {network(mnist::Norm::gn, 20, {0, 40, 0}), network(mnist::Norm::ln, 20, {40, 0, 40})});
   for (const NetworkResult& n : f.results.networks) {
     const Summary accuracy = summarize(n, kAccuracyPercent), wrong = summarize(n, kMisclassified);
     CHECK((accuracy.low == 0 && accuracy.high == 100));
@@ -152,7 +152,7 @@ TEST_CASE("accuracies that vary: their intervals end at 0 and 100") {
 TEST_CASE("constant values: an axis that ends at 100, and a test that was made") {
   const std::vector<int> all_right(10, 0);
   const Findings f =
-      findings(10, 20, {network(models::Norm::gn, 20, all_right), network(models::Norm::ln, 20, all_right)});
+      findings(10, 20, {network(mnist::Norm::gn, 20, all_right), network(mnist::Norm::ln, 20, all_right)});
   CHECK(f.comparisons[0].p_holm == 1);
   CHECK(f.comparisons[0].verdict == Verdict::no_difference);
   CHECK(limits(f).empty());
@@ -163,7 +163,7 @@ TEST_CASE("constant values: an axis that ends at 100, and a test that was made")
 }
 
 TEST_CASE("one network: nothing is compared") {
-  const Findings f = findings(3, 20, {network(models::Norm::bn, 20, {1, 2, 3})});
+  const Findings f = findings(3, 20, {network(mnist::Norm::bn, 20, {1, 2, 3})});
   CHECK(f.comparisons.empty());
   CHECK(limits(f) == std::vector<std::string>{"no pair of networks to compare"});
   CHECK_FALSE(has(visible(f), "o difference shown"));
@@ -173,7 +173,7 @@ TEST_CASE("one network: nothing is compared") {
 
 TEST_CASE("networks are paired by the seeds that both have") {
   Findings f = findings(
-      4, 20, {network(models::Norm::gn, 20, {1, 2, -1, 4}), network(models::Norm::ln, 20, {-1, 5, 6, 8})});
+      4, 20, {network(mnist::Norm::gn, 20, {1, 2, -1, 4}), network(mnist::Norm::ln, 20, {-1, 5, 6, 8})});
   REQUIRE(f.comparisons.size() == 1);
   CHECK(f.comparisons[0].seeds == 2);
   CHECK(f.comparisons[0].difference.mean == Approx(100 * 3.5 / kImages));
@@ -183,7 +183,7 @@ TEST_CASE("networks are paired by the seeds that both have") {
   check_finite(f);
 
   const Findings apart =
-      findings(2, 20, {network(models::Norm::gn, 20, {1, -1}), network(models::Norm::ln, 20, {-1, 5})});
+      findings(2, 20, {network(mnist::Norm::gn, 20, {1, -1}), network(mnist::Norm::ln, 20, {-1, 5})});
   CHECK(apart.comparisons[0].verdict == Verdict::not_tested);
   CHECK(has(visible(apart), "not tested: no seed that both have"));
   CHECK_FALSE(has(visible(apart), "o difference shown"));
@@ -192,7 +192,7 @@ TEST_CASE("networks are paired by the seeds that both have") {
 
 TEST_CASE("all runs diverged: a page that says so") {
   Findings f = findings(1, 20, {}, kNaN);
-  f.results.study.norms = {models::Norm::bn};
+  f.results.study.norms = {mnist::Norm::bn};
   f.results.failed = {{run(RunOptions(), 1, 0).run, "the loss of bn is too large"}};
   const std::string html = page_of(f);
   CHECK(has(html, "1 of 1 run failed, the loss of bn is too large: bn with seed 1"));
@@ -204,8 +204,8 @@ TEST_CASE("all runs diverged: a page that says so") {
 
 TEST_CASE("what max-steps and test-images leave out") {
   Findings f = findings(10, 20,
-                        {network(models::Norm::gn, 20, std::vector<int>(10, 1)),
-                         network(models::Norm::ln, 20, std::vector<int>(10, 2))});
+                        {network(mnist::Norm::gn, 20, std::vector<int>(10, 1)),
+                         network(mnist::Norm::ln, 20, std::vector<int>(10, 2))});
   f.results.study.run.max_steps = 100;
   f.results.study.run.test_images = 500;
   CHECK(limits(f) == std::vector<std::string>{"every epoch ends after 100 of its 938 steps",
@@ -220,7 +220,7 @@ TEST_CASE("what max-steps and test-images leave out") {
 
 TEST_CASE("networks of another batch size are compared, and answer the questions") {
   std::vector<NetworkResult> networks;
-  for (const auto& [norm, l1] : {std::pair(models::Norm::bn, 1e-5), std::pair(models::Norm::gn, 0.0)}) {
+  for (const auto& [norm, l1] : {std::pair(mnist::Norm::bn, 1e-5), std::pair(mnist::Norm::gn, 0.0)}) {
     networks.push_back(network(norm, 1, {1, 2}));
     networks.back().network.batch_size = 32;
     networks.back().network.sgd.l1 = l1;
@@ -233,7 +233,7 @@ TEST_CASE("networks of another batch size are compared, and answer the questions
 }
 
 TEST_CASE("what a study does not have comes with the options that add it") {
-  using models::Norm;
+  using mnist::Norm;
   const auto advice = [](const std::vector<Norm>& norms, const std::vector<Penalty>& penalties, double l1) {
     Findings f = findings(1, 1, {});
     f.results.study.norms = norms;
@@ -261,7 +261,7 @@ TEST_CASE("what a study does not have comes with the options that add it") {
 
 TEST_CASE("what momentum does to a penalty is said where there are both, and momentum") {
   const auto has_it = [](optim::L1Mode mode, double momentum) {
-    NetworkResult n = network(models::Norm::bn, 1, {1});
+    NetworkResult n = network(mnist::Norm::bn, 1, {1});
     n.network.sgd = {.momentum = momentum, .l1 = 1e-5, .l1_mode = mode};
     Findings f = findings(1, 1, {n});
     f.results.study.run.sgd = n.network.sgd;
@@ -274,7 +274,7 @@ TEST_CASE("what momentum does to a penalty is said where there are both, and mom
 }
 
 TEST_CASE("a report says what its runs were made with, and what differs") {
-  Findings f = findings(2, 1, {network(models::Norm::gn, 1, {1, 2})});
+  Findings f = findings(2, 1, {network(mnist::Norm::gn, 1, {1, 2})});
   const auto config = [](const char* version, int threads) {
     return nlohmann::json{{"evenkeel", version}, {"compiler", "C++ <1>"},
                           {"build", "Release"},  {"device", "cpu"},
@@ -326,7 +326,7 @@ TEST_CASE("a report replaces an earlier one, its charts too, and nothing else") 
   for (const auto& file : others) write_file(file, "mine");
   std::filesystem::create_directory(report / "more");
 
-  const Findings none_learns = findings(1, 2, {network(models::Norm::ln_row, 2, {kImages})});
+  const Findings none_learns = findings(1, 2, {network(mnist::Norm::ln_row, 2, {kImages})});
   write_report(report, none_learns, images());
   CHECK(read_file(report / "index.html") == page(none_learns, charts_of_study(none_learns), images()));
   for (const auto& file : others) CHECK(read_file(file) == "mine");

@@ -1,13 +1,12 @@
 // Training inside one kernel against training layer by layer on the CPU. Skipped without a device.
-#include "evenkeel/nn/train_net.h"
+#include "one_kernel_engine.h"
 
 #include <cmath>
 
 #include "compare.h"
 #include "evenkeel/core/cuda.h"
-#include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/layers.h"
-#include "evenkeel/nn/models.h"
+#include "layers_engine.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -15,7 +14,7 @@ using namespace evenkeel::test;
 namespace {
 
 struct NetCase {
-  models::Norm norm;
+  mnist::Norm norm;
   std::int64_t images = 37, batch = 4;  // ten batches, the last of one image
   int most_blocks = 4;
   std::uint64_t seed = 3;
@@ -29,63 +28,47 @@ data::Dataset random_images(std::int64_t count) {
           0.1307, 0.3081};
 }
 
-/// A network and all that trains it, on a device.
-struct Training {
+app::RunOptions options_of(const NetCase& c, Device device) {
+  app::RunOptions o;
+  o.norm = c.norm;
+  o.groups = c.groups;
+  o.batch_size = c.batch;
+  o.sgd = c.sgd;
+  o.seed = c.seed;
+  o.device = device;
+  return o;
+}
+
+/// A run of the case on a device, before its first step.
+struct Training : app::Run {
   Training(const NetCase& c, Device device)
-      : generator(c.seed),
-        net(network(c, device, generator)),
-        sgd(net.parameters(), c.sgd),
-        batches(random_images(c.images).to(device).batches(
-            {.size = c.batch, .seed = c.seed, .rotate = 7, .device = device})),
-        totals(zeros({2}, {DType::f64, device})) {}
+      : Run(options_of(c, device), random_images(c.images).to(device), {}) {}
 
-  static nn::Sequential network(const NetCase& c, Device device, Generator& generator) {
-    manual_seed(c.seed);
-    nn::Sequential net = models::mnist_net(c.norm, c.groups);
-    net.to(device);
-    generator = default_generator();
-    return net;
-  }
-
-  NetTask task() { return {&net, &sgd, &batches, totals, &generator}; }
   /// Parameters, buffers, momentum buffers and totals, copied to the CPU.
   NamedTensors state() const {
     NamedTensors all = net.state_dict();
     for (const auto& [name, tensor] : sgd.state_dict()) all.emplace_back("sgd." + name, tensor);
-    all.emplace_back("totals", totals);
+    all.emplace_back("totals", totals.sums());
     for (auto& [name, tensor] : all) tensor = tensor.to(Device::cpu()).clone();
     return all;
   }
-
-  Generator generator;
-  nn::Sequential net;
-  optim::SGD sgd;
-  data::Batches batches;
-  Tensor totals;
 };
 
 NamedTensors layer_by_layer(const NetCase& c, std::int64_t steps) {
   Training t(c, Device::cpu());
-  for (std::int64_t step = 0; step < steps; ++step) {
-    const data::Batch batch = t.batches.get(step);
-    t.sgd.zero_grad();
-    const Tensor log_probs = t.net(batch.images), loss = nll_loss(log_probs, batch.labels);
-    loss.backward();
-    t.sgd.step();
-    add_classification_totals(t.totals, log_probs, batch.labels, loss);
-  }
+  for (std::int64_t step = 0; step < steps; ++step) app::training_step(t, t.batches.get(step));
   return t.state();
 }
 
 /// In launches that end after the steps given.
 NamedTensors in_one_kernel(const NetCase& c, const std::vector<std::int64_t>& ends) {
   Training t(c, Device::cuda());
-  NetTrainer trainer({t.task()}, c.most_blocks);
+  app::OneKernelEngine engine({&t}, c.most_blocks);
   const bool has_clusters = cuda_device_properties(0).compute_major >= 9;
-  CHECK(trainer.cluster() == (has_clusters && c.most_blocks >= 2 * c.batch ? 2 : 1));
+  CHECK(engine.cluster() == (has_clusters && c.most_blocks >= 2 * c.batch ? 2 : 1));
   std::int64_t step = 0;
   for (const std::int64_t end : ends) {
-    trainer.run(step, end - step);
+    engine.train(step, end);
     step = end;
   }
   CHECK(t.generator.count() - 2 * static_cast<std::uint64_t>(step) ==
@@ -101,9 +84,9 @@ void check_close(const NamedTensors& actual, const NamedTensors& expected, const
     const auto& [name, tensor] = expected[i];
     INFO(name);
     CHECK(actual[i].first == name);
-    if (!models::can_learn(c.norm) && name == "totals") continue;
+    if (!mnist::can_learn(c.norm) && name == "totals") continue;
     const bool of_rounding =
-        !models::can_learn(c.norm) && (name.starts_with("sgd.") || name.ends_with("bias"));
+        !mnist::can_learn(c.norm) && (name.starts_with("sgd.") || name.ends_with("bias"));
     CHECK(close(actual[i].second, to_array(tensor), 1e-4, of_rounding ? 1e-2 : 0));
   }
 }
@@ -155,11 +138,11 @@ bool has_device() {
 TEST_CASE(
     "some steps leave the weights of the layers on the CPU, and the same bits for any number of blocks") {
   if (!has_device()) return;
-  for (const std::string_view name : models::norm_names()) {
+  for (const std::string_view name : mnist::norm_names()) {
     INFO(name);
-    NetCase c{models::parse_norm(name)};
-    if (!models::can_learn(c.norm)) c.sgd.l1 = 0;  // whose sign would be that of rounding
-    const bool enlarges_rounding = c.norm == models::Norm::ln_c;
+    NetCase c{mnist::parse_norm(name)};
+    if (!mnist::can_learn(c.norm)) c.sgd.l1 = 0;  // whose sign would be that of rounding
+    const bool enlarges_rounding = c.norm == mnist::Norm::ln_c;
     constexpr std::int64_t kMany = 2;
     const NamedTensors after_one = layer_by_layer(c, 1), after_many = layer_by_layer(c, kMany);
     // Two blocks an image; one; fewer blocks than images, which batch norm then keeps in memory; one block.
@@ -182,13 +165,13 @@ TEST_CASE(
 TEST_CASE("batches of 64 and 32 images") {
   if (!has_device()) return;
   // With the norm that needs other images; the others do for each what they do in a batch of four.
-  const NetCase c{.norm = models::Norm::bn, .images = 96, .batch = 64};
+  const NetCase c{.norm = mnist::Norm::bn, .images = 96, .batch = 64};
   check_close(in_one_kernel(c, {2}), layer_by_layer(c, 2), c);
 }
 
 TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
   if (!has_device()) return;
-  NetCase c{.norm = models::Norm::gn, .images = 10};
+  NetCase c{.norm = mnist::Norm::gn, .images = 10};
   for (const optim::SgdOptions& sgd :
        {optim::SgdOptions{.lr = 0.01},
         optim::SgdOptions{.lr = 0.01, .momentum = 0.5, .weight_decay = 1e-3, .nesterov = true},
@@ -198,7 +181,7 @@ TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
   }
   c.groups = 1;
   check_close(in_one_kernel(c, {3}), layer_by_layer(c, 3), c);
-  for (const models::Norm norm : {models::Norm::bn, models::Norm::ln}) {
+  for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::ln}) {
     c.norm = norm;
     check_same(in_one_kernel(c, {1, 3}), in_one_kernel(c, {3}));
   }
@@ -206,18 +189,18 @@ TEST_CASE("rules of SGD, groups, and launches that end within an epoch") {
 
 TEST_CASE("networks that are trained together are those trained alone") {
   if (!has_device()) return;
-  for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
+  for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::gn}) {
     for (const int most_blocks : {1, 2, 4}) {
-      INFO(models::name_of(norm) << " by " << most_blocks << " blocks");
+      INFO(mnist::name_of(norm) << " by " << most_blocks << " blocks");
       NetCase one{.norm = norm, .images = 3, .batch = 2, .most_blocks = most_blocks}, other = one;
       other.seed = 4;
       other.sgd.lr = 0.1;
       Training a(one, Device::cuda()), b(other, Device::cuda());
-      NetTrainer trainer({a.task(), b.task()}, most_blocks);
-      trainer.run(0, 2);
+      app::OneKernelEngine engine({&a, &b}, most_blocks);
+      engine.train(0, 2);
       check_same(a.state(), in_one_kernel(one, {2}));
       check_same(b.state(), in_one_kernel(other, {2}));
-      CHECK(trainer.loss(0).item() != trainer.loss(1).item());
+      CHECK(engine.loss_of(0).item() != engine.loss_of(1).item());
     }
   }
 }
@@ -226,19 +209,20 @@ TEST_CASE("what cannot be trained in one kernel is refused") {
   if (!has_device()) return;
   nn::Sequential small{nn::Conv2d(1, 4, 3, {.bias = false}), nn::ReLU()};
   small.to(Device::cuda());
-  CHECK(mentions(NetTrainer::why_not(small), {"network"}));
-  nn::Sequential elsewhere = models::mnist_net(models::Norm::gn, 2, models::NormPlace::before_relu);
+  CHECK(mentions(app::OneKernelEngine::why_not(small), {"network"}));
+  mnist::BlockNorms norms = mnist::norms_of_recipe(mnist::Norm::gn);
+  norms[0].before_relu = true;
+  nn::Sequential elsewhere = mnist::network(norms, 2);
   elsewhere.to(Device::cuda());
-  CHECK(mentions(NetTrainer::why_not(elsewhere), {"network"}));
-  nn::Sequential on_cpu = models::mnist_net(models::Norm::gn);
-  CHECK(mentions(NetTrainer::why_not(on_cpu), {"CUDA"}));
+  CHECK(mentions(app::OneKernelEngine::why_not(elsewhere), {"network"}));
+  nn::Sequential on_cpu = mnist::network(mnist::Norm::gn);
+  CHECK(mentions(app::OneKernelEngine::why_not(on_cpu), {"CUDA"}));
   on_cpu.to(Device::cuda());
-  CHECK(NetTrainer::why_not(on_cpu).empty());
-  Training gn({models::Norm::gn}, Device::cuda()), bn({models::Norm::bn}, Device::cuda());
-  CHECK(mentions(error_of([&] { NetTrainer({gn.task(), bn.task()}, 1); }), {"one norm"}));
-  CHECK(mentions(error_of([&] { NetTrainer({gn.task()}, 0); }), {"at least 1"}));
-  CHECK(mentions(error_of([] { NetTrainer({}, 1); }), {"no network"}));
-  NetTask other = gn.task();
-  other.net = &small;
-  CHECK(mentions(error_of([&] { NetTrainer({other}, 1); }), {"NetTrainer", "network"}));
+  CHECK(app::OneKernelEngine::why_not(on_cpu).empty());
+  Training gn({mnist::Norm::gn}, Device::cuda()), bn({mnist::Norm::bn}, Device::cuda());
+  CHECK(mentions(error_of([&] { app::OneKernelEngine({&gn, &bn}, 1); }), {"one norm"}));
+  CHECK(mentions(error_of([&] { app::OneKernelEngine({&gn}, 0); }), {"at least 1"}));
+  CHECK(mentions(error_of([] { app::OneKernelEngine({}, 1); }), {"no network"}));
+  gn.net = small;
+  CHECK(mentions(error_of([&] { app::OneKernelEngine({&gn}, 1); }), {"OneKernelEngine", "network"}));
 }

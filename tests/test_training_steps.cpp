@@ -1,14 +1,14 @@
 // Training by a CUDA graph against training op by op: the same bits. Skipped without a device.
-#include "training_steps.h"
+#include "training_engine.h"
 
 #include <cmath>
 
 #include "compare.h"
 #include "evenkeel/core/cuda.h"
-#include "evenkeel/core/random.h"
 #include "evenkeel/nn/fusion.h"
 #include "evenkeel/nn/safetensors.h"
 #include "files.h"
+#include "graph_engine.h"
 #include "resume.h"
 #include "training.h"
 
@@ -24,7 +24,7 @@ data::Dataset random_images() {
           0.1307, 0.3081};
 }
 
-app::RunOptions options_of(models::Norm norm, bool graph, app::Engine engine = app::Engine::layers) {
+app::RunOptions options_of(mnist::Norm norm, bool graph, app::Engine engine = app::Engine::layers) {
   app::RunOptions o;
   o.norm = norm;
   o.batch_size = 4;
@@ -46,7 +46,7 @@ struct Outcome {
 
 void append(NamedTensors& all, const NamedTensors& some) { all.insert(all.end(), some.begin(), some.end()); }
 
-NamedTensors copies_of(const app::TrainingState& s) {
+NamedTensors copies_of(const app::Run& s) {
   NamedTensors all;
   append(all, s.net.state_dict());
   append(all, s.sgd.state_dict());
@@ -56,17 +56,17 @@ NamedTensors copies_of(const app::TrainingState& s) {
 }
 
 /// Steps `first` ... of the epochs, the last of which ends after `last_steps`.
-void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset& images, int epochs,
-           std::int64_t last_steps, std::vector<double>& losses) {
-  app::TrainingSteps steps(s, images.to(o.device), o);
-  CHECK(steps.has_graph() == (o.graph && o.engine == app::Engine::layers));
-  REQUIRE(steps.count() == 3);
+void train(app::Run& s, int epochs, std::int64_t last_steps, std::vector<double>& losses) {
+  const auto engine = app::make_engine({&s});
+  const bool has_graph = dynamic_cast<const app::GraphEngine*>(engine.get()) != nullptr;
+  CHECK(has_graph == (s.options.graph && s.options.engine == app::Engine::layers));
+  REQUIRE(s.batches.count() == 3);
   while (true) {
-    steps.begin_epoch(s.epoch);
-    const std::int64_t end = s.epoch == epochs ? last_steps : steps.count();
+    s.batches.begin_epoch(static_cast<std::uint64_t>(s.epoch));
+    const std::int64_t end = s.epoch == epochs ? last_steps : s.batches.count();
     for (; s.step < end; ++s.step) {
-      steps.run(s.step, s.step + 1);
-      losses.push_back(steps.loss());
+      engine->train(s.step, s.step + 1);
+      losses.push_back(engine->loss());
     }
     if (s.epoch == epochs) return;
     losses.push_back(s.totals.mean_loss());
@@ -78,21 +78,21 @@ void train(app::TrainingState& s, const app::RunOptions& o, const data::Dataset&
   }
 }
 
-Outcome run(models::Norm norm, bool graph, bool interrupted, app::Engine engine = app::Engine::layers) {
+Outcome run(mnist::Norm norm, bool graph, bool interrupted, app::Engine engine = app::Engine::layers) {
   const app::RunOptions o = options_of(norm, graph, engine);
-  const data::Dataset images = random_images();
+  const data::Dataset images = random_images().to(o.device);
   Outcome outcome;
   std::optional<app::Checkpoint> checkpoint;
   if (interrupted) {  // in the middle of the second epoch
-    app::TrainingState s(o, {});
-    train(s, o, images, 2, 1, outcome.losses);
-    checkpoint = s.checkpoint(o);
+    app::Run s(o, images, {});
+    train(s, 2, 1, outcome.losses);
+    checkpoint = s.checkpoint();
     for (auto& [name, tensor] : checkpoint->tensors) tensor = tensor.to(Device::cpu()).clone();
   }
-  app::TrainingState s(o, checkpoint);
-  train(s, o, images, 3, 2, outcome.losses);
+  app::Run s(o, images, checkpoint);
+  train(s, 3, 2, outcome.losses);
   outcome.state = copies_of(s);
-  outcome.draws = default_generator().count();
+  outcome.draws = s.generator.count();
   return outcome;
 }
 
@@ -109,13 +109,13 @@ TEST_CASE("a run by a graph leaves the bits of one op by op, continued ones too"
     WARN("no CUDA device: " << cuda_devices().reason);
     return;
   }
-  for (const models::Norm norm : {models::Norm::bn, models::Norm::gn}) {
-    INFO(models::name_of(norm));
+  for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::gn}) {
+    INFO(mnist::name_of(norm));
     const Outcome plain = run(norm, false, false);
     CHECK(plain.losses.size() == 3 + 3 + 2 + 4);
     CHECK(plain.draws > 2 * (3 + 3 + 2));
     check_same(run(norm, true, false), plain);
-    if (norm == models::Norm::bn) check_same(run(norm, true, true), plain);
+    if (norm == mnist::Norm::bn) check_same(run(norm, true, true), plain);
   }
 }
 
@@ -126,9 +126,9 @@ TEST_CASE("a run inside one kernel, continued in an epoch, leaves the bits of on
   }
   for (const app::Engine engine : {app::Engine::grid, app::Engine::sm}) {
     INFO(name_of(engine));
-    const Outcome whole = run(models::Norm::gn, true, false, engine);
-    check_same(run(models::Norm::gn, true, true, engine), whole);
-    const Outcome layers = run(models::Norm::gn, true, false);
+    const Outcome whole = run(mnist::Norm::gn, true, false, engine);
+    check_same(run(mnist::Norm::gn, true, true, engine), whole);
+    const Outcome layers = run(mnist::Norm::gn, true, false);
     REQUIRE(whole.losses.size() == layers.losses.size());
     CHECK(whole.draws == layers.draws);
     for (std::size_t i = 0; i < 3; ++i) CHECK(std::abs(whole.losses[i] - layers.losses[i]) < 1e-4);
@@ -144,7 +144,7 @@ TEST_CASE("runs that are trained together write what each of them writes alone")
   const app::Mnist mnist{random_images(), random_images()};
   std::vector<app::RunOptions> together, alone;
   for (const std::uint64_t seed : {3, 4}) {
-    app::RunOptions o = options_of(models::Norm::bn, true, app::Engine::sm);
+    app::RunOptions o = options_of(mnist::Norm::bn, true, app::Engine::sm);
     o.seed = seed;
     o.epochs = 2;
     o.quiet = true;
@@ -171,25 +171,25 @@ TEST_CASE("a step has at most 30 operations, all of them kernels") {
     return;
   }
   const data::Dataset images = random_images();
-  const auto operations_of = [&](models::Norm norm) {
+  const auto operations_of = [&](mnist::Norm norm) {
     app::RunOptions o = options_of(norm, true);
     o.batch_size = 1;  // as many operations as for a large one
-    app::TrainingState s(o, {});
-    app::TrainingSteps steps(s, images.to(o.device), o);
-    steps.begin_epoch(1);
-    steps.run(0, 1);
-    CHECK(steps.kernel_nodes() == 0);  // op by op
-    steps.run(1, 2);
-    CHECK(steps.nodes() == steps.kernel_nodes());
-    return steps.nodes();
+    app::Run s(o, images.to(o.device), {});
+    app::GraphEngine engine(s);
+    s.batches.begin_epoch(1);
+    engine.train(0, 1);
+    CHECK(engine.kernel_nodes() == 0);  // op by op
+    engine.train(1, 2);
+    CHECK(engine.nodes() == engine.kernel_nodes());
+    return engine.nodes();
   };
-  for (const std::string_view name : models::norm_names()) {
+  for (const std::string_view name : mnist::norm_names()) {
     INFO(name);
-    const std::int64_t together = operations_of(models::parse_norm(name));
+    const std::int64_t together = operations_of(mnist::parse_norm(name));
     CHECK(together > 20);
     CHECK(together <= 30);
     const NoFusion guard;
-    const std::int64_t one_by_one = operations_of(models::parse_norm(name));
+    const std::int64_t one_by_one = operations_of(mnist::parse_norm(name));
     INFO(one_by_one << " operations without fusion");
     CHECK(one_by_one > 2 * together);
   }

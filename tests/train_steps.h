@@ -2,9 +2,9 @@
 #pragma once
 
 #include "compare.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/nn/functional.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/optim.h"
 
 namespace evenkeel::test {
@@ -16,12 +16,12 @@ struct Trained {
 };
 
 /// Steps of `batch` random images through the network of the study, with its recipe.
-inline Trained train_steps(models::Norm norm, TensorOptions options, int steps, std::int64_t batch) {
+inline Trained train_steps(mnist::Norm norm, TensorOptions options, int steps, std::int64_t batch) {
   manual_seed(4);  // 3 has a tie of ReLU or pooling that rounding decides: f32 differs by 4e-5 at once
-  nn::Sequential net = models::mnist_net(norm);
+  nn::Sequential net = mnist::network(norm);
   net.to(options.dtype);
   net.to(options.device);
-  const double l1 = norm == models::Norm::bn ? 1e-5 : 0;
+  const double l1 = norm == mnist::Norm::bn ? 1e-5 : 0;
   optim::SGD sgd(net.parameters(), {.lr = 0.01, .momentum = 0.9, .l1 = l1});
   Random random;
   const Tensor images =

@@ -1,4 +1,4 @@
-// The ops of the table, and the shapes that they have in the MNIST network of nn/models.cpp with batches
+// The ops of the table, and the shapes that they have in the MNIST network of apps/mnist/network.cpp with batches
 // of 64.
 #pragma once
 

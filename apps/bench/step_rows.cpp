@@ -3,10 +3,10 @@
 #include <numbers>
 
 #include "bench/op_rows.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/kernels/rotate.h"
 #include "evenkeel/kernels/sgd.h"
 #include "evenkeel/kernels/softmax.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/optim.h"
 #include "reference/rotate.h"
 #include "reference/sgd.h"
@@ -158,7 +158,7 @@ std::vector<Row> loss(const Kind& kind, const Shape& x) {
 /// The sizes of the parameters of the network with batch norm.
 std::vector<std::int64_t> network_parameters() {
   std::vector<std::int64_t> sizes;
-  for (const Tensor& p : models::mnist_net(models::Norm::bn, 1).parameters()) sizes.push_back(p.numel());
+  for (const Tensor& p : mnist::network(mnist::Norm::bn, 1).parameters()) sizes.push_back(p.numel());
   return sizes;
 }
 

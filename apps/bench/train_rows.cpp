@@ -4,10 +4,10 @@
 #include <memory>
 
 #include "bench/op_rows.h"
+#include "evenkeel/apps/mnist/network.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/nn/functional.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/optim.h"
 
 namespace evenkeel::bench {
@@ -19,9 +19,9 @@ constexpr double kFlopsOfImage = 2 * 2296140.0;  // forward and backward
 /// every time, so that every call computes the same.
 class Step {
  public:
-  Step(models::Norm norm, TensorOptions options, Tensor images, Tensor labels)
+  Step(mnist::Norm norm, TensorOptions options, Tensor images, Tensor labels)
       : net_(network(norm, options)),
-        sgd_(net_.parameters(), {.lr = 0, .momentum = 0.9, .l1 = norm == models::Norm::bn ? 1e-5 : 0}),
+        sgd_(net_.parameters(), {.lr = 0, .momentum = 0.9, .l1 = norm == mnist::Norm::bn ? 1e-5 : 0}),
         images_(std::move(images)),
         labels_(std::move(labels)),
         index_(arange(0, labels_.size(0)).to(options.device)),
@@ -44,9 +44,9 @@ class Step {
   }
 
  private:
-  static nn::Sequential network(models::Norm norm, TensorOptions options) {
+  static nn::Sequential network(mnist::Norm norm, TensorOptions options) {
     manual_seed(1);
-    nn::Sequential net = models::mnist_net(norm);
+    nn::Sequential net = mnist::network(norm);
     net.to(options.dtype);
     net.to(options.device);
     return net;
@@ -74,10 +74,10 @@ Tensor integers_of(const Array& values, const Shape& shape, DType dtype) {
   return from_vector(all, shape).to(dtype);
 }
 
-Row step_row(const Kind& kind, const Shape& x, models::Norm norm) {
+Row step_row(const Kind& kind, const Shape& x, mnist::Norm norm) {
   const std::int64_t N = x[0];
   Row row = make_row("train_step", "step", x, kind, kFlopsOfImage / (28 * 28));
-  row.variant = models::name_of(norm);
+  row.variant = mnist::name_of(norm);
   row.operands = {{"images", Role::input, {N, 28, 28}, DType::u8, integers(256)},
                   {"labels", Role::input, {N}, DType::i64, integers(10)},
                   {"loss", Role::output, {1}, DType::f32, {}}};
@@ -101,7 +101,7 @@ std::vector<Row> train_step(const Kind& kind, const Shape& x) {
   if (kind.dtype != DType::f32 || kind.layout != "nchw" || x.rank() != 4 || x[1] != 1 || x[2] != 28 ||
       x[3] != 28)
     return rows;
-  for (const models::Norm norm : {models::Norm::bn, models::Norm::gn, models::Norm::ln})
+  for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::gn, mnist::Norm::ln})
     rows.push_back(step_row(kind, x, norm));
   return rows;
 }

@@ -12,7 +12,7 @@ namespace {
 
 /// A network of the main part, whatever its batch size.
 struct Kind {
-  models::Norm norm;
+  mnist::Norm norm;
   Penalty penalty;
 };
 
@@ -135,7 +135,7 @@ std::string penalty_effect(const NetworkResult& n) {
 }
 
 std::string effect_of_l1(const Findings& f) {
-  using models::Norm;
+  using mnist::Norm;
   const std::vector<Kind> all = {
       {Norm::bn, Penalty::off}, {Norm::bn, Penalty::subgradient}, {Norm::bn, Penalty::proximal}};
   std::string html;
@@ -213,7 +213,7 @@ std::string batch_answer(const Findings& f) {
       "multiplied by {} after every epoch, without L1:",
       f.results.study.batch_epochs, f.results.study.batch_epochs == 1 ? "" : "s", f.results.study.run.gamma));
   html += "<ul>\n";
-  for (const models::Norm norm : f.results.study.batch_norms) {
+  for (const mnist::Norm norm : f.results.study.batch_norms) {
     std::vector<std::string> words;
     for (const NetworkResult& n : f.results.batch_networks) {
       if (n.network.norm != norm) continue;
@@ -258,7 +258,7 @@ std::string layer_norm_answer(const Findings& f) {
                   "measurements</a>.",
                   cured.empty() ? "none of the others" : fmt::format("{}", fmt::join(cured, "; ")),
                   not_cured.empty() ? "" : fmt::format(" It has not with {}.", fmt::join(not_cured, "; "))));
-  return html + compared(f, {models::Norm::ln, Penalty::off}, {models::Norm::gn, Penalty::off});
+  return html + compared(f, {mnist::Norm::ln, Penalty::off}, {mnist::Norm::gn, Penalty::off});
 }
 
 }  // namespace
@@ -284,8 +284,8 @@ std::string verdict_text(const Comparison& c) {
 }
 
 std::vector<Answer> answers(const Findings& f) {
-  const Kind l1_batch_norm{models::Norm::bn, Penalty::subgradient},
-      batch_norm{models::Norm::bn, Penalty::off}, group_norm{models::Norm::gn, Penalty::off};
+  const Kind l1_batch_norm{mnist::Norm::bn, Penalty::subgradient}, batch_norm{mnist::Norm::bn, Penalty::off},
+      group_norm{mnist::Norm::gn, Penalty::off};
   return {{"Does L1 + batch norm beat group norm?", compared(f, l1_batch_norm, group_norm)},
           {"Does batch norm without L1?", compared(f, batch_norm, group_norm)},
           {"What does L1 do to the weights and to γ?", effect_of_l1(f)},

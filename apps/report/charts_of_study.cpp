@@ -15,7 +15,7 @@ using Networks = std::vector<const NetworkResult*>;
 Networks one_of_each_norm(const std::vector<NetworkResult>& networks) {
   Networks chosen;
   for (const NetworkResult& n : networks) {
-    const bool recipe = (n.network.norm == models::Norm::bn) == (n.network.sgd.l1 > 0);
+    const bool recipe = (n.network.norm == mnist::Norm::bn) == (n.network.sgd.l1 > 0);
     const auto same_norm = std::find_if(chosen.begin(), chosen.end(), [&](const NetworkResult* other) {
       return other->network.norm == n.network.norm;
     });
@@ -129,10 +129,10 @@ std::string in_words(double value) {
 }
 
 Style style_of(const Diagnosis& d) {
-  if (d.network == "gn1") return {static_cast<int>(models::Norm::gn), 0};
-  if (d.network == "ln-row-moved") return {static_cast<int>(models::Norm::ln_row), 1};
-  if (d.network == "ln-row-not-last") return {static_cast<int>(models::Norm::ln_row), 2};
-  return {static_cast<int>(models::parse_norm(d.network)), 0};
+  if (d.network == "gn1") return {static_cast<int>(mnist::Norm::gn), 0};
+  if (d.network == "ln-row-moved") return {static_cast<int>(mnist::Norm::ln_row), 1};
+  if (d.network == "ln-row-not-last") return {static_cast<int>(mnist::Norm::ln_row), 2};
+  return {static_cast<int>(mnist::parse_norm(d.network)), 0};
 }
 
 LineChart logits(const std::vector<Diagnosis>& diagnosis) {

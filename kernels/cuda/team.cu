@@ -10,7 +10,7 @@
 namespace evenkeel::cuda {
 namespace {
 
-constexpr int kThreads = 512;  // as most networks of train_net.cu have
+constexpr int kThreads = 512;  // as blocks that fill a multiprocessor have
 
 /// Bytes: none but the counter's.
 __global__ void __launch_bounds__(kThreads, 1) team_barriers_kernel(const TeamBarriersArgs a) {

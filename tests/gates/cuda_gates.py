@@ -22,6 +22,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+SOURCES = ["kernels/cuda", "apps/mnist"]
 BUDGET = pathlib.Path(__file__).with_name("kernel_budget.csv")
 PTXAS_STRICT = ["-warn-spills", "-warn-lmem-usage", "-Werror"]
 
@@ -46,7 +47,7 @@ def readable(mangled):
     names = run(["c++filt", *mangled]).stdout.splitlines()
     short = []
     for name in names:
-        name = re.sub(r"evenkeel::(cuda::)?|\(anonymous namespace\)::|^void ", "", name)
+        name = re.sub(r"evenkeel::(cuda::|mnist::)?|\(anonymous namespace\)::|^void ", "", name)
         depth = 0
         for end, letter in enumerate(name):  # the parameter list starts at the first ( outside of <>
             depth += {"<": 1, ">": -1}.get(letter, 0)
@@ -129,7 +130,7 @@ def main():
     if find_tool("nvcc") is None:
         print("skipped: there is no nvcc")
         return 77
-    sources = sorted((ROOT / "kernels" / "cuda").glob("*.cu"))
+    sources = sorted(source for folder in SOURCES for source in (ROOT / folder).glob("*.cu"))
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         folder = pathlib.Path(folder)
         (folder / "evenkeel").symlink_to(ROOT, target_is_directory=True)

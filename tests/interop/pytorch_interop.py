@@ -63,7 +63,7 @@ def norm_layer(norm, channels, size):
 
 
 def make_net(norm):
-    """1x28x28 -> 10 log-probabilities; its state_dict has the names that ek::models::mnist_net gives."""
+    """1x28x28 -> 10 log-probabilities; its state_dict has the names that ek::mnist::network gives."""
     layers = []
 
     def block(cin, cout, size, norm_first=norm == "bn", dropout=False):

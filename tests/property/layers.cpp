@@ -3,7 +3,6 @@
 #include "evenkeel/nn/layers.h"
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/ops.h"
-#include "evenkeel/nn/models.h"
 #include "evenkeel/nn/optim.h"
 #include "property/families.h"
 #include "reference/conv2d.h"

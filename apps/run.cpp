@@ -1,12 +1,11 @@
-#include "training_state.h"
+#include "run.h"
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 
-#include "evenkeel/base/error.h"
 #include "evenkeel/core/json.h"
-#include "evenkeel/core/random.h"
+#include "evenkeel/core/out_of_memory.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/safetensors.h"
 #include "program.h"
@@ -25,16 +24,14 @@ void require_finite_weights(const nn::Sequential& net, const std::filesystem::pa
 }
 
 /// Without options.weights where a checkpoint replaces them.
-nn::Sequential make_network(const RunOptions& o, bool load_weights) {
-  manual_seed(o.seed);
-  nn::Sequential net = models::mnist_net(o.norm, o.groups);
+nn::Sequential make_network(const RunOptions& o, bool load_weights, Generator& generator) {
+  nn::Sequential net = mnist::network(o.norm, o.groups, &generator);
   if (!o.weights.empty() && load_weights) {
     const NamedTensors weights = load_safetensors(o.weights);
     try {
       net.load_state_dict(weights);
     } catch (const Error& e) {
-      fail<UsageError>("{} does not fit --norm {}: {}", o.weights.string(), models::name_of(o.norm),
-                       e.what());
+      fail<UsageError>("{} does not fit --norm {}: {}", o.weights.string(), mnist::name_of(o.norm), e.what());
     }
     require_finite_weights(net, o.weights);
   }
@@ -62,6 +59,15 @@ Tensor tensor_of(const NamedTensors& state, std::string_view name) {
       ->second;
 }
 
+/// The images in lanes where the CPU convolves them so.
+data::BatchOptions batch_options(const RunOptions& o) {
+  return {.size = o.batch_size,
+          .seed = o.seed,
+          .rotate = o.rotate,
+          .device = o.device,
+          .format = fastest_format(o.device)};
+}
+
 /// Throws Error unless a run of these options, whose generator has handed out `drawn` keys before its first
 /// step, can have come to where the checkpoint is.
 void check_values(const Checkpoint& c, const RunOptions& o, std::uint64_t drawn) {
@@ -86,7 +92,7 @@ void check_values(const Checkpoint& c, const RunOptions& o, std::uint64_t drawn)
 }
 
 /// Goes on from the checkpoint. Throws Error unless everything in it can be of this run.
-void restore(TrainingState& s, const Checkpoint& c, const RunOptions& o) {
+void restore(Run& s, const Checkpoint& c) {
   for (const Tensor& p : s.net.parameters()) s.sgd.momentum_buffer(p);  // all are there after a step
   std::size_t tensors = 0;
   const auto check = [&](const char* part, const NamedTensors& own) {
@@ -98,12 +104,12 @@ void restore(TrainingState& s, const Checkpoint& c, const RunOptions& o) {
   check("schedule", s.schedule.state_dict());
   check("totals", s.totals.state_dict());
   EK_CHECK(c.tensors.size() == tensors, "it has {} tensors, not {}", c.tensors.size(), tensors);
-  check_values(c, o, default_generator().count());
+  check_values(c, s.options, s.generator.count());
   s.net.load_state_dict(c.part("network"));
   s.sgd.load_state_dict(c.part("optimizer"));
   s.schedule.load_state_dict(c.part("schedule"));
   s.totals.load_state_dict(c.part("totals"));
-  default_generator().set_count(c.draws);
+  s.generator.set_count(c.draws);
   static_cast<Progress&>(s) = c;
 }
 
@@ -131,14 +137,17 @@ void RunningTotals::load_state_dict(const NamedTensors& state) {
   images_ = tensor_of(state, "images").to_vector<std::int64_t>().front();
 }
 
-TrainingState::TrainingState(const RunOptions& o, const std::optional<Checkpoint>& checkpoint)
-    : net(make_network(o, !checkpoint)),
+Run::Run(const RunOptions& o, const data::Dataset& train, const std::optional<Checkpoint>& checkpoint)
+    : options(o),
+      generator(o.seed),
+      net(make_network(o, !checkpoint, generator)),
       sgd(net.parameters(), o.sgd),
       schedule(sgd, o.step_size, o.gamma),
-      totals(o.device) {
+      totals(o.device),
+      batches(train.batches(batch_options(o))) {
   if (!checkpoint) return;
   try {
-    restore(*this, *checkpoint, o);
+    restore(*this, *checkpoint);
   } catch (const OutOfMemory&) {
     throw;
   } catch (const Error& e) {
@@ -147,15 +156,17 @@ TrainingState::TrainingState(const RunOptions& o, const std::optional<Checkpoint
   }
 }
 
-void TrainingState::begin_next_epoch() {
+std::string Run::name() const { return fmt::format("{}, seed {}", options.network(), options.seed); }
+
+void Run::begin_next_epoch() {
   ++epoch;
   step = 0;
   seconds = 0;
   totals.reset();
 }
 
-Checkpoint TrainingState::checkpoint(const RunOptions& o) const {
-  Checkpoint c{static_cast<const Progress&>(*this), recipe(o), default_generator().count(), {}, {}};
+Checkpoint Run::checkpoint() const {
+  Checkpoint c{static_cast<const Progress&>(*this), recipe(options), generator.count(), {}, {}};
   c.add("network", net.state_dict());
   c.add("optimizer", sgd.state_dict());
   c.add("schedule", schedule.state_dict());

@@ -1,17 +1,17 @@
-// Training of the study's network (kernels/mnist_net.h) in one kernel: a team of blocks has a network of its
+// Training of the study's network (network_shapes.h) in one kernel: a team of blocks has a network of its
 // own and runs many steps of it, each block on images of its own. CUDA only.
 #pragma once
 
+#include "evenkeel/apps/mnist/network_shapes.h"
 #include "evenkeel/kernels/fused_block.h"
-#include "evenkeel/kernels/mnist_net.h"
 #include "evenkeel/kernels/sgd.h"
 
-namespace evenkeel {
+namespace evenkeel::mnist {
 
 /// What SGD needs of a parameter besides its value; all of it is 0 if there is none. Zero all of it first:
 /// kernels have it in shared memory, which knows no initial values.
 template <typename T>
-struct NetParameter {
+struct SgdPointers {
   T* velocity;  // the momentum buffer, or null
   int begin;    // of its gradient among those of the network
   int count;
@@ -19,16 +19,16 @@ struct NetParameter {
 
 /// The parameters and buffers of a block of the network.
 template <typename T>
-struct NetBlock {
+struct BlockPointers {
   FusedBlockPointers<T, T> pointers;
-  NetParameter<T> weight, gamma, beta;
+  SgdPointers<T> weight, gamma, beta;
 };
 
 /// A network, its data and its rule. Batch b has the images order[b batch] ... of an epoch of `images`
 /// images, fewer in the last one; the loss is the mean over a batch.
 template <typename T>
-struct NetTraining {
-  NetBlock<T> blocks[kMnistBlocks];
+struct TrainingPointers {
+  BlockPointers<T> blocks[kBlocks];
   int parameters;  // elements of all of them
 
   FusedNorm norm;
@@ -52,26 +52,25 @@ struct NetTraining {
 };
 
 /// Steps first_step ... first_step + steps - 1 of the epoch, of `count` networks that share norm, groups and
-/// whole_rows, each by `team` blocks; scratch: train_net_scratch() bytes. In clusters of two blocks, which
+/// whole_rows, each by `team` blocks; scratch: one_kernel_scratch() bytes. In clusters of two blocks, which
 /// share an image, a batch has at most team / 2 images.
 template <typename T>
-struct TrainNetArgs {
-  const NetTraining<T>* networks;  // an array on the host
+struct OneKernelArgs {
+  const TrainingPointers<T>* networks;  // an array on the host
   void* scratch;
   int count, team, cluster;
   std::int64_t first_step, steps;
 };
-EK_DECLARE_CUDA_KERNEL(train_net, TrainNetArgs)
-
-namespace cuda {
 template <typename T>
-std::int64_t train_net_scratch(const TrainNetArgs<T>& args);
+void train_in_one_kernel(const OneKernelArgs<T>& args, Stream stream);
+/// The bytes of scratch memory that it needs.
+template <typename T>
+std::int64_t one_kernel_scratch(const OneKernelArgs<T>& args);
 /// The bytes of shared memory that a block needs, static ones included.
 template <typename T>
-std::int64_t train_net_shared(FusedNorm norm);
+std::int64_t one_kernel_shared(FusedNorm norm);
 /// How many clusters of such a launch the device can hold at once; 0: it has none.
 template <typename T>
-int train_net_clusters(const TrainNetArgs<T>& args);
-}  // namespace cuda
+int one_kernel_clusters(const OneKernelArgs<T>& args);
 
-}  // namespace evenkeel
+}  // namespace evenkeel::mnist

@@ -1,9 +1,8 @@
-#include "evenkeel/nn/models.h"
+#include "evenkeel/apps/mnist/network.h"
 
-#include "evenkeel/kernels/mnist_net.h"
 #include "evenkeel/nn/layers.h"
 
-namespace evenkeel::models {
+namespace evenkeel::mnist {
 namespace {
 
 using namespace nn;
@@ -28,15 +27,6 @@ void add_norm(Sequential& net, Norm norm, std::int64_t groups, std::int64_t chan
   }
 }
 
-/// The last block with a norm.
-constexpr int kLastNormalised = [] {
-  int last = 0;
-  for (int i = 0; i < kMnistBlocks; ++i) {
-    if (kMnistNet[i].activated) last = i;
-  }
-  return last;
-}();
-
 }  // namespace
 
 const std::vector<std::string_view>& norm_names() {
@@ -53,24 +43,35 @@ Norm parse_norm(std::string_view name) {
 
 std::string_view name_of(Norm norm) { return norm_names()[static_cast<std::size_t>(norm)]; }
 
-nn::Sequential mnist_net(Norm norm, std::int64_t groups, NormPlace place) {
+BlockNorms norms_of_recipe(Norm norm) {
+  BlockNorms norms;
+  for (int i = 0; i < kBlocks; ++i) {
+    if (kNetwork[i].activated) norms[i] = {norm, kNetwork[i].is_norm_first(norm == Norm::bn)};
+  }
+  return norms;
+}
+
+nn::Sequential network(Norm norm, std::int64_t groups, Generator* generator) {
+  return network(norms_of_recipe(norm), groups, generator);
+}
+
+nn::Sequential network(const BlockNorms& norms, std::int64_t groups, Generator* generator) {
   Sequential net;
-  for (int i = 0; i < kMnistBlocks; ++i) {
-    const MnistBlock& b = kMnistNet[i];
-    net.push_back(Conv2d(b.C, b.K, b.R, {.bias = false}));
-    const bool is_last = i == kLastNormalised;
-    const Norm of_block = is_last && place == NormPlace::not_last ? Norm::none : norm;
-    const bool norm_first = b.is_norm_first(norm == Norm::bn) || place == NormPlace::before_relu;
-    if (b.activated && norm_first) add_norm(net, of_block, groups, b.K, b.output());
+  for (int i = 0; i < kBlocks; ++i) {
+    const BlockShape& b = kNetwork[i];
+    const auto [norm, before_relu] = norms[i];
+    net.push_back(Conv2d(b.C, b.K, b.R, {.bias = false, .generator = generator}));
+    if (b.activated && before_relu) add_norm(net, norm, groups, b.K, b.output());
     if (b.activated) net.push_back(ReLU());
-    if (b.activated && !norm_first) add_norm(net, of_block, groups, b.K, b.output());
+    if (b.activated && !before_relu) add_norm(net, norm, groups, b.K, b.output());
     if (b.pool == FusedPool::max) net.push_back(MaxPool2d(b.window));
     if (b.pool == FusedPool::average) net.push_back(AvgPool2d(b.window));
-    if (b.dropout) net.push_back(Dropout(kMnistDropout));
+    if (b.dropout) net.push_back(Dropout(kDropout));
   }
   net.push_back(Flatten());
   net.push_back(LogSoftmax());
+  net.set_generator(generator);
   return net;
 }
 
-}  // namespace evenkeel::models
+}  // namespace evenkeel::mnist

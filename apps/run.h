@@ -1,13 +1,17 @@
-// What changes while a run trains, and how it goes into a checkpoint and back.
+// A run at work, and how it goes into a checkpoint and back.
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <optional>
+#include <string>
 
 #include "checkpoint.h"
-#include "evenkeel/nn/models.h"
+#include "evenkeel/core/random.h"
+#include "evenkeel/nn/data.h"
 #include "evenkeel/nn/optim.h"
 #include "options.h"
+#include "run_directory.h"
 
 namespace evenkeel::app {
 
@@ -37,21 +41,28 @@ class RunningTotals {
   std::int64_t images_ = 0;
 };
 
-/// A run between two steps. One that is made from a checkpoint goes on to the same bits.
-struct TrainingState : Progress {
-  /// Seeds the default generator. Throws UsageError if options.weights do not fit the network, DataError if
-  /// the checkpoint does not.
-  TrainingState(const RunOptions& options, const std::optional<Checkpoint>& checkpoint);
-  TrainingState(const TrainingState&) = delete;  // the schedule refers to the optimizer
-  TrainingState& operator=(const TrainingState&) = delete;
+/// A run at work: everything that changes while it trains, and what it is trained with. One that is made from
+/// a checkpoint goes on to the same bits.
+struct Run : Progress {
+  /// The initial weights are those of the seed or, without a checkpoint, of options.weights. `train` lies on
+  /// options.device. Throws UsageError if options.weights do not fit the network, DataError if the checkpoint
+  /// does not.
+  Run(const RunOptions& options, const data::Dataset& train, const std::optional<Checkpoint>& checkpoint);
+  Run(const Run&) = delete;  // the network refers to the generator, the schedule to the optimizer
+  Run& operator=(const Run&) = delete;
 
+  std::string name() const;
   void begin_next_epoch();
-  Checkpoint checkpoint(const RunOptions& options) const;
+  Checkpoint checkpoint() const;
 
+  RunOptions options;
+  Generator generator;  ///< of the initial weights, then of the dropout masks
   nn::Sequential net;
   optim::SGD sgd;
   optim::StepLR schedule;
   RunningTotals totals;  ///< of the epoch in progress
+  data::Batches batches;
+  std::unique_ptr<RunDirectory> directory;  ///< null: the run writes no files
 };
 
 }  // namespace evenkeel::app

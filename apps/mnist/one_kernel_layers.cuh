@@ -2,32 +2,34 @@
 // shared memory: device functions on top of those of the fused blocks.
 #pragma once
 
-#include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/apps/mnist/one_kernel_args.h"
 #include "evenkeel/kernels/cuda/epilogue_backward.cuh"
+#include "evenkeel/kernels/cuda/cluster.cuh"
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
 #include "evenkeel/kernels/cuda/team.cuh"
 #include "evenkeel/kernels/norm_defaults.h"
-#include "evenkeel/kernels/train_net.h"
 
-namespace evenkeel::cuda {
+namespace evenkeel::mnist {
+
+using namespace cuda;
 
 /// Of a block: 16 warps of 128 registers, or where a norm needs more than those 12 of 168.
 template <FusedNorm NORM>
-inline constexpr int kNetThreads = NORM == FusedNorm::batch || NORM == FusedNorm::pixels ? 384 : 512;
+inline constexpr int kThreadsOf = NORM == FusedNorm::batch || NORM == FusedNorm::pixels ? 384 : 512;
 
 /// Sums and maxima over the blocks of the network.
 namespace net {
 
 EK_HOST_DEVICE constexpr ImageConv conv_of(int block) {
-  const MnistBlock& b = kMnistNet[block];
+  const BlockShape& b = kNetwork[block];
   return {b.C, b.size, b.size, b.K, b.R, 0};
 }
 EK_HOST_DEVICE constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 /// The most sets that a norm has in an image, of which a block keeps statistics.
 EK_HOST_DEVICE constexpr int most_sets(int block, FusedNorm norm) {
-  const MnistBlock& b = kMnistNet[block];
+  const BlockShape& b = kNetwork[block];
   if (!b.activated || norm == FusedNorm::none) return 0;
   return norm == FusedNorm::rows     ? b.K * b.output()
          : norm == FusedNorm::pixels ? b.output() * b.output()
@@ -42,7 +44,7 @@ EK_HOST_DEVICE constexpr int z_before(int block) {
 }
 EK_HOST_DEVICE constexpr int channels_before(int block) {
   int sum = 0;
-  for (int i = 0; i < block; ++i) sum += kMnistNet[i].activated ? kMnistNet[i].K : 0;
+  for (int i = 0; i < block; ++i) sum += kNetwork[i].activated ? kNetwork[i].K : 0;
   return sum;
 }
 EK_HOST_DEVICE constexpr int sets_before(int block, FusedNorm norm) {
@@ -52,15 +54,15 @@ EK_HOST_DEVICE constexpr int sets_before(int block, FusedNorm norm) {
 }
 EK_HOST_DEVICE constexpr int dropouts_before(int block) {
   int sum = 0;
-  for (int i = 0; i < block; ++i) sum += kMnistNet[i].dropout ? 1 : 0;
+  for (int i = 0; i < block; ++i) sum += kNetwork[i].dropout ? 1 : 0;
   return sum;
 }
-inline constexpr int kZ = z_before(kMnistBlocks), kChannels = channels_before(kMnistBlocks),
-                     kDropouts = dropouts_before(kMnistBlocks);
+inline constexpr int kZ = z_before(kBlocks), kChannels = channels_before(kBlocks),
+                     kDropouts = dropouts_before(kBlocks);
 
 /// The last block of a run that starts at `block` and needs no statistics of other images on the way.
 EK_HOST_DEVICE constexpr int last_of_run(int block) {
-  while (block + 1 < kMnistBlocks && !kMnistNet[block].activated) ++block;
+  while (block + 1 < kBlocks && !kNetwork[block].activated) ++block;
   return block;
 }
 
@@ -68,18 +70,18 @@ EK_HOST_DEVICE constexpr int last_of_run(int block) {
 /// many multiply-adds: half of them take longer than a sync_cluster.
 inline constexpr int kWorthSharing = 1 << 16;
 EK_HOST_DEVICE constexpr bool is_shared(int block) {
-  return kMnistNet[block].multiply_adds() >= kWorthSharing;
+  return kNetwork[block].multiply_adds() >= kWorthSharing;
 }
 /// The number of a shared convolution in backward order.
 EK_HOST_DEVICE constexpr int shared_after(int block) {
   int count = 0;
-  for (int i = block + 1; i < kMnistBlocks; ++i) count += is_shared(i) ? 1 : 0;
+  for (int i = block + 1; i < kBlocks; ++i) count += is_shared(i) ? 1 : 0;
   return count;
 }
 /// The most elements of dx of the shared convolutions with even numbers, or odd ones.
 EK_HOST_DEVICE constexpr int most_shared_dx(int parity) {
   int most = 0;
-  for (int i = 1; i < kMnistBlocks; ++i) {
+  for (int i = 1; i < kBlocks; ++i) {
     if (is_shared(i) && shared_after(i) % 2 == parity) most = larger(most, conv_of(i).x_elements());
   }
   return most;
@@ -87,40 +89,40 @@ EK_HOST_DEVICE constexpr int most_shared_dx(int parity) {
 
 EK_HOST_DEVICE constexpr int most_channels() {
   int most = 0;
-  for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, kMnistNet[i].K);
+  for (int i = 0; i < kBlocks; ++i) most = larger(most, kNetwork[i].K);
   return most;
 }
 
 /// Shared memory, in elements: filters, dz, x and later dx, sums of backward, for batch norm those over all
-/// images, statistics and, if HELD, z. Blocks in clusters have two places for dx besides, in turn: a block
+/// images, statistics and, if KEEPS_Z, z. Blocks in clusters have two places for dx besides, in turn: a block
 /// writes its half of one into the other's memory while that may still read the one before.
-template <FusedNorm NORM, bool HELD>
+template <FusedNorm NORM, bool KEEPS_Z>
 struct Memory {
   static constexpr int filters = 0;
   static constexpr int dz = [] {
     int most = 0;
-    for (int i = 0; i < kMnistBlocks; ++i)
+    for (int i = 0; i < kBlocks; ++i)
       most = larger(most, larger(conv_of(i).filter_tile(), conv_of(i).turned_filter_tile()));
     return most;
   }();
   static constexpr int x = dz + [] {
     int most = 0;
-    for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, conv_of(i).dz_tile().elements());
+    for (int i = 0; i < kBlocks; ++i) most = larger(most, conv_of(i).dz_tile().elements());
     return most;
   }();
   static constexpr int sums = x + [] {
     int most = 0;
-    for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, conv_of(i).x_tile().elements());
+    for (int i = 0; i < kBlocks; ++i) most = larger(most, conv_of(i).x_tile().elements());
     return most;
   }();
   static constexpr int merged = sums + [] {
     int most = 0;
-    for (int i = 0; i < kMnistBlocks; ++i) most = larger(most, 2 * (kMnistNet[i].K + most_sets(i, NORM)));
+    for (int i = 0; i < kBlocks; ++i) most = larger(most, 2 * (kNetwork[i].K + most_sets(i, NORM)));
     return most;
   }();
   static constexpr int statistics = merged + (NORM == FusedNorm::batch ? 2 * most_channels() : 0);
-  static constexpr int z = statistics + 3 * sets_before(kMnistBlocks, NORM);
-  static constexpr int total = z + (HELD ? kZ : 0);
+  static constexpr int z = statistics + 3 * sets_before(kBlocks, NORM);
+  static constexpr int total = z + (KEEPS_Z ? kZ : 0);
   static constexpr int even_dx = total;
   static constexpr int odd_dx = even_dx + most_shared_dx(0);
   static constexpr int total_in_cluster = odd_dx + most_shared_dx(1);
@@ -134,15 +136,15 @@ struct Scratch {
   std::int64_t gradients, loss, right, moments, channel_sums, z, dnorm, total;
 
   Scratch() = default;
-  EK_HOST_DEVICE Scratch(int parameters, int team, std::int64_t batch, bool is_batch_norm, bool held) {
+  EK_HOST_DEVICE Scratch(int parameters, int team, std::int64_t batch, bool is_batch_norm, bool keeps_z) {
     gradients = 0;
     loss = (team == 1 ? 1 : batch) * parameters;
     right = loss + batch;
     moments = right + batch;
     channel_sums = moments + (is_batch_norm ? batch * 3 * kChannels : 0);
     z = channel_sums + (is_batch_norm ? batch * 2 * kChannels : 0);
-    dnorm = z + (held ? 0 : batch * kZ);
-    total = dnorm + (held ? 0 : batch * kZ);
+    dnorm = z + (keeps_z ? 0 : batch * kZ);
+    total = dnorm + (keeps_z ? 0 : batch * kZ);
   }
 };
 
@@ -156,15 +158,16 @@ struct Batch {
 }  // namespace net
 
 /// A block of a team at work on a step of its network. Its images of the batch are rank, rank + size, ... If
-/// HELD, the team may consist of clusters with an image each, at most: their blocks do the same, but for the
-/// convolutions, of which each does a part, and for what goes to global memory, which the first block does.
-template <FusedNorm NORM, bool HELD, typename T>
-struct NetWorker {
-  using Memory = net::Memory<NORM, HELD>;
-  static constexpr int kThreads = kNetThreads<NORM>;
+/// KEEPS_Z, the team may consist of clusters with an image each, at most: their blocks do the same, but for
+/// the convolutions, of which each does a part, and for what goes to global memory, which the first block
+/// does.
+template <FusedNorm NORM, bool KEEPS_Z, typename T>
+struct ImageLayers {
+  using Memory = net::Memory<NORM, KEEPS_Z>;
+  static constexpr int kThreads = kThreadsOf<NORM>;
   static constexpr bool kBatchNorm = NORM == FusedNorm::batch;
 
-  const NetTraining<T>& of;
+  const TrainingPointers<T>& of;
   T* shared;
   const T* brightness;  // [256], normalised
   T* scratch;
@@ -173,13 +176,13 @@ struct NetWorker {
   int rank, size;  // of the team
 
   template <int L>
-  static constexpr bool kNormalises = kMnistNet[L].activated&& NORM != FusedNorm::none;
+  static constexpr bool kNormalises = kNetwork[L].activated&& NORM != FusedNorm::none;
   template <int L>
-  static constexpr bool kShared = HELD&& kMnistNet[L].multiply_adds() >= net::kWorthSharing;
+  static constexpr bool kShared = KEEPS_Z&& kNetwork[L].multiply_adds() >= net::kWorthSharing;
 
   /// Of the blocks that have the same image, which is a cluster.
   __device__ __forceinline__ Part part() const {
-    if constexpr (HELD) return {cluster_rank(), cluster_size()};
+    if constexpr (KEEPS_Z) return {cluster_rank(), cluster_size()};
     return {};
   }
   __device__ __forceinline__ bool leads() const { return part().rank == 0; }
@@ -208,7 +211,7 @@ struct NetWorker {
 
   template <int L>
   __device__ __forceinline__ T* z_of(int n) const {
-    T* const all = HELD ? shared + Memory::z : scratch + at.z + static_cast<std::int64_t>(n) * net::kZ;
+    T* const all = KEEPS_Z ? shared + Memory::z : scratch + at.z + static_cast<std::int64_t>(n) * net::kZ;
     return all + net::z_before(L);
   }
   template <int L>
@@ -219,16 +222,16 @@ struct NetWorker {
   template <int L>
   __device__ __forceinline__ FusedStatistics<T>* moments(int n) const {
     T* const layer = scratch + at.moments + of.batch * 3 * net::channels_before(L);
-    return reinterpret_cast<FusedStatistics<T>*>(layer) + n * kMnistNet[L].K;
+    return reinterpret_cast<FusedStatistics<T>*>(layer) + n * kNetwork[L].K;
   }
   template <int L>
   __device__ __forceinline__ T* channel_sums(int n) const {
-    return scratch + at.channel_sums + (of.batch * net::channels_before(L) + n * kMnistNet[L].K) * 2;
+    return scratch + at.channel_sums + (of.batch * net::channels_before(L) + n * kNetwork[L].K) * 2;
   }
   /// What follows convolution L.
   template <int L>
   __device__ __forceinline__ DeviceEpilogue<T> epilogue() const {
-    constexpr MnistBlock b = kMnistNet[L];
+    constexpr BlockShape b = kNetwork[L];
     constexpr int pixels = b.output() * b.output();
     Epilogue<T> t;
     t.N = now.images;
@@ -255,7 +258,7 @@ struct NetWorker {
     t.pool = b.pool;
     t.window = b.window;
     if constexpr (b.dropout) {
-      t.p = kMnistDropout;
+      t.p = kDropout;
       t.key = {of.seed, RandomPurpose::dropout, now.draws + net::dropouts_before(L)};
     }
     return DeviceEpilogue<T>(t);
@@ -265,7 +268,7 @@ struct NetWorker {
 
   /// The tile of image n: turned and normalised. Bytes: 784.
   __device__ __forceinline__ void fill_image(int n) const {
-    constexpr int W = kMnistNet[0].size;
+    constexpr int W = kNetwork[0].size;
     SIMT_SHARED(Rotation, rotation, [1]);
     const std::int64_t index = of.order[now.first + n];
     if (threadIdx.x == 0) rotation[0] = Rotation::by(of.angles != nullptr ? of.angles[index] : 0.0f);
@@ -283,7 +286,7 @@ struct NetWorker {
     } else {
       const DeviceEpilogue<T> before = epilogue<L - 1>();
       fill_from_epilogue(shared + Memory::x, TileShape(net::conv_of(L).x_tile()),
-                         EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), n);
+                     EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), n);
     }
   }
 
@@ -314,21 +317,20 @@ struct NetWorker {
   }
 
   /// Loss of image n from the last z; its gradient into the dz tile. A barrier must follow.
-  __device__ __forceinline__ void leave_loss(int n) const {
-    constexpr int L = kMnistBlocks - 1;
+  __device__ __forceinline__ void write_loss(int n) const {
+    constexpr int L = kBlocks - 1;
     clear_dz<L>();  // its first elements by the threads that fill them below
     if (block_thread() < kWarp) {
       const T* const z = z_of<L>(n);
-      const RowLogSoftmax<T> row(z, kMnistClasses);
+      const RowLogSoftmax<T> row(z, kClasses);
       const auto label = static_cast<int>(of.labels[of.order[now.first + n]]);
       const int lane = block_thread();
-      if (lane < kMnistClasses) {
+      if (lane < kClasses) {
         const T y = row.at(z[lane]), total = -static_cast<T>(1.0 / now.images);
         shared[Memory::dz + lane] = (lane == label ? total : T(0)) - std::exp(y) * total;
         if (lane == label && leads()) scratch[at.loss + n] = -y;
       }
-      if (lane == 0 && leads())
-        scratch[at.right + n] = largest_of_row(z, kMnistClasses) == label ? T(1) : T(0);
+      if (lane == 0 && leads()) scratch[at.right + n] = largest_of_row(z, kClasses) == label ? T(1) : T(0);
     }
   }
 
@@ -349,7 +351,7 @@ struct NetWorker {
   /// Where the gradient of batch norm's output waits for the other images.
   template <int L>
   __device__ __forceinline__ T& dnorm_at(const ImageElement& e, int n) const {
-    if constexpr (HELD) return dz_at<L>(e);
+    if constexpr (KEEPS_Z) return dz_at<L>(e);
     return scratch[at.dnorm + static_cast<std::int64_t>(n) * net::kZ + net::z_before(L) + e.e];
   }
 
@@ -375,14 +377,14 @@ struct NetWorker {
   /// Where epilogue_backward() through the epilogue of convolution L leaves the gradients of image n.
   template <int L>
   struct Sink {
-    const NetWorker& worker;
+    const ImageLayers& worker;
     int n;
 
     __device__ __forceinline__ bool wants_channel_sums() const {
       return kNormalises<L> && (kBatchNorm || (NORM != FusedNorm::rows && block().pointers.gamma != nullptr));
     }
     __device__ __forceinline__ void channel_sums(const T* sums) const {
-      constexpr int K = kMnistNet[L].K;
+      constexpr int K = kNetwork[L].K;
       if (!worker.leads()) return;
       for (int i = block_thread(); i < 2 * K; i += block_threads()) {
         if (kBatchNorm) worker.template channel_sums<L>(n)[i] = sums[i];
@@ -401,7 +403,7 @@ struct NetWorker {
     __device__ __forceinline__ void dz(const ImageElement& e, T d) const { worker.template dz_at<L>(e) = d; }
 
    private:
-    __device__ __forceinline__ const NetBlock<T>& block() const { return worker.of.blocks[L]; }
+    __device__ __forceinline__ const BlockPointers<T>& block() const { return worker.of.blocks[L]; }
   };
 
   /// From dz of convolution L in its tile, of image n: the gradient of its filters, and, through the epilogue
@@ -441,7 +443,7 @@ struct NetWorker {
       __syncthreads();
       T* const sums = shared + Memory::sums;
       epilogue_backward(EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), dx,
-                        EpilogueSums<T>{sums, sums + 2 * before.C}, Sink<L - 1>{*this, n});
+                EpilogueSums<T>{sums, sums + 2 * before.C}, Sink<L - 1>{*this, n});
       __syncthreads();
     }
   }
@@ -452,7 +454,7 @@ struct NetWorker {
   __device__ __forceinline__ void finish_batch_norm(int n) const {
     const DeviceEpilogue<T> t = epilogue<L>();
     const EpilogueImage<T> image(t, z_of<L>(n), statistics<L>());
-    if constexpr (!HELD) {
+    if constexpr (!KEEPS_Z) {
       clear_dz<L>();
       __syncthreads();
     }
@@ -463,4 +465,4 @@ struct NetWorker {
   }
 };
 
-}  // namespace evenkeel::cuda
+}  // namespace evenkeel::mnist

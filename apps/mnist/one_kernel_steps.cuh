@@ -1,16 +1,16 @@
-// The kernel that trains a network in one launch, and how it is launched. Each of the files train_net_*.cu
+// The kernel that trains a network in one launch, and how it is launched. Each of the files one_kernel_*.cu
 // instantiates it for one normalization, as each of them compiles for as long as all other kernels together.
 #pragma once
 
-#include "evenkeel/kernels/cuda/train_net.cuh"
-#include "evenkeel/kernels/cuda/train_net_launch.cuh"
+#include "evenkeel/apps/mnist/one_kernel_launch.cuh"
+#include "evenkeel/apps/mnist/one_kernel_layers.cuh"
 
-namespace evenkeel::cuda {
+namespace evenkeel::mnist {
 
 /// Steps of one network by a team of blocks.
-template <FusedNorm NORM, bool HELD, typename T>
-struct NetTrainer : NetWorker<NORM, HELD, T> {
-  using Worker = NetWorker<NORM, HELD, T>;
+template <FusedNorm NORM, bool KEEPS_Z, typename T>
+struct NetworkSteps : ImageLayers<NORM, KEEPS_Z, T> {
+  using Worker = ImageLayers<NORM, KEEPS_Z, T>;
   using Worker::at, Worker::now, Worker::of, Worker::rank, Worker::scratch, Worker::size;
   unsigned* arrivals;
 
@@ -36,12 +36,12 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
     constexpr int kLast = net::last_of_run(L);
     for (int n = this->first_image(); n < now.images; n += this->images_at_once()) {
       forward_run<L, kLast>(n);
-      if constexpr (kLast + 1 == kMnistBlocks) {
-        this->leave_loss(n);
+      if constexpr (kLast + 1 == kBlocks) {
+        this->write_loss(n);
         this->template backward_block<kLast>(n);
       }
     }
-    if constexpr (kLast + 1 < kMnistBlocks) {
+    if constexpr (kLast + 1 < kBlocks) {
       sync();
       merge_statistics(this->template epilogue<kLast>(), this->template statistics<kLast>(), rank == 0);
       __syncthreads();
@@ -53,7 +53,7 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
   __device__ __forceinline__ void backward_batch() const {
     constexpr int kTo = [] {
       int to = L;
-      while (to > 0 && !kMnistNet[to - 1].activated) --to;
+      while (to > 0 && !kNetwork[to - 1].activated) --to;
       return to;
     }();
     sync();
@@ -68,15 +68,15 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
   }
 
   /// The sums of gradients of all of this block's images.
-  __device__ __forceinline__ void leave_gradients() const {
-    constexpr int kLast = kMnistBlocks - 1;
+  __device__ __forceinline__ void write_gradients() const {
+    constexpr int kLast = kBlocks - 1;
     if constexpr (Worker::kBatchNorm) {
       forward_batch<0>();
       backward_batch<kLast - 1>();
     } else {
       for (int n = this->first_image(); n < now.images; n += this->images_at_once()) {
         forward_run<0, kLast>(n);
-        this->leave_loss(n);
+        this->write_loss(n);
         backward_run<kLast, 0>(n);
       }
     }
@@ -89,13 +89,13 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
   __device__ __forceinline__ Element element(int i) const {
     T *values = nullptr, *velocity = nullptr;
     int begin = 0;
-    const auto look_in = [&](T* its_values, const NetParameter<T>& p) {
+    const auto look_in = [&](T* its_values, const SgdPointers<T>& p) {
       if (i < p.begin || i >= p.begin + p.count) return;
       values = its_values;
       velocity = p.velocity;
       begin = p.begin;
     };
-    for (const NetBlock<T>& block : of.blocks) {
+    for (const BlockPointers<T>& block : of.blocks) {
       look_in(block.pointers.weight, block.weight);
       look_in(block.pointers.gamma, block.gamma);
       look_in(block.pointers.beta, block.beta);
@@ -133,7 +133,7 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
   }
 
   __device__ __forceinline__ void step() const {
-    leave_gradients();
+    write_gradients();
     sync();
     update_parameters();
     update_totals();
@@ -142,26 +142,26 @@ struct NetTrainer : NetWorker<NORM, HELD, T> {
 };
 
 /// Steps of every network, each by a team of blocks. Of an image, 4,592,280 FLOP, forward and backward.
-template <FusedNorm NORM, bool HELD, typename T>
-__global__ void __launch_bounds__(kNetThreads<NORM>, 1)
-    train_net_kernel(const __grid_constant__ NetLaunch<T> a) {
+template <FusedNorm NORM, bool KEEPS_Z, typename T>
+__global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
+    one_kernel(const __grid_constant__ OneKernelLaunch<T> a) {
   SIMT_DYN_SHARED(T, shared);
   SIMT_SHARED(T, brightness, [256]);
-  SIMT_SHARED(NetTraining<T>, network, [1]);
+  SIMT_SHARED(TrainingPointers<T>, network, [1]);
   SIMT_SHARED(net::Scratch, places, [1]);
   SIMT_SHARED(net::Batch, batch, [1]);
   const int number = static_cast<int>(blockIdx.x) / a.team;
   const auto* const from = reinterpret_cast<const std::uint32_t*>(a.networks + number);
-  constexpr int kWords = sizeof(NetTraining<T>) / sizeof(std::uint32_t);
+  constexpr int kWords = sizeof(TrainingPointers<T>) / sizeof(std::uint32_t);
   for (int i = block_thread(); i < kWords; i += block_threads())
     reinterpret_cast<std::uint32_t*>(network)[i] = from[i];
   sync_cluster();  // from here on the other block is there
-  const NetTraining<T>& of = network[0];
+  const TrainingPointers<T>& of = network[0];
   if (block_thread() == 0)
-    places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == FusedNorm::batch, HELD);
+    places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == FusedNorm::batch, KEEPS_Z);
   for (int b = block_thread(); b < 256; b += block_threads())
     brightness[b] = normalised<T>(b, of.mean, of.std);
-  const NetTrainer<NORM, HELD, T> trainer{
+  const NetworkSteps<NORM, KEEPS_Z, T> trainer{
       {of, shared, brightness, a.scratch + number * a.scratch_stride, places[0], batch[0],
        static_cast<int>(blockIdx.x) % a.team, a.team},
       a.arrivals + number};
@@ -176,14 +176,15 @@ __global__ void __launch_bounds__(kNetThreads<NORM>, 1)
   }
 }
 
-template <FusedNorm NORM, bool HELD, typename T>
-void TrainNetKernel<NORM, HELD, T>::launch(const LaunchConfig& config, const NetLaunch<T>& launched) {
-  cuda::launch("train_net", train_net_kernel<NORM, HELD, T>, config, launched);
+template <FusedNorm NORM, bool KEEPS_Z, typename T>
+void OneKernelOfNorm<NORM, KEEPS_Z, T>::launch(const LaunchConfig& config,
+                                               const OneKernelLaunch<T>& launched) {
+  cuda::launch("train_net", one_kernel<NORM, KEEPS_Z, T>, config, launched);
 }
 
-template <FusedNorm NORM, bool HELD, typename T>
-int TrainNetKernel<NORM, HELD, T>::clusters(const LaunchConfig& config) {
-  return most_clusters("train_net", train_net_kernel<NORM, HELD, T>, config);
+template <FusedNorm NORM, bool KEEPS_Z, typename T>
+int OneKernelOfNorm<NORM, KEEPS_Z, T>::clusters(const LaunchConfig& config) {
+  return most_clusters("train_net", one_kernel<NORM, KEEPS_Z, T>, config);
 }
 
-}  // namespace evenkeel::cuda
+}  // namespace evenkeel::mnist

@@ -1,0 +1,118 @@
+#include "evenkeel/apps/mnist/one_kernel_args.h"
+
+#include <cstring>
+#include <vector>
+
+#include "evenkeel/apps/mnist/one_kernel_launch.cuh"
+#include "evenkeel/apps/mnist/one_kernel_layers.cuh"
+
+namespace evenkeel::mnist {
+namespace {
+
+/// Blocks hold z of their only image; of several only if each is done with before the next.
+template <typename T>
+bool keeps_z(const OneKernelArgs<T>& a) {
+  return a.networks->norm != FusedNorm::batch || a.networks->batch <= a.team;
+}
+
+template <typename T>
+net::Scratch scratch_of(const OneKernelArgs<T>& a) {
+  const TrainingPointers<T>& n = *a.networks;
+  return {n.parameters, a.team, n.batch, n.norm == FusedNorm::batch, keeps_z(a)};
+}
+
+std::int64_t aligned(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+/// Of the networks and the arrivals of their teams, before the scratch memory of each.
+template <typename T>
+std::int64_t head_bytes(const OneKernelArgs<T>& a) {
+  return aligned(a.count * static_cast<std::int64_t>(sizeof(TrainingPointers<T>))) +
+         aligned(a.count * static_cast<std::int64_t>(sizeof(unsigned)));
+}
+
+/// Calls f.operator()<NORM, KEEPS_Z>().
+template <typename F>
+void with_norm(FusedNorm norm, bool keeps, const F& f) {
+  switch (norm) {
+    case FusedNorm::none:
+      return f.template operator()<FusedNorm::none, true>();
+    case FusedNorm::batch:
+      return keeps ? f.template operator()<FusedNorm::batch, true>()
+                   : f.template operator()<FusedNorm::batch, false>();
+    case FusedNorm::group:
+      return f.template operator()<FusedNorm::group, true>();
+    case FusedNorm::rows:
+      return f.template operator()<FusedNorm::rows, true>();
+    case FusedNorm::pixels:
+      return f.template operator()<FusedNorm::pixels, true>();
+  }
+}
+
+/// Calls f(OneKernelOfNorm, how it is launched on the default stream).
+template <typename T, typename F>
+void with_kernel(const OneKernelArgs<T>& a, const F& f) {
+  with_norm(a.networks->norm, keeps_z(a), [&]<FusedNorm NORM, bool KEEPS_Z>() {
+    using Memory = net::Memory<NORM, KEEPS_Z>;
+    const std::int64_t elements = a.cluster > 1 ? Memory::total_in_cluster : Memory::total;
+    LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kThreadsOf<NORM>,
+                        elements * static_cast<std::int64_t>(sizeof(T))};
+    config.team = a.team;
+    config.cluster = a.cluster;
+    f(OneKernelOfNorm<NORM, KEEPS_Z, T>(), config);
+  });
+}
+
+constexpr std::int64_t kDeclared = 6144;  // bytes, at most, of static shared memory
+
+}  // namespace
+
+template <typename T>
+std::int64_t one_kernel_scratch(const OneKernelArgs<T>& a) {
+  return head_bytes(a) + a.count * scratch_of(a).total * static_cast<std::int64_t>(sizeof(T));
+}
+
+template <typename T>
+std::int64_t one_kernel_shared(FusedNorm norm) {
+  std::int64_t elements = 0;
+  with_norm(norm, true,
+            [&]<FusedNorm NORM, bool KEEPS_Z>() { elements = net::Memory<NORM, KEEPS_Z>::total; });
+  return elements * static_cast<std::int64_t>(sizeof(T)) + kDeclared;
+}
+
+template <typename T>
+int one_kernel_clusters(const OneKernelArgs<T>& a) {
+  int clusters = 0;
+  with_kernel(a, [&](auto kernel, const LaunchConfig& config) {
+    if (config.shared + kDeclared <= most_shared_memory()) clusters = kernel.clusters(config);
+  });
+  return clusters;
+}
+
+template <typename T>
+void train_in_one_kernel(const OneKernelArgs<T>& a, Stream stream) {
+  // The networks, and the arrivals of their teams: none yet.
+  const auto network_bytes = a.count * static_cast<std::int64_t>(sizeof(TrainingPointers<T>));
+  std::vector<char> head(static_cast<std::size_t>(head_bytes(a)), 0);
+  std::memcpy(head.data(), a.networks, static_cast<std::size_t>(network_bytes));
+  char* const memory = static_cast<char*>(a.scratch);
+  check_launch("train_net", {1, 1, 0, stream},
+               cudaMemcpyAsync(memory, head.data(), head.size(), cudaMemcpyHostToDevice, stream));
+  const OneKernelLaunch<T> launched{reinterpret_cast<TrainingPointers<T>*>(memory),
+                                    reinterpret_cast<unsigned*>(memory + aligned(network_bytes)),
+                                    reinterpret_cast<T*>(memory + head_bytes(a)),
+                                    scratch_of(a).total,
+                                    a.first_step,
+                                    a.steps,
+                                    a.team};
+  with_kernel(a, [&](auto kernel, LaunchConfig config) {
+    config.stream = stream;
+    kernel.launch(config, launched);
+  });
+}
+
+template void train_in_one_kernel(const OneKernelArgs<float>&, Stream);
+template std::int64_t one_kernel_scratch(const OneKernelArgs<float>&);
+template std::int64_t one_kernel_shared<float>(FusedNorm);
+template int one_kernel_clusters(const OneKernelArgs<float>&);
+
+}  // namespace evenkeel::mnist

@@ -1,0 +1,7 @@
+#include "evenkeel/apps/mnist/one_kernel_steps.cuh"
+
+namespace evenkeel::mnist {
+
+template struct OneKernelOfNorm<FusedNorm::pixels, true, float>;
+
+}  // namespace evenkeel::mnist

@@ -1,7 +1,0 @@
-#include "evenkeel/kernels/cuda/train_net_kernel.cuh"
-
-namespace evenkeel::cuda {
-
-template struct TrainNetKernel<FusedNorm::group, true, float>;
-
-}  // namespace evenkeel::cuda
