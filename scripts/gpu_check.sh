@@ -81,11 +81,11 @@ step tests ctest --test-dir "$build" --label-regex '^(core|op|nn)$' --output-on-
 if [ "$sanitize" = true ] && [ "$preset" != emulated ]; then
   for tool in memcheck racecheck synccheck initcheck; do
     for test in relu dropout softmax pool2d sgd rotate batch_norm group_norm layer_norm layer_norm2d conv2d linear fused_blocks \
-                train_net; do
+                one_kernel_engine; do
       program=test_op cases="[#test_$test]*reference*" # of one file
       case "$test" in
         sgd) cases="[#test_$test]" ;;
-        fused_blocks | train_net) program=test_nn cases="[#test_$test]" ;;
+        fused_blocks | one_kernel_engine) program=test_nn cases="[#test_$test]" ;;
       esac
       step "$tool-$test" compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/$program" --filenames-as-tags "$cases" \
         --warn NoTests

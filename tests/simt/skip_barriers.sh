@@ -3,20 +3,20 @@
 #   skip_barriers.sh FOLDER-OF-THE-TESTS [FILE:LINE]      (of a build with the race detector; all barriers, or one)
 set -uo pipefail
 tests=$1
-kernels=$(dirname "$0")/../../kernels/cuda
+root=$(dirname "$0")/../..
 
 # The program and the file of tests that run the kernels of a file: "op conv2d" is test_op with test_conv2d.cpp.
 test_of() {
   case "$1" in
     conv2d*) echo op conv2d ;;
-    chain* | conv_chain.cu) echo nn conv_chain ;;
+    fused_block* | epilogue*) echo nn fused_blocks ;;
+    one_kernel*) echo nn one_kernel_engine ;;
     permutation.cu) echo core random ;;
     matmul.cu) echo op linear ;;
     norm.cuh) echo op layer_norm ;;
     reduce.cuh) echo op batch_norm ;;
     reduce.cu) echo core ops ;;
     team.cu) echo core cuda ;;
-    train_net*) echo nn train_net ;;
     *) echo op "${1%.cu}" ;;
   esac
 }
@@ -42,8 +42,8 @@ if [ $# -eq 2 ]; then
   without_barrier "$2"
   exit
 fi
-barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$kernels"/*.cu "$kernels"/*.cuh |
+barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$root"/{kernels/cuda,apps/mnist}/*.{cu,cuh} |
   grep -vE '/(team|cluster).cuh:' | sed -E 's|^.*/([^/:]*:[0-9]+):.*|\1|')
-[ -n "$barriers" ] || { echo "no barrier in $kernels"; exit 1; }
+[ -n "$barriers" ] || { echo "no barrier in the kernels"; exit 1; }
 xargs -P "$(nproc)" -n 1 bash "$0" "$tests" <<<"$barriers" || { echo "not every one of $(wc -l <<<"$barriers") barriers is noticed"; exit 1; }
 echo "$(wc -l <<<"$barriers") barriers, each noticed"
