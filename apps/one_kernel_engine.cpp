@@ -16,7 +16,7 @@ namespace {
 std::vector<FusedBlock> blocks_of(const nn::Sequential& net) { return nn::find_blocks(net).blocks; }
 
 /// The kind of norm, that of the first block.
-FusedNorm norm_of(const std::vector<FusedBlock>& blocks) { return blocks.front().norm; }
+NormPartition norm_of(const std::vector<FusedBlock>& blocks) { return blocks.front().norm; }
 /// True for instance norm, which is group norm with a group a channel.
 bool has_group_a_channel(const FusedBlock& first) { return first.groups == first.weight.size(0); }
 /// True for layer norm over all of an image, false for that over rows, which has no parameters.
@@ -30,18 +30,18 @@ FusedBlock expected_block(const mnist::BlockShape& m, const FusedBlock& first) {
   b.p = m.dropout ? mnist::kDropout : 0;
   if (!m.activated) return b;
   b.norm = first.norm;
-  b.relu = b.norm != FusedNorm::none && m.is_norm_first(b.norm == FusedNorm::batch);
+  b.relu = b.norm != NormPartition::none && m.is_norm_first(b.norm == NormPartition::batch);
   b.relu_first = !b.relu;
-  if (b.norm == FusedNorm::group) b.groups = has_group_a_channel(first) ? m.K : first.groups;
+  if (b.norm == NormPartition::group) b.groups = has_group_a_channel(first) ? m.K : first.groups;
   const std::int64_t P = m.output();
-  if (b.norm == FusedNorm::rows) b.normalized_shape = has_whole_rows(first) ? Shape{m.K, P, P} : Shape{P};
+  if (b.norm == NormPartition::rows) b.normalized_shape = has_whole_rows(first) ? Shape{m.K, P, P} : Shape{P};
   return b;
 }
 
 bool is_network_of_study(const std::vector<FusedBlock>& blocks) {
   const auto is_expected = [&](const FusedBlock& b, const mnist::BlockShape& m) {
     const FusedBlock expected = expected_block(m, blocks.front());
-    const bool affine = expected.norm != FusedNorm::none && expected.normalized_shape.rank() != 1;
+    const bool affine = expected.norm != NormPartition::none && expected.normalized_shape.rank() != 1;
     return b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.settings() == expected.settings() &&
            b.gamma.defined() == affine && b.beta.defined() == affine;
   };

@@ -8,14 +8,11 @@
 #pragma once
 
 #include "evenkeel/kernels/common.h"
+#include "evenkeel/kernels/norm_partition.h"
 #include "evenkeel/kernels/philox.h"
 
 namespace evenkeel {
 
-/// Which elements of z are normalised together. batch: a channel of all images. group: neighbouring channels
-/// of an image, all its pixels. rows: the last axes of an image, `set_size` elements (layer norm). pixels:
-/// the channels of a pixel (layer norm over C).
-enum class FusedNorm { none, batch, group, rows, pixels };
 enum class FusedPool { none, max, average };
 
 /// A mean in two parts, high + low, and what is said of the spread about it: the moments of an image have the
@@ -51,7 +48,7 @@ struct Epilogue {
   int C = 0, H = 0, W = 0;
   bool relu_first = false, relu = false;
 
-  FusedNorm norm = FusedNorm::none;
+  NormPartition norm = NormPartition::none;
   int sets = 0, set_size = 0;  // of an image; for batch: C sets of H W
   bool training = true;        // batch: false takes the running statistics
   double eps = 0, momentum = 0;
@@ -85,7 +82,10 @@ struct FusedForwardArgs {
   std::int64_t N;
   int C, H, W, K, R, pad;
 };
-EK_DECLARE_CUDA_KERNEL(fused_forward, FusedForwardArgs)
+namespace cuda {
+template <typename T>
+void fused_forward(const FusedForwardArgs<T>& args, Stream stream);
+}
 
 /// dy is the gradient of z, or null: then it is after.dz, or made from after.dnorm. Makes the gradient of the
 /// filters of each image, [N, K, C, R, R], and takes the gradient of x through the epilogue `before`, or
@@ -101,7 +101,10 @@ struct FusedBackwardArgs {
   std::int64_t N;
   int C, H, W, K, R, pad;
 };
-EK_DECLARE_CUDA_KERNEL(fused_backward, FusedBackwardArgs)
+namespace cuda {
+template <typename T>
+void fused_backward(const FusedBackwardArgs<T>& args, Stream stream);
+}
 
 /// The gradient of a parameter as a sum over rows: out[d] = sum over m of rows[m * stride + d] f, d < D, with
 /// f = 1, or where z is given f = xhat[m, d] of the norm of z, whose statistics are [M].
@@ -121,7 +124,10 @@ struct FusedGradientSumsArgs {
   const FusedGradientSum<T>* sums;  // an array on the host
   int count;
 };
-EK_DECLARE_CUDA_KERNEL(fused_gradient_sums, FusedGradientSumsArgs)
+namespace cuda {
+template <typename T>
+void fused_gradient_sums(const FusedGradientSumsArgs<T>& args, Stream stream);
+}
 
 namespace cuda {
 /// True if both kernels of a convolution have room in the shared memory of a thread block of the current

@@ -9,21 +9,10 @@
 #pragma once
 
 #include "evenkeel/kernels/half.h"
+#include "evenkeel/kernels/norm_partition.h"
 #include "evenkeel/kernels/variants.h"
 
 namespace evenkeel {
-
-/// The partition of x [N, C, S], dense.
-enum class NormPartition {
-  none,   ///< no normalization; only in fused blocks (kernels/conv_chain.h)
-  batch,  ///< a set is a channel of all images: C sets, parameters [C] (Ioffe and Szegedy, 2015)
-  group,  ///< C/G neighbouring channels of an image: N G sets, parameters [C] (Wu and He, 2018); G = C:
-          ///< instance norm
-  rows,   ///< the S elements of a row: N C sets, parameters [S]: layer norm over the last axes (Ba, Kiros and
-          ///< Hinton, 2016)
-  pixels  ///< the C channels of a pixel: N S sets, parameters [C]: layer norm over channels, as ConvNeXt's
-          ///< LayerNorm2d
-};
 
 /// mean and rstd are saved for backward. Batch norm: when training they are those of the batch, and where
 /// running_mean and running_var are given

@@ -9,7 +9,7 @@
 #include "evenkeel/core/ops.h"
 #include "evenkeel/core/random.h"
 #include "evenkeel/core/tensor.h"
-#include "evenkeel/kernels/norm_defaults.h"
+#include "evenkeel/kernels/norm_partition.h"
 
 namespace evenkeel {
 

@@ -24,14 +24,14 @@ bool same_kind(const Tensor& x, const Tensor& other) {
 /// True if the parameters and buffers fit z [C, H, W].
 bool norm_fits(const FusedBlock& b, std::int64_t C, std::int64_t H, std::int64_t W) {
   Shape parameter{C};
-  if (b.norm == FusedNorm::rows) {
+  if (b.norm == NormPartition::rows) {
     const Shape z{C, H, W};
     const int kept = 3 - b.normalized_shape.rank();
     if (kept < 0 || !std::equal(b.normalized_shape.begin(), b.normalized_shape.end(), z.begin() + kept))
       return false;
     parameter = b.normalized_shape;
   }
-  if (b.norm == FusedNorm::group && C % b.groups != 0) return false;
+  if (b.norm == NormPartition::group && C % b.groups != 0) return false;
   for (const Tensor* t : {&b.gamma, &b.beta}) {
     if (t->defined() && t->shape() != parameter) return false;
   }
@@ -98,7 +98,7 @@ bool can_fuse(const Tensor& x, const std::vector<FusedBlock>& blocks) {
         H * W * std::max(C, K) > kLongest * kLongest)
       return false;
     if (!norm_fits(b, K, P, Q) || P < b.window || Q < b.window) return false;
-    if (b.norm == FusedNorm::batch && b.training && x.size(0) * P * Q < 2) return false;
+    if (b.norm == NormPartition::batch && b.training && x.size(0) * P * Q < 2) return false;
     C = K;
     H = P / b.window;
     W = Q / b.window;
@@ -183,7 +183,7 @@ class BlockBuilder {
     return true;
   }
   static void set_norm(FusedBlock& block, const BatchNorm2d& layer) {
-    block.norm = FusedNorm::batch;
+    block.norm = NormPartition::batch;
     block.running_mean = layer.running_mean();
     block.running_var = layer.running_var();
     block.batches_tracked = layer.num_batches_tracked();
@@ -192,17 +192,17 @@ class BlockBuilder {
     block.momentum = layer.options().momentum;
   }
   static void set_norm(FusedBlock& block, const GroupNorm& layer) {
-    block.norm = FusedNorm::group;
+    block.norm = NormPartition::group;
     block.groups = layer.groups();
     block.eps = layer.eps();
   }
   static void set_norm(FusedBlock& block, const LayerNorm& layer) {
-    block.norm = FusedNorm::rows;
+    block.norm = NormPartition::rows;
     block.normalized_shape = layer.normalized_shape();
     block.eps = layer.eps();
   }
   static void set_norm(FusedBlock& block, const LayerNorm2d& layer) {
-    block.norm = FusedNorm::pixels;
+    block.norm = NormPartition::pixels;
     block.eps = layer.eps();
   }
 
@@ -212,7 +212,7 @@ class BlockBuilder {
     const PoolOptions& o = layer.options();
     const bool plain =
         kernel.h == kernel.w && (o.stride == Size2d(0) || o.stride == kernel) && o.padding == Size2d(0);
-    const bool with_norm = !blocks_.empty() && blocks_.back().norm != FusedNorm::none;
+    const bool with_norm = !blocks_.empty() && blocks_.back().norm != NormPartition::none;
     if (!plain || (pool == FusedPool::max && with_norm) || !reach(Place::pool)) return false;
     blocks_.back().pool = pool;
     blocks_.back().window = kernel.h;

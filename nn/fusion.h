@@ -18,7 +18,7 @@ struct FusedBlock {
   Tensor weight;  ///< [K, C, R, R]
   std::int64_t padding = 0;
   bool relu_first = false, relu = false;
-  FusedNorm norm = FusedNorm::none;
+  NormPartition norm = NormPartition::none;
   std::int64_t groups = 1;                            ///< of group norm
   Shape normalized_shape;                             ///< of layer norm over the last axes
   Tensor gamma, beta;                                 ///< or undefined

@@ -12,13 +12,13 @@ namespace {
 /// Blocks hold z of their only image; of several only if each is done with before the next.
 template <typename T>
 bool keeps_z(const OneKernelArgs<T>& a) {
-  return a.networks->norm != FusedNorm::batch || a.networks->batch <= a.team;
+  return a.networks->norm != NormPartition::batch || a.networks->batch <= a.team;
 }
 
 template <typename T>
 net::Scratch scratch_of(const OneKernelArgs<T>& a) {
   const TrainingPointers<T>& n = *a.networks;
-  return {n.parameters, a.team, n.batch, n.norm == FusedNorm::batch, keeps_z(a)};
+  return {n.parameters, a.team, n.batch, n.norm == NormPartition::batch, keeps_z(a)};
 }
 
 std::int64_t aligned(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
@@ -32,26 +32,26 @@ std::int64_t head_bytes(const OneKernelArgs<T>& a) {
 
 /// Calls f.operator()<NORM, KEEPS_Z>().
 template <typename F>
-void with_norm(FusedNorm norm, bool keeps, const F& f) {
+void with_norm(NormPartition norm, bool keeps, const F& f) {
   switch (norm) {
-    case FusedNorm::none:
-      return f.template operator()<FusedNorm::none, true>();
-    case FusedNorm::batch:
-      return keeps ? f.template operator()<FusedNorm::batch, true>()
-                   : f.template operator()<FusedNorm::batch, false>();
-    case FusedNorm::group:
-      return f.template operator()<FusedNorm::group, true>();
-    case FusedNorm::rows:
-      return f.template operator()<FusedNorm::rows, true>();
-    case FusedNorm::pixels:
-      return f.template operator()<FusedNorm::pixels, true>();
+    case NormPartition::none:
+      return f.template operator()<NormPartition::none, true>();
+    case NormPartition::batch:
+      return keeps ? f.template operator()<NormPartition::batch, true>()
+                   : f.template operator()<NormPartition::batch, false>();
+    case NormPartition::group:
+      return f.template operator()<NormPartition::group, true>();
+    case NormPartition::rows:
+      return f.template operator()<NormPartition::rows, true>();
+    case NormPartition::pixels:
+      return f.template operator()<NormPartition::pixels, true>();
   }
 }
 
 /// Calls f(OneKernelOfNorm, how it is launched on the default stream).
 template <typename T, typename F>
 void with_kernel(const OneKernelArgs<T>& a, const F& f) {
-  with_norm(a.networks->norm, keeps_z(a), [&]<FusedNorm NORM, bool KEEPS_Z>() {
+  with_norm(a.networks->norm, keeps_z(a), [&]<NormPartition NORM, bool KEEPS_Z>() {
     using Memory = net::Memory<NORM, KEEPS_Z>;
     const std::int64_t elements = a.cluster > 1 ? Memory::total_in_cluster : Memory::total;
     LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kThreadsOf<NORM>,
@@ -72,10 +72,10 @@ std::int64_t one_kernel_scratch(const OneKernelArgs<T>& a) {
 }
 
 template <typename T>
-std::int64_t one_kernel_shared(FusedNorm norm) {
+std::int64_t one_kernel_shared(NormPartition norm) {
   std::int64_t elements = 0;
   with_norm(norm, true,
-            [&]<FusedNorm NORM, bool KEEPS_Z>() { elements = net::Memory<NORM, KEEPS_Z>::total; });
+            [&]<NormPartition NORM, bool KEEPS_Z>() { elements = net::Memory<NORM, KEEPS_Z>::total; });
   return elements * static_cast<std::int64_t>(sizeof(T)) + kDeclared;
 }
 
@@ -112,7 +112,7 @@ void train_in_one_kernel(const OneKernelArgs<T>& a, Stream stream) {
 
 template void train_in_one_kernel(const OneKernelArgs<float>&, Stream);
 template std::int64_t one_kernel_scratch(const OneKernelArgs<float>&);
-template std::int64_t one_kernel_shared<float>(FusedNorm);
+template std::int64_t one_kernel_shared<float>(NormPartition);
 template int one_kernel_clusters(const OneKernelArgs<float>&);
 
 }  // namespace evenkeel::mnist

@@ -31,7 +31,7 @@ struct TrainingPointers {
   BlockPointers<T> blocks[kBlocks];
   int parameters;  // elements of all of them
 
-  FusedNorm norm;
+  NormPartition norm;
   int groups;       // of group norm; 0: one a channel
   bool whole_rows;  // rows: a set is all of an image's [C, H, W], else a row [W]
 
@@ -68,7 +68,7 @@ template <typename T>
 std::int64_t one_kernel_scratch(const OneKernelArgs<T>& args);
 /// The bytes of shared memory that a block needs, static ones included.
 template <typename T>
-std::int64_t one_kernel_shared(FusedNorm norm);
+std::int64_t one_kernel_shared(NormPartition norm);
 /// How many clusters of such a launch the device can hold at once; 0: it has none.
 template <typename T>
 int one_kernel_clusters(const OneKernelArgs<T>& args);

@@ -2,7 +2,7 @@
 
 namespace evenkeel::mnist {
 
-template struct OneKernelOfNorm<FusedNorm::batch, true, float>;
-template struct OneKernelOfNorm<FusedNorm::batch, false, float>;
+template struct OneKernelOfNorm<NormPartition::batch, true, float>;
+template struct OneKernelOfNorm<NormPartition::batch, false, float>;
 
 }  // namespace evenkeel::mnist

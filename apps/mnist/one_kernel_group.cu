@@ -2,6 +2,6 @@
 
 namespace evenkeel::mnist {
 
-template struct OneKernelOfNorm<FusedNorm::group, true, float>;
+template struct OneKernelOfNorm<NormPartition::group, true, float>;
 
 }  // namespace evenkeel::mnist

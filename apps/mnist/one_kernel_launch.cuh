@@ -20,7 +20,7 @@ struct OneKernelLaunch {
 
 /// The kernel for one normalization, instantiated by a file of its own (one_kernel_steps.cuh). KEEPS_Z:
 /// blocks keep the outputs of their convolutions in shared memory.
-template <FusedNorm NORM, bool KEEPS_Z, typename T>
+template <NormPartition NORM, bool KEEPS_Z, typename T>
 struct OneKernelOfNorm {
   static void launch(const LaunchConfig& config, const OneKernelLaunch<T>& launched);
   /// How many clusters of such a launch the device can hold at once; 0: it has none.

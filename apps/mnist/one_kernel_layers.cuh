@@ -8,15 +8,15 @@
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
 #include "evenkeel/kernels/cuda/team.cuh"
-#include "evenkeel/kernels/norm_defaults.h"
+#include "evenkeel/kernels/norm_partition.h"
 
 namespace evenkeel::mnist {
 
 using namespace cuda;
 
 /// Of a block: 16 warps of 128 registers, or where a norm needs more than those 12 of 168.
-template <FusedNorm NORM>
-inline constexpr int kThreadsOf = NORM == FusedNorm::batch || NORM == FusedNorm::pixels ? 384 : 512;
+template <NormPartition NORM>
+inline constexpr int kThreadsOf = NORM == NormPartition::batch || NORM == NormPartition::pixels ? 384 : 512;
 
 /// Sums and maxima over the blocks of the network.
 namespace net {
@@ -28,11 +28,11 @@ EK_HOST_DEVICE constexpr ImageConv conv_of(int block) {
 EK_HOST_DEVICE constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 /// The most sets that a norm has in an image, of which a block keeps statistics.
-EK_HOST_DEVICE constexpr int most_sets(int block, FusedNorm norm) {
+EK_HOST_DEVICE constexpr int most_sets(int block, NormPartition norm) {
   const BlockShape& b = kNetwork[block];
-  if (!b.activated || norm == FusedNorm::none) return 0;
-  return norm == FusedNorm::rows     ? b.K * b.output()
-         : norm == FusedNorm::pixels ? b.output() * b.output()
+  if (!b.activated || norm == NormPartition::none) return 0;
+  return norm == NormPartition::rows     ? b.K * b.output()
+         : norm == NormPartition::pixels ? b.output() * b.output()
                                      : b.K;
 }
 
@@ -47,7 +47,7 @@ EK_HOST_DEVICE constexpr int channels_before(int block) {
   for (int i = 0; i < block; ++i) sum += kNetwork[i].activated ? kNetwork[i].K : 0;
   return sum;
 }
-EK_HOST_DEVICE constexpr int sets_before(int block, FusedNorm norm) {
+EK_HOST_DEVICE constexpr int sets_before(int block, NormPartition norm) {
   int sum = 0;
   for (int i = 0; i < block; ++i) sum += most_sets(i, norm);
   return sum;
@@ -96,7 +96,7 @@ EK_HOST_DEVICE constexpr int most_channels() {
 /// Shared memory, in elements: filters, dz, x and later dx, sums of backward, for batch norm those over all
 /// images, statistics and, if KEEPS_Z, z. Blocks in clusters have two places for dx besides, in turn: a block
 /// writes its half of one into the other's memory while that may still read the one before.
-template <FusedNorm NORM, bool KEEPS_Z>
+template <NormPartition NORM, bool KEEPS_Z>
 struct Memory {
   static constexpr int filters = 0;
   static constexpr int dz = [] {
@@ -120,7 +120,7 @@ struct Memory {
     for (int i = 0; i < kBlocks; ++i) most = larger(most, 2 * (kNetwork[i].K + most_sets(i, NORM)));
     return most;
   }();
-  static constexpr int statistics = merged + (NORM == FusedNorm::batch ? 2 * most_channels() : 0);
+  static constexpr int statistics = merged + (NORM == NormPartition::batch ? 2 * most_channels() : 0);
   static constexpr int z = statistics + 3 * sets_before(kBlocks, NORM);
   static constexpr int total = z + (KEEPS_Z ? kZ : 0);
   static constexpr int even_dx = total;
@@ -161,11 +161,11 @@ struct Batch {
 /// KEEPS_Z, the team may consist of clusters with an image each, at most: their blocks do the same, but for
 /// the convolutions, of which each does a part, and for what goes to global memory, which the first block
 /// does.
-template <FusedNorm NORM, bool KEEPS_Z, typename T>
+template <NormPartition NORM, bool KEEPS_Z, typename T>
 struct ImageLayers {
   using Memory = net::Memory<NORM, KEEPS_Z>;
   static constexpr int kThreads = kThreadsOf<NORM>;
-  static constexpr bool kBatchNorm = NORM == FusedNorm::batch;
+  static constexpr bool kBatchNorm = NORM == NormPartition::batch;
 
   const TrainingPointers<T>& of;
   T* shared;
@@ -176,7 +176,7 @@ struct ImageLayers {
   int rank, size;  // of the team
 
   template <int L>
-  static constexpr bool kNormalises = kNetwork[L].activated&& NORM != FusedNorm::none;
+  static constexpr bool kNormalises = kNetwork[L].activated&& NORM != NormPartition::none;
   template <int L>
   static constexpr bool kShared = KEEPS_Z&& kNetwork[L].multiply_adds() >= net::kWorthSharing;
 
@@ -244,9 +244,9 @@ struct ImageLayers {
     if constexpr (kNormalises<L>) {
       t.norm = NORM;
       t.sets = b.K;
-      if (NORM == FusedNorm::group && of.groups > 0) t.sets = of.groups;
-      if (NORM == FusedNorm::rows) t.sets = of.whole_rows ? 1 : b.K * b.output();
-      if (NORM == FusedNorm::pixels) t.sets = pixels;
+      if (NORM == NormPartition::group && of.groups > 0) t.sets = of.groups;
+      if (NORM == NormPartition::rows) t.sets = of.whole_rows ? 1 : b.K * b.output();
+      if (NORM == NormPartition::pixels) t.sets = pixels;
       t.set_size = b.K * pixels / t.sets;
       t.eps = kNormEps;
       t.block = of.blocks[L].pointers.read_only();
@@ -381,7 +381,7 @@ struct ImageLayers {
     int n;
 
     __device__ __forceinline__ bool wants_channel_sums() const {
-      return kNormalises<L> && (kBatchNorm || (NORM != FusedNorm::rows && block().pointers.gamma != nullptr));
+      return kNormalises<L> && (kBatchNorm || (NORM != NormPartition::rows && block().pointers.gamma != nullptr));
     }
     __device__ __forceinline__ void channel_sums(const T* sums) const {
       constexpr int K = kNetwork[L].K;
@@ -394,7 +394,7 @@ struct ImageLayers {
     template <typename Xhat>
     __device__ __forceinline__ void dnorm(const ImageElement& e, T d, const Xhat& xhat) const {
       if constexpr (kBatchNorm && kNormalises<L>) worker.template dnorm_at<L>(e, n) = d;
-      if constexpr (NORM == FusedNorm::rows && kNormalises<L>) {
+      if constexpr (NORM == NormPartition::rows && kNormalises<L>) {
         if (block().pointers.gamma == nullptr || !worker.leads()) return;
         worker.add_gradient(n, block().gamma.begin + e.e, d * xhat());
         worker.add_gradient(n, block().beta.begin + e.e, d);

@@ -2,6 +2,6 @@
 
 namespace evenkeel::mnist {
 
-template struct OneKernelOfNorm<FusedNorm::none, true, float>;
+template struct OneKernelOfNorm<NormPartition::none, true, float>;
 
 }  // namespace evenkeel::mnist

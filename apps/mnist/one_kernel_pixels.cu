@@ -2,6 +2,6 @@
 
 namespace evenkeel::mnist {
 
-template struct OneKernelOfNorm<FusedNorm::pixels, true, float>;
+template struct OneKernelOfNorm<NormPartition::pixels, true, float>;
 
 }  // namespace evenkeel::mnist

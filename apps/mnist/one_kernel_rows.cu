@@ -2,6 +2,6 @@
 
 namespace evenkeel::mnist {
 
-template struct OneKernelOfNorm<FusedNorm::rows, true, float>;
+template struct OneKernelOfNorm<NormPartition::rows, true, float>;
 
 }  // namespace evenkeel::mnist

@@ -8,7 +8,7 @@
 namespace evenkeel::mnist {
 
 /// Steps of one network by a team of blocks.
-template <FusedNorm NORM, bool KEEPS_Z, typename T>
+template <NormPartition NORM, bool KEEPS_Z, typename T>
 struct NetworkSteps : ImageLayers<NORM, KEEPS_Z, T> {
   using Worker = ImageLayers<NORM, KEEPS_Z, T>;
   using Worker::at, Worker::now, Worker::of, Worker::rank, Worker::scratch, Worker::size;
@@ -142,7 +142,7 @@ struct NetworkSteps : ImageLayers<NORM, KEEPS_Z, T> {
 };
 
 /// Steps of every network, each by a team of blocks. Of an image, 4,592,280 FLOP, forward and backward.
-template <FusedNorm NORM, bool KEEPS_Z, typename T>
+template <NormPartition NORM, bool KEEPS_Z, typename T>
 __global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
     one_kernel(const __grid_constant__ OneKernelLaunch<T> a) {
   SIMT_DYN_SHARED(T, shared);
@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
   sync_cluster();  // from here on the other block is there
   const TrainingPointers<T>& of = network[0];
   if (block_thread() == 0)
-    places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == FusedNorm::batch, KEEPS_Z);
+    places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == NormPartition::batch, KEEPS_Z);
   for (int b = block_thread(); b < 256; b += block_threads())
     brightness[b] = normalised<T>(b, of.mean, of.std);
   const NetworkSteps<NORM, KEEPS_Z, T> trainer{
@@ -176,13 +176,13 @@ __global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
   }
 }
 
-template <FusedNorm NORM, bool KEEPS_Z, typename T>
+template <NormPartition NORM, bool KEEPS_Z, typename T>
 void OneKernelOfNorm<NORM, KEEPS_Z, T>::launch(const LaunchConfig& config,
                                                const OneKernelLaunch<T>& launched) {
   cuda::launch("train_net", one_kernel<NORM, KEEPS_Z, T>, config, launched);
 }
 
-template <FusedNorm NORM, bool KEEPS_Z, typename T>
+template <NormPartition NORM, bool KEEPS_Z, typename T>
 int OneKernelOfNorm<NORM, KEEPS_Z, T>::clusters(const LaunchConfig& config) {
   return most_clusters("train_net", one_kernel<NORM, KEEPS_Z, T>, config);
 }

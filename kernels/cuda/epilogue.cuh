@@ -27,7 +27,7 @@ struct DeviceEpilogue : Epilogue<T> {
         by_pooled_H(at_least_1(t.pooled_height())),
         by_window(t.window),
         by_set(at_least_1(t.set_size)),
-        by_group(t.norm == FusedNorm::group ? t.C / t.sets : 1) {}
+        by_group(t.norm == NormPartition::group ? t.C / t.sets : 1) {}
 
   EK_HOST_DEVICE static int at_least_1(int n) { return n > 0 ? n : 1; }
   __device__ __forceinline__ int pixels() const { return this->H * this->W; }
@@ -43,18 +43,18 @@ struct DeviceEpilogue : Epilogue<T> {
   /// The set of an element among those of its image, and its parameter.
   __device__ __forceinline__ int set_of(const ImageElement& at) const {
     switch (this->norm) {
-      case FusedNorm::group:
+      case NormPartition::group:
         return by_group.quotient(at.c);
-      case FusedNorm::rows:
+      case NormPartition::rows:
         return by_set.quotient(at.e);
-      case FusedNorm::pixels:
+      case NormPartition::pixels:
         return at.s;
       default:
         return at.c;
     }
   }
   __device__ __forceinline__ int parameter_of(const ImageElement& at, int set) const {
-    return this->norm == FusedNorm::rows ? at.e - set * this->set_size : at.c;
+    return this->norm == NormPartition::rows ? at.e - set * this->set_size : at.c;
   }
   __device__ __forceinline__ T gamma_at(int i) const {
     return this->block.gamma != nullptr ? this->block.gamma[i] : T(1);
@@ -86,7 +86,7 @@ struct EpilogueImage {
       : epilogue(t),
         z(t.z + n * t.elements()),
         statistics(merged != nullptr            ? merged
-                   : t.norm == FusedNorm::batch ? t.statistics
+                   : t.norm == NormPartition::batch ? t.statistics
                                                 : t.statistics + n * t.sets) {}
 
   __device__ __forceinline__ T xhat(T value, int set) const {
@@ -96,7 +96,7 @@ struct EpilogueImage {
   /// The norm's output, before the second relu.
   __device__ __forceinline__ T norm_output(const ImageElement& at) const {
     const T value = epilogue.norm_input(z[at.e]);
-    if (epilogue.norm == FusedNorm::none) return value;
+    if (epilogue.norm == NormPartition::none) return value;
     const int set = epilogue.set_of(at), i = epilogue.parameter_of(at, set);
     return scaled_and_shifted(xhat(value, set), epilogue.gamma_at(i), epilogue.beta_at(i));
   }
@@ -198,9 +198,9 @@ __device__ __forceinline__ void for_each_set(int sets, int size, const F& f) {
 template <typename T>
 __device__ __forceinline__ void store_statistics(const DeviceEpilogue<T>& epilogue, const T* z,
                                                  FusedStatistics<T>* out) {
-  const bool batch = epilogue.norm == FusedNorm::batch;
-  if (epilogue.norm == FusedNorm::none || (batch && !epilogue.training)) return;
-  const bool across = epilogue.norm == FusedNorm::pixels;
+  const bool batch = epilogue.norm == NormPartition::batch;
+  if (epilogue.norm == NormPartition::none || (batch && !epilogue.training)) return;
+  const bool across = epilogue.norm == NormPartition::pixels;
   const int size = epilogue.set_size, step = across ? epilogue.pixels() : 1;
   const Count<T> count(size);
   const T eps = static_cast<T>(epilogue.eps);

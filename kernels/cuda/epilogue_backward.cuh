@@ -61,7 +61,7 @@ struct EpilogueBackward {
   /// Sums over the elements of each set, for norms over rows and pixels.
   __device__ __forceinline__ void set_sums(T* sums) const {
     const DeviceEpilogue<T>& t = image.epilogue;
-    const bool across = t.norm == FusedNorm::pixels;
+    const bool across = t.norm == NormPartition::pixels;
     for_each_set(t.sets, t.set_size, [&](const auto& team, int m) {
       T with_xhat = 0, alone = 0;
       for (int j = team.rank(); j < t.set_size; j += team.size()) {
@@ -98,7 +98,7 @@ struct EpilogueBackward {
   __device__ __forceinline__ T dz(const ImageElement& at, T d, const T* of_set) const {
     const DeviceEpilogue<T>& t = image.epilogue;
     if (t.relu_first && image.z[at.e] <= T(0)) return T(0);
-    if (t.norm == FusedNorm::none) return d;
+    if (t.norm == NormPartition::none) return d;
     const int set = t.set_of(at), i = t.parameter_of(at, set);
     const T inverse = T(1) / static_cast<T>(t.set_size);
     const GradientMeans<T> means{of_set[t.sets + set] * inverse, of_set[set] * inverse};
@@ -139,14 +139,14 @@ __device__ __forceinline__ void epilogue_backward(const EpilogueImage<T>& image,
   const DeviceEpilogue<T>& t = image.epilogue;
   if (t.pool == FusedPool::max) return max_pool_epilogue_backward(image, dx, sink);
   const EpilogueBackward<T> backward{image, dx};
-  const bool batch = t.norm == FusedNorm::batch, group = t.norm == FusedNorm::group;
+  const bool batch = t.norm == NormPartition::batch, group = t.norm == NormPartition::group;
   if (group || sink.wants_channel_sums()) {
     backward.channel_sums(sums.channel);
     __syncthreads();
   }
   if (sink.wants_channel_sums()) sink.channel_sums(sums.channel);
   if (group) backward.group_sums(sums.set, sums.channel);
-  if (t.norm == FusedNorm::rows || t.norm == FusedNorm::pixels) backward.set_sums(sums.set);
+  if (t.norm == NormPartition::rows || t.norm == NormPartition::pixels) backward.set_sums(sums.set);
   __syncthreads();
   for (int e = block_thread(); e < t.elements(); e += block_threads()) {
     const ImageElement at = t.element(e);

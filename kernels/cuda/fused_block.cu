@@ -53,7 +53,7 @@ struct ForwardMemory {
     x = a.conv.R > 0 ? a.conv.filter_tile() : 0;
     z = x + a.conv.x_tile().elements();
     merged = z + (a.conv.R > 0 ? a.conv.z_elements() : 0);
-    total = merged + (a.before.norm == FusedNorm::batch ? 3 * a.before.C : 0);
+    total = merged + (a.before.norm == NormPartition::batch ? 3 * a.before.C : 0);
   }
 };
 
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kFusedThreads, 2)
   const ImageConv& s = a.conv;
   T* const x = shared + at.x;
   FusedStatistics<T>* merged = nullptr;
-  if (a.has_before && a.before.norm == FusedNorm::batch) {
+  if (a.has_before && a.before.norm == NormPartition::batch) {
     merged = reinterpret_cast<FusedStatistics<T>*>(shared + at.merged);
     merge_statistics(a.before, merged, blockIdx.x == 0);
     __syncthreads();
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kFusedThreads, 2)
     __syncthreads();
     const DeviceEpilogue<T>& after = a.after;
     store_statistics(after, z,
-                     (after.norm == FusedNorm::batch ? after.moments : after.statistics) + n * after.sets);
+                     (after.norm == NormPartition::batch ? after.moments : after.statistics) + n * after.sets);
   }
 }
 
@@ -104,7 +104,7 @@ struct BackwardMemory {
     dz = convolves ? a.conv.turned_filter_tile() : 0;
     x = dz + (convolves ? a.conv.dz_tile().elements() : 0);
     merged = x + a.conv.x_tile().elements();
-    sums = merged + (a.after.norm == FusedNorm::batch ? 2 * a.after.C : 0);
+    sums = merged + (a.after.norm == NormPartition::batch ? 2 * a.after.C : 0);
     total = sums + (a.has_before ? EpilogueSums<T>::elements(a.before) : 0);
   }
 };
@@ -116,7 +116,7 @@ __device__ __forceinline__ void fill_dz(T* tile, T* merged, const FusedStep<T>& 
                                         const T* dy) {
   const auto fill_from = [&](const auto& value) { fill(tile, a.dz_shape, a.conv.K, value); };
   const std::int64_t begin = n * a.conv.z_elements();
-  if (dy == nullptr && a.after.norm == FusedNorm::batch) {
+  if (dy == nullptr && a.after.norm == NormPartition::batch) {
     merge_channel_sums(a.after, a.after.channel_sums, merged);
     __syncthreads();
     const EpilogueImage<T> image(a.after, n, nullptr);

@@ -27,7 +27,7 @@ inline std::vector<FusedSizes> fused_sizes(const Shape& x, const std::vector<Fus
 }
 
 inline bool has_epilogue(const FusedBlock& b) {
-  return b.relu_first || b.relu || b.norm != FusedNorm::none || b.pool != FusedPool::none || b.p > 0;
+  return b.relu_first || b.relu || b.norm != NormPartition::none || b.pool != FusedPool::none || b.p > 0;
 }
 
 /// What follows convolution `s`, its pointers null.
@@ -43,18 +43,18 @@ Epilogue<T> epilogue_without_memory(const FusedBlock& b, std::int64_t N, const F
   t.norm = b.norm;
   const int pixels = s.P * s.Q;
   switch (b.norm) {
-    case FusedNorm::none:
+    case NormPartition::none:
       break;
-    case FusedNorm::batch:
+    case NormPartition::batch:
       t.sets = s.K;
       break;
-    case FusedNorm::group:
+    case NormPartition::group:
       t.sets = static_cast<int>(b.groups);
       break;
-    case FusedNorm::rows:
+    case NormPartition::rows:
       t.sets = s.K * pixels / static_cast<int>(b.normalized_shape.numel());
       break;
-    case FusedNorm::pixels:
+    case NormPartition::pixels:
       t.sets = pixels;
       break;
   }

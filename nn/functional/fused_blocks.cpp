@@ -66,7 +66,7 @@ Tensor forward(FusedRun& run) {
     const FusedSizes& s = run.sizes[i];
     BlockMemory& m = run.memory[i];
     const Epilogue<T> after = epilogue_without_memory<T>(run.blocks[i], N, s);
-    const bool batch = after.norm == FusedNorm::batch;
+    const bool batch = after.norm == NormPartition::batch;
     m.z = empty({N, s.K, s.P, s.Q}, options);
     m.statistics = empty_if(after.sets > 0, {batch ? 1 : N, after.sets, 3}, options);
     m.moments = empty_if(batch && after.training, {N, after.sets, 3}, options);
@@ -94,11 +94,11 @@ void allocate_gradients(FusedRun& run, std::size_t i) {
   const FusedBlock& b = run.blocks[i];
   const TensorOptions options = run.x.options();
   BlockMemory& m = run.memory[i];
-  const bool batch = b.norm == FusedNorm::batch, affine = b.gamma.defined() || b.beta.defined();
-  const bool by_channel = b.norm == FusedNorm::group || b.norm == FusedNorm::pixels;
+  const bool batch = b.norm == NormPartition::batch, affine = b.gamma.defined() || b.beta.defined();
+  const bool by_channel = b.norm == NormPartition::group || b.norm == NormPartition::pixels;
   const bool is_output = i + 1 == run.size() && !run.ends_in_epilogue();  // whose gradient is given
   m.dz = empty_if(!batch && !is_output, m.z.shape(), options);
-  m.dnorm = empty_if(batch || (b.norm == FusedNorm::rows && affine), m.z.shape(), options);
+  m.dnorm = empty_if(batch || (b.norm == NormPartition::rows && affine), m.z.shape(), options);
   m.channel_sums = empty_if(batch || (by_channel && affine), {run.N(), 2, run.sizes[i].K}, options);
   if (wants_grad(b.weight)) m.weight_partials = empty({run.N(), b.weight.numel()}, options);
 }
@@ -150,7 +150,7 @@ std::vector<Tensor> parameter_gradients(FusedRun& run) {
     const Epilogue<T> t = run.epilogue<T>(i);
     const std::int64_t N = run.N(), weights = b.weight.numel();
     add(b.weight, {nullptr, in<T>(m.weight_partials), N, weights, static_cast<int>(weights)});
-    if (b.norm == FusedNorm::rows) {
+    if (b.norm == NormPartition::rows) {
       const std::int64_t rows = N * t.sets, D = t.set_size;
       add(b.gamma, {nullptr, t.dnorm, rows, D, t.set_size, t.z, t.statistics, t.relu_first});
       add(b.beta, {nullptr, t.dnorm, rows, D, t.set_size});
