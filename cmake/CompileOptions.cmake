@@ -31,7 +31,7 @@ if(EVENKEEL_COVERAGE)  # counts for scripts/coverage.sh, of these folders only: 
   if(NOT CMAKE_CXX_COMPILER_ID STREQUAL GNU)
     message(FATAL_ERROR "EVENKEEL_COVERAGE needs GCC, which counts in chosen files only")
   endif()
-  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:--coverage;-fprofile-update=atomic;-fprofile-filter-files=/(core|nn|apps)/>")
+  add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:--coverage;-fprofile-update=atomic;-fprofile-filter-files=/(core|nn|apps)/;-fprofile-exclude-files=[.]cu>")
   add_link_options(--coverage)
 endif()
 

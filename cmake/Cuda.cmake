@@ -1,4 +1,4 @@
-# EVENKEEL_CUDA: how kernels/cuda/*.cu are built, and with them core/cuda.cpp.
+# EVENKEEL_CUDA: how kernels/cuda/*.cu are built, with them core/cuda.cpp, and the bench's own apps/bench/*.cu.
 #   AUTO      ON if nvcc is found, else OFF
 #   ON        by nvcc, for the architectures of CMAKE_CUDA_ARCHITECTURES
 #   OFF       not at all: Device::cuda() is refused
@@ -51,19 +51,26 @@ if(EVENKEEL_RACE_DETECTOR)
   list(APPEND EK_EMULATED_FLAGS -O1 -g1 -fsanitize=thread -fno-threadsafe-statics)  # whose guards are atomics
 endif()
 
+# ek_compile_kernels(TARGET SOURCE...): how the .cu files of a target of this directory are compiled, and what they need.
+function(ek_compile_kernels target)
+  if(EVENKEEL_CUDA_MODE STREQUAL ON)
+    target_link_libraries(${target} PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
+  else()
+    set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${EK_EMULATED_FLAGS}")
+    target_link_libraries(${target} PRIVATE ek_simt)
+  endif()
+endfunction()
+
 # ek_add_cuda(TARGET): adds the CUDA backend to the library.
 function(ek_add_cuda target)
   if(EVENKEEL_CUDA_MODE STREQUAL OFF)
     return()
   endif()
+  if(EVENKEEL_CUDA_MODE STREQUAL EMULATED)
+    add_subdirectory(${PROJECT_SOURCE_DIR}/tests/simt ${PROJECT_BINARY_DIR}/simt)
+  endif()
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/cuda/*.cu)
   target_sources(${target} PRIVATE ${sources} ${PROJECT_SOURCE_DIR}/core/cuda.cpp)
   target_compile_definitions(${target} PUBLIC EVENKEEL_WITH_CUDA)
-  if(EVENKEEL_CUDA_MODE STREQUAL ON)
-    target_link_libraries(${target} PRIVATE CUDA::cudart_static ${CMAKE_DL_LIBS})
-  else()
-    set_source_files_properties(${sources} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${EK_EMULATED_FLAGS}")
-    add_subdirectory(${PROJECT_SOURCE_DIR}/tests/simt ${PROJECT_BINARY_DIR}/simt)
-    target_link_libraries(${target} PRIVATE ek_simt)
-  endif()
+  ek_compile_kernels(${target} ${sources})
 endfunction()
