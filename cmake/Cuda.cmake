@@ -1,4 +1,4 @@
-# EVENKEEL_CUDA: how the .cu files of kernels/cuda and apps/mnist are built, and with them core/cuda.cpp.
+# EVENKEEL_CUDA: how the .cu files of kernels/cuda, apps/mnist and apps/bench are built, and with them core/cuda.cpp.
 #   AUTO      ON if nvcc is found, else OFF
 #   ON        by nvcc, for the architectures of CMAKE_CUDA_ARCHITECTURES
 #   OFF       not at all: Device::cuda() is refused

@@ -27,7 +27,6 @@ struct BatchNormForwardArgs {
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(batch_norm_forward, BatchNormForwardArgs)
-EK_DECLARE_LADDER(batch_norm_forward, BatchNormForwardArgs)
 
 /// With xhat = (x - mean) rstd and M = N*S: dbeta[c] = sum dy, dgamma[c] = sum dy xhat, and
 /// training: dx = gamma rstd (dy - dbeta/M - xhat dgamma/M); else dx = gamma rstd dy.
@@ -46,6 +45,13 @@ struct BatchNormBackwardArgs {
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(batch_norm_backward, BatchNormBackwardArgs)
-EK_DECLARE_LADDER(batch_norm_backward, BatchNormBackwardArgs)
+
+namespace cuda {
+// The ladders that the two functions choose from, for every type of storage; defined in builds with CUDA.
+template <typename T>
+Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants();
+template <typename T>
+Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants();
+}  // namespace cuda
 
 }  // namespace evenkeel

@@ -23,7 +23,6 @@ struct GroupNormForwardArgs {
   bool relu = false;  // lanes: x is read as max(x, 0)
 };
 EK_DECLARE_VECTOR_KERNEL(group_norm_forward, GroupNormForwardArgs)
-EK_DECLARE_LADDER(group_norm_forward, GroupNormForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over a group:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
@@ -43,6 +42,13 @@ struct GroupNormBackwardArgs {
   bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
 EK_DECLARE_VECTOR_KERNEL(group_norm_backward, GroupNormBackwardArgs)
-EK_DECLARE_LADDER(group_norm_backward, GroupNormBackwardArgs)
+
+namespace cuda {
+// The ladders that the two functions choose from, for every type of storage; defined in builds with CUDA.
+template <typename T>
+Ladder<GroupNormForwardArgs<T>> group_norm_forward_variants();
+template <typename T>
+Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants();
+}  // namespace cuda
 
 }  // namespace evenkeel

@@ -22,7 +22,6 @@ struct LayerNormForwardArgs {
   bool relu = false;   // lanes: x is read as max(x, 0)
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm_forward, LayerNormForwardArgs)
-EK_DECLARE_LADDER(layer_norm_forward, LayerNormForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over a row:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[d] = sum over m of dy xhat; dbeta[d] = sum over m of
@@ -43,6 +42,13 @@ struct LayerNormBackwardArgs {
   bool relu = false;   // lanes: x is read as max(x, 0), and dx is the gradient before that
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm_backward, LayerNormBackwardArgs)
-EK_DECLARE_LADDER(layer_norm_backward, LayerNormBackwardArgs)
+
+namespace cuda {
+// The ladders that the two functions choose from, for every type of storage; defined in builds with CUDA.
+template <typename T>
+Ladder<LayerNormForwardArgs<T>> layer_norm_forward_variants();
+template <typename T>
+Ladder<LayerNormBackwardArgs<T>> layer_norm_backward_variants();
+}  // namespace cuda
 
 }  // namespace evenkeel

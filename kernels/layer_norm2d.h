@@ -20,7 +20,6 @@ struct LayerNorm2dForwardArgs {
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm2d_forward, LayerNorm2dForwardArgs)
-EK_DECLARE_LADDER(layer_norm2d_forward, LayerNorm2dForwardArgs)
 
 /// With xhat = (x - mean) rstd, g = gamma dy and means over c:
 /// dx = rstd (g - mean(g) - xhat mean(g xhat)); dgamma[c] = sum over n,s of dy xhat; dbeta[c] = sum over n,s
@@ -39,6 +38,13 @@ struct LayerNorm2dBackwardArgs {
   MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_VECTOR_KERNEL(layer_norm2d_backward, LayerNorm2dBackwardArgs)
-EK_DECLARE_LADDER(layer_norm2d_backward, LayerNorm2dBackwardArgs)
+
+namespace cuda {
+// The ladders that the two functions choose from, for every type of storage; defined in builds with CUDA.
+template <typename T>
+Ladder<LayerNorm2dForwardArgs<T>> layer_norm2d_forward_variants();
+template <typename T>
+Ladder<LayerNorm2dBackwardArgs<T>> layer_norm2d_backward_variants();
+}  // namespace cuda
 
 }  // namespace evenkeel

@@ -1,5 +1,6 @@
-// Ladders of CUDA kernels: the ways to compute one op, from the plain first one to the fastest. The
-// dispatcher, the tests and bench_norms walk the same tables. docs/kernels.md says what each rung changes.
+// Ladders of CUDA kernels: the ways to compute one op, from the plain first one to the fastest. The library
+// has the plain rung and those that the dispatcher chooses for some arguments; rungs that a later one has
+// replaced for all of them are in apps/bench/ladder. docs/kernels.md says what each rung changes.
 #pragma once
 
 #include <span>
@@ -32,24 +33,3 @@ const Variant<Args>& choose(Ladder<Args> ladder, const Args& args) {
 }
 
 }  // namespace evenkeel
-
-/// Declares cuda::name_variants<T>(), the ladder that cuda::name chooses from; defined in builds with CUDA.
-#define EK_DECLARE_LADDER(name, Args) \
-  namespace cuda {                    \
-  template <typename T>               \
-  Ladder<Args<T>> name##_variants();  \
-  }
-
-/// Defines cuda::name, and both for every type of storage.
-#define EK_DEFINE_LADDER(name, Args)                      \
-  template <typename T>                                   \
-  void name(const Args<T>& args, Stream stream) {         \
-    choose(name##_variants<T>(), args).run(args, stream); \
-  }                                                       \
-  EK_INSTANTIATE_LADDER(name, Args, float)                \
-  EK_INSTANTIATE_LADDER(name, Args, double)               \
-  EK_INSTANTIATE_LADDER(name, Args, bf16)                 \
-  EK_INSTANTIATE_LADDER(name, Args, f16)
-#define EK_INSTANTIATE_LADDER(name, Args, T)  \
-  template Ladder<Args<T>> name##_variants(); \
-  template void name(const Args<T>&, Stream);

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <limits>
 
+#include "bench/cudnn_conv.h"
 #include "compare.h"
 #include "evenkeel/core/ops.h"
-#include "evenkeel/kernels/cuda/cudnn.h"
 #include "evenkeel/nn/functional.h"
 #include "reference/conv2d.h"
 
@@ -240,17 +240,88 @@ TEST_CASE("an infinity reaches the weights that met it, and no others") {
   });
 }
 
+namespace {
+
+Conv2dSizes conv_sizes(const ConvCase& c, const Shape& y) {
+  const ConvOptions& o = c.options;
+  return {.N = c.x[0],
+          .C = c.x[1],
+          .H = c.x[2],
+          .W = c.x[3],
+          .K = c.weight[0],
+          .R = c.weight[2],
+          .S = c.weight[3],
+          .P = y[2],
+          .Q = y[3],
+          .stride_h = o.stride.h,
+          .stride_w = o.stride.w,
+          .pad_h = o.padding.h,
+          .pad_w = o.padding.w,
+          .dilation_h = o.dilation.h,
+          .dilation_w = o.dilation.w,
+          .groups = o.groups};
+}
+
+/// All three of cuDNN's convolutions against the reference, on the first CUDA device.
+template <typename T>
+void check_cudnn_against_reference(const ConvCase& c, DType dtype) {
+  const TensorOptions options{dtype, Device::cuda()};
+  const Stream stream = current_stream(0);
+  for (bool with_bias : {false, true}) {
+    INFO(name_of(dtype) << ", " << describe(c) << "; bias " << with_bias);
+    Random random;
+    const Tensor x = random.normal(c.x, options), weight = random.normal(c.weight, options),
+                 bias = random.normal({c.weight[0]}, options);
+    const Array no_bias({c.weight[0]}), in = to_array(x), filters = to_array(weight);
+    const auto how = as_reference(c.options);
+    const Array expected_y = reference::conv2d(in, filters, with_bias ? to_array(bias) : no_bias, how);
+    Tensor y = empty({c.x[0], c.weight[0], expected_y.size(2), expected_y.size(3)}, options);
+    const Conv2dSizes sizes = conv_sizes(c, y.shape());
+    bench::cudnn_conv2d_forward<T>({.y = y.mutable_data<T>(),
+                                    .x = x.data<T>(),
+                                    .weight = weight.data<T>(),
+                                    .bias = with_bias ? bias.data<T>() : nullptr,
+                                    .sizes = sizes},
+                                   stream);
+    CHECK(close(y, expected_y));
+
+    const Tensor dy = random.normal(y.shape(), options);
+    const auto expected = reference::conv2d_backward(to_array(dy), in, filters, how);
+    Tensor dx = empty(c.x, options), dweight = empty(c.weight, options), dbias = empty(bias.shape(), options);
+    bench::cudnn_conv2d_backward_input<T>(
+        {.dx = dx.mutable_data<T>(), .dy = dy.data<T>(), .weight = weight.data<T>(), .sizes = sizes}, stream);
+    CHECK(close(dx, expected.dx));
+    bench::cudnn_conv2d_backward_weight<T>({.dweight = dweight.mutable_data<T>(),
+                                            .dbias = with_bias ? dbias.mutable_data<T>() : nullptr,
+                                            .dy = dy.data<T>(),
+                                            .x = x.data<T>(),
+                                            .sizes = sizes},
+                                           stream);
+    CHECK(close(dweight, expected.dweight));
+    // The sum of n numbers from N(0, 1) has size sqrt(n), even where chance makes it small.
+    const double terms = static_cast<double>(sizes.N * sizes.P * sizes.Q);
+    if (with_bias) CHECK(close(dbias, expected.dbias, tolerance(dtype), std::sqrt(terms)));
+  }
+}
+
+}  // namespace
+
 TEST_CASE("cuDNN's convolutions agree with the reference, or the reason is given why they cannot be had") {
   if constexpr (kCudaEnabled) {
-    if (!cuda::why_no_cudnn().empty()) {
-      CHECK_THROWS_WITH(cuda::set_conv_backend(cuda::ConvBackend::cudnn),
-                        "cuDNN cannot be used: " + cuda::why_no_cudnn());
-      WARN("cuDNN: " << cuda::why_no_cudnn());
+    if (const std::string& why = bench::why_no_cudnn(); !why.empty()) {
+      const std::string message = "cuDNN cannot be used: " + why;
+      CHECK_THROWS_WITH(bench::cudnn_conv2d_forward<float>({}, nullptr), message);
+      CHECK_THROWS_WITH(bench::cudnn_conv2d_backward_input<float>({}, nullptr), message);
+      CHECK_THROWS_WITH(bench::cudnn_conv2d_backward_weight<double>({}, nullptr), message);
+      WARN("cuDNN: " << why);
     } else if (cuda_devices().count > 0) {
-      cuda::set_conv_backend(cuda::ConvBackend::cudnn);
-      for (const ConvCase& c : kConv2dCases) check_against_reference(c);
-      for (const ConvCase& c : kStudy) check_against_reference(c);
-      cuda::set_conv_backend(cuda::ConvBackend::own);
+      const auto check = [](const ConvCase& c) {
+        if (c.x.numel() == 0 || c.weight.numel() == 0) return;  // cuDNN knows no empty arrays
+        check_cudnn_against_reference<float>(c, DType::f32);
+        check_cudnn_against_reference<double>(c, DType::f64);
+      };
+      for (const ConvCase& c : kConv2dCases) check(c);
+      for (const ConvCase& c : kStudy) check(c);
     }
   }
 }

@@ -5,10 +5,10 @@
 
 #include <cstring>
 
+#include "bench/barriers.h"
 #include "compare.h"
 #include "cuda_device.h"
 #include "evenkeel/core/ops.h"
-#include "evenkeel/kernels/team.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -100,8 +100,9 @@ TEST_CASE("blocks that wait for each other count every barrier") {
   const Tensor arrivals = zeros({1}, {DType::f32, kCuda});  // whose bits are 0
   auto* const counter = reinterpret_cast<unsigned*>(arrivals.storage().data());
   for (unsigned launches = 1; launches <= 2; ++launches) {
-    cuda::team_barriers({counter, kBlocks, kBarriers}, current_stream(0));
-    cuda::cooperative_groups_barriers({counter, kBlocks, kBarriers}, current_stream(0));
+    const bench::BarriersArgs args{.arrivals = counter, .blocks = kBlocks, .count = kBarriers};
+    bench::grid_group_barriers(args, current_stream(0));
+    bench::cooperative_groups_barriers(args, current_stream(0));
     unsigned counted = 0;
     cuda::copy_to_host(&counted, counter, sizeof counted, 0);
     synchronize(kCuda);

@@ -5,13 +5,10 @@
 #include <map>
 #include <vector>
 
+#include "bench/ladder/norm_ladders.h"
 #include "check_norm.h"
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/cuda.h"
-#include "evenkeel/kernels/batch_norm.h"
-#include "evenkeel/kernels/group_norm.h"
-#include "evenkeel/kernels/layer_norm.h"
-#include "evenkeel/kernels/layer_norm2d.h"
 
 using namespace evenkeel;
 using namespace evenkeel::test;
@@ -63,14 +60,6 @@ struct LayerNormOp {
   using Forward = LayerNormForwardArgs<T>;
   template <typename T>
   using Backward = LayerNormBackwardArgs<T>;
-  template <typename T>
-  static Ladder<Forward<T>> forward() {
-    return cuda::layer_norm_forward_variants<T>();
-  }
-  template <typename T>
-  static Ladder<Backward<T>> backward() {
-    return cuda::layer_norm_backward_variants<T>();
-  }
   static void set_sizes(auto& args, const Case& c) {
     args.M = c.N;
     args.D = c.C * c.S;
@@ -92,14 +81,6 @@ struct GroupNormOp {
   using Forward = GroupNormForwardArgs<T>;
   template <typename T>
   using Backward = GroupNormBackwardArgs<T>;
-  template <typename T>
-  static Ladder<Forward<T>> forward() {
-    return cuda::group_norm_forward_variants<T>();
-  }
-  template <typename T>
-  static Ladder<Backward<T>> backward() {
-    return cuda::group_norm_backward_variants<T>();
-  }
   static void set_sizes(auto& args, const Case& c) {
     set_planes(args, c);
     args.G = c.G;
@@ -115,14 +96,6 @@ struct BatchNormOp {
   using Forward = BatchNormForwardArgs<T>;
   template <typename T>
   using Backward = BatchNormBackwardArgs<T>;
-  template <typename T>
-  static Ladder<Forward<T>> forward() {
-    return cuda::batch_norm_forward_variants<T>();
-  }
-  template <typename T>
-  static Ladder<Backward<T>> backward() {
-    return cuda::batch_norm_backward_variants<T>();
-  }
   static void set_sizes(auto& args, const Case& c) {
     set_planes(args, c);
     args.training = true;
@@ -137,19 +110,21 @@ struct LayerNorm2dOp {
   using Forward = LayerNorm2dForwardArgs<T>;
   template <typename T>
   using Backward = LayerNorm2dBackwardArgs<T>;
-  template <typename T>
-  static Ladder<Forward<T>> forward() {
-    return cuda::layer_norm2d_forward_variants<T>();
-  }
-  template <typename T>
-  static Ladder<Backward<T>> backward() {
-    return cuda::layer_norm2d_backward_variants<T>();
-  }
   static void set_sizes(auto& args, const Case& c) { set_planes(args, c); }
   static reference::Partition partition(const Case& c) {
     return reference::layer_norm2d_partition(c.sizes());
   }
 };
+
+/// Every rung of a pass, those that the library does not have too.
+template <typename Op, typename T>
+auto forward_variants() {
+  return bench::all_variants(typename Op::template Forward<T>{});
+}
+template <typename Op, typename T>
+auto backward_variants() {
+  return bench::all_variants(typename Op::template Backward<T>{});
+}
 
 // --- types -------------------------------------------------------------------------------------------------
 
@@ -321,7 +296,7 @@ struct BackwardRun {
 /// Calls f(variant, run, problem) for each rung of the ladder on each problem that it supports, with fresh
 /// outputs. Each rung must support one of them at least.
 template <template <typename, typename> typename Run, typename Op, typename T, typename Args, typename F>
-void for_each_rung(Ladder<Args> ladder, const F& f) {
+void for_each_rung(const std::vector<Variant<Args>>& ladder, const F& f) {
   std::map<std::string, int> supported;
   for (const Variant<Args>& v : ladder) supported[v.name] = 0;
   CHECK(supported.size() == ladder.size());  // names are different
@@ -353,7 +328,7 @@ void for_each_rung(Ladder<Args> ladder, const F& f) {
 
 template <typename Op, typename T>
 void check_forward() {
-  for_each_rung<ForwardRun, Op, T>(Op::template forward<T>(),
+  for_each_rung<ForwardRun, Op, T>(forward_variants<Op, T>(),
                                    [](const auto& v, const ForwardRun<Op, T>& run, const Problem<Op, T>& p) {
                                      v.run(run.args, current_stream(kCuda.index));
                                      const double tol = tolerance(kArithmetic<T>);
@@ -366,7 +341,7 @@ void check_forward() {
 template <typename Op, typename T>
 void check_backward() {
   for_each_rung<BackwardRun, Op, T>(
-      Op::template backward<T>(), [](const auto& v, const BackwardRun<Op, T>& run, const Problem<Op, T>& p) {
+      backward_variants<Op, T>(), [](const auto& v, const BackwardRun<Op, T>& run, const Problem<Op, T>& p) {
         v.run(run.args, current_stream(kCuda.index));
         const NormTolerance allowed = p.allowed();
         CHECK(close(run.dx.values(), p.gradients.dx, 1, allowed.dx));
@@ -379,7 +354,7 @@ void check_backward() {
 template <typename Op, typename T>
 void check_partial_gradients() {
   const Problem<Op, T> problem(kNormVariantsCases[3], NormInput::ordinary, true);
-  for (const auto& v : Op::template backward<T>()) {
+  for (const auto& v : backward_variants<Op, T>()) {
     const BackwardRun<Op, T> all(problem);
     if (!v.supports(all.args)) continue;
     v.run(all.args, current_stream(kCuda.index));
@@ -416,7 +391,9 @@ Tensor normalize(const std::vector<Tensor>& in, const Case& c,
   args.beta = beta.data<double>();
   args.eps = kEps;
   Op::set_sizes(args, c);
-  choose(Op::template forward<double>(), args).run(args, current_stream(kCuda.index));
+  const auto variants = forward_variants<Op, double>();
+  choose(Ladder<typename Op::template Forward<double>>(variants), args)
+      .run(args, current_stream(kCuda.index));
   autograd::record(Op::name, y, {&in[0], &in[1], &in[2]}, [=, &c, &variant](const Tensor& dy) {
     Tensor dx = empty_like(x), dgamma = empty_like(gamma), dbeta = empty_like(beta);
     typename Op::template Backward<double> a{};
@@ -442,7 +419,7 @@ void check_numerical_gradients() {
   const Case c{2, 4, 6, 2, "supported by every rung"};
   const TensorOptions options{DType::f64, kCuda};
   const std::int64_t parameters = Op::partition(c).parameters;
-  for (const auto& v : Op::template backward<double>()) {
+  for (const auto& v : backward_variants<Op, double>()) {
     INFO(Op::name << " " << v.name);
     Random random;
     const std::vector<Tensor> inputs{leaf(random.normal(c.shape(), options, 0.5, 2)),
@@ -451,6 +428,15 @@ void check_numerical_gradients() {
     CHECK(gradcheck([&](const std::vector<Tensor>& in) { return normalize<Op>(in, c, v); }, inputs,
                     {.max_elements = 20}));
   }
+}
+
+template <typename Op, typename Args>
+void check_choice(const Case& c, Ladder<Args> library) {
+  INFO(Op::name << " [" << c.N << ", " << c.C << ", " << c.S << "], " << c.G << " groups: " << c.reason);
+  Args args{};
+  Op::set_sizes(args, c);
+  const auto all = bench::all_variants(args);
+  CHECK(choose(library, args).name == std::string(choose(Ladder<Args>(all), args).name));
 }
 
 template <typename Op>
@@ -481,7 +467,7 @@ TEST_CASE("every rung of batch_norm keeps running averages") {
   const Problem<BatchNormOp, float> p(kNormVariantsCases[2], NormInput::ordinary, true);
   const Array running_mean({p.c.C}, 0.5), running_var({p.c.C}, 2);
   const auto stats = reference::statistics(p.x, p.partition);
-  for (const auto& v : cuda::batch_norm_forward_variants<float>()) {
+  for (const auto& v : forward_variants<BatchNormOp, float>()) {
     INFO(v.name);
     ForwardRun<BatchNormOp, float> run(p);
     const DeviceArray<float> mean(running_mean, 0), var(running_var, 0);
@@ -493,6 +479,14 @@ TEST_CASE("every rung of batch_norm keeps running averages") {
                 tolerance(DType::f32)));
     CHECK(close(var.values(), reference::running_average(running_var, reference::unbiased(stats), kMomentum),
                 tolerance(DType::f32)));
+  }
+}
+
+TEST_CASE("the library has every rung that the dispatcher would choose from the whole ladder") {
+  for (const Case& c : kNormVariantsCases) {
+    check_choice<BatchNormOp>(c, cuda::batch_norm_forward_variants<float>());
+    check_choice<BatchNormOp>(c, cuda::batch_norm_backward_variants<float>());
+    check_choice<GroupNormOp>(c, cuda::group_norm_backward_variants<float>());
   }
 }
 

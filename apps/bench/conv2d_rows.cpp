@@ -1,6 +1,5 @@
 // Rows of conv2d: the network's nine convolutions, without bias, and a large one.
 #include "bench/op_rows.h"
-#include "evenkeel/kernels/conv2d.h"
 #include "reference/conv2d.h"
 
 namespace evenkeel::bench {
@@ -174,6 +173,13 @@ void append(std::vector<Row>& rows, Conv conv, const Kind& kind) {
 }
 
 }  // namespace
+
+Conv2dSizes conv2d_sizes(const Row& row) {
+  const auto parameter = [&](const char* name) { return row.parameters.at(name).get<std::int64_t>(); };
+  const Conv conv{row.shape[0],         row.shape[1],        row.shape[2],        row.shape[3],
+                  parameter("filters"), parameter("kernel"), parameter("padding")};
+  return conv.sizes();
+}
 
 Op conv2d_op() {
   const auto listed = [](const Kind& kind) {

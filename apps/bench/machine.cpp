@@ -111,7 +111,7 @@ std::vector<std::string> Machine::lines() const {
             fmt::format("copy: {} (2 x 128 MiB)", figure(copy, "GB/s")),
             fmt::format("smallest node of a CUDA graph: {}", microseconds(node)),
             fmt::format("barrier of a block on each multiprocessor: {}; of cooperative groups: {}",
-                        microseconds(barrier.team), microseconds(barrier.cooperative_groups))};
+                        microseconds(barrier.grid_group), microseconds(barrier.cooperative_groups))};
   }
   return {
       fmt::format("{}: {}", device.str(), fmt::join(facts, ", ")),
@@ -133,7 +133,7 @@ nlohmann::json Machine::json() const {
                         {"peak_f64_flops", number_or_null(peak_f64)}};
   if (device.is_cuda()) {
     out["graph_node_s"] = number_or_null(node);
-    out["barrier_s"] = number_or_null(barrier.team);
+    out["barrier_s"] = number_or_null(barrier.grid_group);
     out["cooperative_groups_barrier_s"] = number_or_null(barrier.cooperative_groups);
   }
   return out;

@@ -2,10 +2,6 @@
 // kernel.
 #include "bench/norm_kernels.h"
 #include "bench/op_rows.h"
-#include "evenkeel/kernels/batch_norm.h"
-#include "evenkeel/kernels/group_norm.h"
-#include "evenkeel/kernels/layer_norm.h"
-#include "evenkeel/kernels/layer_norm2d.h"
 #include "reference/norms.h"
 
 namespace evenkeel::bench {
@@ -154,9 +150,9 @@ Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
 
 /// Sets both kernels, from args with the members that all norms share; set_sizes sets the others.
 template <template <typename> typename Forward, template <typename> typename Backward, typename SetSizes,
-          typename ForwardFunctions, typename BackwardFunctions>
-void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, ForwardFunctions forward,
-                 BackwardFunctions backward) {
+          typename LaunchForward, typename LaunchBackward>
+void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, LaunchForward launch_forward,
+                 LaunchBackward launch_backward) {
   const auto forward_args = [=, described = norm]<typename T>(DeviceArrays& a) {
     Forward<T> args{};
     set_forward<T>(args, described, a);
@@ -171,8 +167,8 @@ void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, ForwardFuncti
     set_sizes(args);
     return args;
   };
-  norm.forward = make_kernel<Forward>(kind, forward_args, set_sizes, forward);
-  norm.backward = make_kernel<Backward>(kind, backward_args, set_sizes, backward);
+  norm.forward = make_kernel<Forward>(kind, forward_args, set_sizes, launch_forward);
+  norm.backward = make_kernel<Backward>(kind, backward_args, set_sizes, launch_backward);
 }
 
 Norm batch_norm(const Shape& x, const Kind& kind) {
@@ -183,7 +179,13 @@ Norm batch_norm(const Shape& x, const Kind& kind) {
     args.training = true;
   };
   set_kernels<BatchNormForwardArgs, BatchNormBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_KERNEL(batch_norm_forward), EK_NORM_KERNEL(batch_norm_backward));
+      norm, kind, set_sizes,
+      []<typename T>(const BatchNormForwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, batch_norm_forward, args);
+      },
+      []<typename T>(const BatchNormBackwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, batch_norm_backward, args);
+      });
   return norm;
 }
 
@@ -200,7 +202,13 @@ Norm group_norm(const Shape& x, const Kind& kind, std::int64_t groups) {
     args.G = groups;
   };
   set_kernels<GroupNormForwardArgs, GroupNormBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_KERNEL(group_norm_forward), EK_NORM_KERNEL(group_norm_backward));
+      norm, kind, set_sizes,
+      []<typename T>(const GroupNormForwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, group_norm_forward, args);
+      },
+      []<typename T>(const GroupNormBackwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, group_norm_backward, args);
+      });
   return norm;
 }
 
@@ -225,7 +233,13 @@ Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant,
     args.N = N;
   };
   set_kernels<LayerNormForwardArgs, LayerNormBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_KERNEL(layer_norm_forward), EK_NORM_KERNEL(layer_norm_backward));
+      norm, kind, set_sizes,
+      []<typename T>(const LayerNormForwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, layer_norm_forward, args);
+      },
+      []<typename T>(const LayerNormBackwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, layer_norm_backward, args);
+      });
   return norm;
 }
 
@@ -234,7 +248,13 @@ Norm layer_norm2d(const Shape& x, const Kind& kind) {
   norm.partition = [x] { return reference::layer_norm2d_partition(sizes_of(x)); };
   const auto set_sizes = [x](auto& args) { set_planes(args, x); };
   set_kernels<LayerNorm2dForwardArgs, LayerNorm2dBackwardArgs>(
-      norm, kind, set_sizes, EK_NORM_KERNEL(layer_norm2d_forward), EK_NORM_KERNEL(layer_norm2d_backward));
+      norm, kind, set_sizes,
+      []<typename T>(const LayerNorm2dForwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, layer_norm2d_forward, args);
+      },
+      []<typename T>(const LayerNorm2dBackwardArgs<T>& args, DeviceArrays& a) {
+        return EK_LAUNCH_STORAGE(T, a, layer_norm2d_backward, args);
+      });
   return norm;
 }
 

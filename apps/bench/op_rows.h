@@ -3,6 +3,7 @@
 #pragma once
 
 #include "bench/row.h"
+#include "evenkeel/kernels/conv2d.h"
 
 namespace evenkeel::bench {
 
@@ -19,6 +20,8 @@ inline const Shape kLargeShape{64, 64, 56, 56};
 inline const Shape kLargeRows{8192, 1024};
 
 Op conv2d_op();
+/// The sizes of a row of conv2d, from its shape and parameters.
+Conv2dSizes conv2d_sizes(const Row& row);
 /// batch_norm, group_norm, layer_norm, layer_norm2d.
 std::vector<Op> norm_ops();
 /// max_pool2d, avg_pool2d.

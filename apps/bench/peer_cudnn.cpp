@@ -1,33 +1,42 @@
-// cuDNN's convolutions, through the library's own cuDNN backend: the same arrays and sizes, in the same
-// process.
+// cuDNN's convolutions of the same arrays and sizes, in the same process.
+#include "bench/cudnn_conv.h"
+#include "bench/op_rows.h"
 #include "bench/peer.h"
-#include "evenkeel/kernels/cuda/cudnn.h"
 
 namespace evenkeel::bench {
 namespace {
 
-/// Convolutions are cuDNN's while one is alive.
-class WithCudnn {
- public:
-  WithCudnn() : before_(cuda::conv_backend()) { cuda::set_conv_backend(cuda::ConvBackend::cudnn); }
-  ~WithCudnn() { cuda::set_conv_backend(before_); }
-  WithCudnn(const WithCudnn&) = delete;
-  WithCudnn& operator=(const WithCudnn&) = delete;
-
- private:
-  cuda::ConvBackend before_;
-};
+/// A launch of cuDNN's convolution of a row with elements T on its arrays.
+template <typename T>
+Launch bind_conv2d(const Row& row, DeviceArrays& a) {
+  const Conv2dSizes sizes = conv2d_sizes(row);
+  const int device = a.device().index;
+  if (row.pass == "forward") {
+    const Conv2dForwardArgs<T> args{
+        .y = a.out<T>("y"), .x = a.in<T>("x"), .weight = a.in<T>("weight"), .bias = nullptr, .sizes = sizes};
+    return [=] { cudnn_conv2d_forward(args, current_stream(device)); };
+  }
+  if (row.pass == "backward_input") {
+    const Conv2dBackwardInputArgs<T> args{
+        .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .weight = a.in<T>("weight"), .sizes = sizes};
+    return [=] { cudnn_conv2d_backward_input(args, current_stream(device)); };
+  }
+  const Conv2dBackwardWeightArgs<T> args{.dweight = a.out<T>("dweight"),
+                                         .dbias = nullptr,
+                                         .dy = a.in<T>("dy"),
+                                         .x = a.in<T>("x"),
+                                         .sizes = sizes};
+  return [=] { cudnn_conv2d_backward_weight(args, current_stream(device)); };
+}
 
 class CudnnPeer : public Peer {
  public:
   CudnnPeer(const Row& row, const Values& values, Device device)
-      : arrays_(row.operands, values, device), launch_(row.bind(arrays_)) {
+      : arrays_(row.operands, values, device),
+        launch_(dispatch_floating(row.dtype, [&]<typename T>() { return bind_conv2d<T>(row, arrays_); })) {
     arrays_.reset();
   }
-  void run() override {
-    const WithCudnn guard;
-    launch_();
-  }
+  void run() override { launch_(); }
   std::map<std::string, std::vector<double>> results() override { return arrays_.results(); }
 
  private:
@@ -39,7 +48,7 @@ class CudnnPeer : public Peer {
 
 std::string cudnn_peer_name() {
   if constexpr (kCudaEnabled) {
-    if (const std::string& why = cuda::why_no_cudnn(); !why.empty()) return "none (" + why + ")";
+    if (const std::string& why = why_no_cudnn(); !why.empty()) return "none (" + why + ")";
     return "cuDNN";
   }
   return "none (this build has no CUDA)";
@@ -47,8 +56,8 @@ std::string cudnn_peer_name() {
 
 std::unique_ptr<Peer> make_cudnn_peer(const Row& row, const Values& values, Device device) {
   if constexpr (kCudaEnabled) {
-    const bool is_there = row.op == "conv2d" && (row.dtype == DType::f32 || row.dtype == DType::f64) &&
-                          cuda::why_no_cudnn().empty();
+    const bool is_there =
+        row.op == "conv2d" && (row.dtype == DType::f32 || row.dtype == DType::f64) && why_no_cudnn().empty();
     if (is_there) return std::make_unique<CudnnPeer>(row, values, device);
   }
   return nullptr;

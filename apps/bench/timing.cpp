@@ -9,11 +9,11 @@
 #include <memory>
 #include <thread>
 
+#include "bench/barriers.h"
 #include "console.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/elementwise.h"
-#include "evenkeel/kernels/team.h"
 #include "program.h"
 
 namespace evenkeel::bench {
@@ -155,8 +155,9 @@ BarrierTimes barrier_times([[maybe_unused]] Device device) {
   if constexpr (kCudaEnabled) {
     constexpr int kTries = 11, kBarriers = 2000;               // so many that the launch does not count
     const Tensor arrivals = zeros({1}, {DType::f32, device});  // whose bits are 0
-    const TeamBarriersArgs args{reinterpret_cast<unsigned*>(arrivals.storage().data()),
-                                cuda_device_properties(device.index).multiprocessors, kBarriers};
+    const BarriersArgs args{.arrivals = reinterpret_cast<unsigned*>(arrivals.storage().data()),
+                            .blocks = cuda_device_properties(device.index).multiprocessors,
+                            .count = kBarriers};
     const Stream stream = current_stream(device.index);
     const auto seconds = [&](const std::function<bool()>& enqueue) -> std::optional<double> {
       if (!enqueue()) return std::nullopt;
@@ -168,8 +169,8 @@ BarrierTimes barrier_times([[maybe_unused]] Device device) {
       }
       return best / kBarriers;
     };
-    return {seconds([&] { return cuda::team_barriers(args, stream), true; }),
-            seconds([&] { return cuda::cooperative_groups_barriers(args, stream); })};
+    return {.grid_group = seconds([&] { return grid_group_barriers(args, stream), true; }),
+            .cooperative_groups = seconds([&] { return cooperative_groups_barriers(args, stream); })};
   }
   return {};
 }

@@ -1,7 +1,7 @@
 #include "evenkeel/kernels/batch_norm.h"
 
 #include "evenkeel/kernels/cuda/channel_chunks.cuh"
-#include "evenkeel/kernels/cuda/norm.cuh"
+#include "evenkeel/kernels/cuda/norm_sets.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -29,20 +29,6 @@ __global__ void __launch_bounds__(kChunkThreads)
   });
   if (threadIdx.x == 0) out[place.channel * chunks.per_channel + place.chunk] = m;
 }
-
-/// running = (1 - momentum) running + momentum batch, with the unbiased variance; null: not kept.
-template <typename A>
-struct RunningAverage {
-  A *mean, *var;
-  A momentum;
-
-  __device__ __forceinline__ void operator()(std::int64_t c, const Moments<A>& batch,
-                                             const Count<A>& count) const {
-    if (mean == nullptr) return;
-    mean[c] = moved_average(mean[c], batch.mean.high, momentum);
-    var[c] = moved_average(var[c], batch.m2 / (count.n - 1), momentum);
-  }
-};
 
 /// What the normalizing pass needs of a channel.
 template <typename A>
@@ -208,11 +194,6 @@ struct Scratch {
 template <typename T>
 inline constexpr int kHeld = 64 / static_cast<int>(sizeof(Arithmetic<T>));
 
-template <typename T>
-RunningAverage<Arithmetic<T>> running_average(const BatchNormForwardArgs<T>& a) {
-  return {a.running_mean, a.running_var, static_cast<Arithmetic<T>>(a.momentum)};
-}
-
 template <int V, typename T>
 void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
@@ -225,7 +206,7 @@ void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
     launch("batch_norm_chunk_moments", batch_norm_chunk_moments<V, K, T>, whole, scratch.of_chunk, a.x,
            chunks);
     launch("batch_norm_merge_moments", batch_norm_merge_moments<T>, {a.C, kChunkThreads, 0, stream}, a, eps,
-           running_average(a), scratch.of_chunk, chunks, scratch.of_channel);
+           RunningAverage<A>::of(a), scratch.of_chunk, chunks, scratch.of_channel);
   } else {
     launch("batch_norm_use_running", batch_norm_use_running<T>,
            {blocks_for(a.C, kChunkThreads), kChunkThreads, 0, stream}, a, eps, scratch.of_channel);
@@ -249,27 +230,9 @@ void backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
          scratch.of_channel, chunks, a.training);
 }
 
-// --- ladders -----------------------------------------------------------------------------------------------
-
-/// The channels of x [N, C, S] as sets, each with its own parameter.
-struct Channels {
-  std::int64_t count, per_set, parameters, per_parameter;
-  std::int64_t S;
-
-  struct Channel : ChannelElements {
-    __device__ __forceinline__ std::int64_t parameter(std::int64_t) const { return c; }
-    __device__ __forceinline__ std::int64_t set(std::int64_t) const { return c; }
-  };
-  __device__ __forceinline__ Channel set(std::int64_t c) const { return {{count, S, c}}; }
-  __device__ __forceinline__ Channel parameter(std::int64_t c) const { return {{count, S, c}}; }
-
-  template <typename Args>
-  static Channels of(const Args& a) {
-    return {a.C, a.N * a.S, a.C, a.N * a.S, a.S};
-  }
-};
-
 }  // namespace
+
+// --- ladders -----------------------------------------------------------------------------------------------
 
 template <typename T>
 Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants() {
@@ -279,11 +242,8 @@ Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants() {
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a channel, read three times", training,
        [](const Args& a, Stream s) {
-         run_set_norm_forward<ThreadTeam>("batch_norm_forward", a, Channels::of(a), s, running_average(a));
-       }},
-      {"block", "a block a channel: neighbouring threads read neighbours", training,
-       [](const Args& a, Stream s) {
-         run_set_norm_forward<BlockTeam>("batch_norm_forward", a, Channels::of(a), s, running_average(a));
+         run_set_norm_forward<ThreadTeam>("batch_norm_forward", a, Channels::of(a), s,
+                                          RunningAverage<Arithmetic<T>>::of(a));
        }},
       {"chunks", "many blocks a channel, whose moments are merged; read twice",
        [](const Args&) { return true; }, forward<1, T>},
@@ -303,10 +263,6 @@ Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants() {
        [](const Args& a, Stream s) {
          run_set_norm_backward<ThreadTeam>("batch_norm_backward", a, Channels::of(a), s);
        }},
-      {"block", "plain, with a block for each: neighbouring threads read neighbours", training,
-       [](const Args& a, Stream s) {
-         run_set_norm_backward<BlockTeam>("batch_norm_backward", a, Channels::of(a), s);
-       }},
       {"chunks", "many blocks a channel; one reading gives the sums of dx, dgamma and dbeta",
        [](const Args&) { return true; }, backward<1, T>},
       {"chunks_vec", "chunks, 16 bytes an access",
@@ -315,7 +271,25 @@ Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants() {
   return kLadder;
 }
 
-EK_DEFINE_LADDER(batch_norm_forward, BatchNormForwardArgs)
-EK_DEFINE_LADDER(batch_norm_backward, BatchNormBackwardArgs)
+template <typename T>
+void batch_norm_forward(const BatchNormForwardArgs<T>& args, Stream stream) {
+  choose(batch_norm_forward_variants<T>(), args).run(args, stream);
+}
+
+template <typename T>
+void batch_norm_backward(const BatchNormBackwardArgs<T>& args, Stream stream) {
+  choose(batch_norm_backward_variants<T>(), args).run(args, stream);
+}
+
+#define EK_INSTANTIATE(T)                                                   \
+  template Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants();   \
+  template void batch_norm_forward(const BatchNormForwardArgs<T>&, Stream); \
+  template Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants(); \
+  template void batch_norm_backward(const BatchNormBackwardArgs<T>&, Stream);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
+#undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cuda

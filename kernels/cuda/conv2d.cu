@@ -1,10 +1,9 @@
 // Chooses between the kernels for small filters (conv2d_direct.cuh, conv2d_weight.cuh), which the study's
-// network uses, the general ones below, for any stride, padding, dilation and groups, and cuDNN's.
+// network uses, and the general ones below, for any stride, padding, dilation and groups.
 #include "evenkeel/kernels/conv2d.h"
 
 #include "evenkeel/kernels/cuda/conv2d_direct.cuh"
 #include "evenkeel/kernels/cuda/conv2d_weight.cuh"
-#include "evenkeel/kernels/cuda/cudnn.h"
 
 namespace evenkeel::cuda {
 namespace {
@@ -98,21 +97,12 @@ __global__ void __launch_bounds__(kConvThreads) conv2d_backward_bias_kernel(Conv
   if (threadIdx.x == 0) a.dbias[blockIdx.x] = sum;
 }
 
-/// The types in which cuDNN's kernels can stand in for ours.
-template <typename T>
-constexpr bool kKnownToCudnn = std::is_same_v<T, Arithmetic<T>>;
-/// cuDNN knows no empty tensors.
-bool by_cudnn(const Conv2dSizes& s) { return conv_backend() == ConvBackend::cudnn && !is_empty(s); }
-
 }  // namespace
 
 template <typename T>
 void conv2d_forward(const Conv2dForwardArgs<T>& a, Stream stream) {
   const Conv2dSizes& s = a.sizes;
   const auto i = [](std::int64_t n) { return static_cast<int>(n); };
-  if constexpr (kKnownToCudnn<T>) {
-    if (by_cudnn(s)) return cudnn_conv2d_forward(a, stream);
-  }
   if (is_direct(s)) {
     const int taps = i(s.R * s.S);
     const DirectConv<T> conv{a.y,    a.x,    a.weight, a.bias,     s.N,        i(s.C),        i(s.H), i(s.W),
@@ -128,9 +118,6 @@ template <typename T>
 void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream stream) {
   const Conv2dSizes& s = a.sizes;
   const auto i = [](std::int64_t n) { return static_cast<int>(n); };
-  if constexpr (kKnownToCudnn<T>) {
-    if (by_cudnn(s)) return cudnn_conv2d_backward_input(a, stream);
-  }
   if (is_direct_backward(s)) {
     const int taps = i(s.R * s.S), pad_h = i(s.R - 1 - s.pad_h), pad_w = i(s.S - 1 - s.pad_w);
     const DirectConv<T> conv{a.dx,   a.dy,   a.weight, nullptr, s.N,   i(s.K), i(s.P),        i(s.Q),
@@ -145,9 +132,6 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream stream) {
 template <typename T>
 void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a, Stream stream) {
   const Conv2dSizes& s = a.sizes;
-  if constexpr (kKnownToCudnn<T>) {
-    if (by_cudnn(s)) return cudnn_conv2d_backward_weight(a, stream);
-  }
   const bool done = is_direct(s) && (s.R == 1 ? conv2d_weight<1>(a, stream) : conv2d_weight<3>(a, stream));
   if (!done) {
     launch("conv2d_backward_weight", conv2d_backward_weight_kernel<T>,

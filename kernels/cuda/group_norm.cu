@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "evenkeel/kernels/cuda/norm_sets.cuh"
 #include "evenkeel/kernels/cuda/row_norm.cuh"
 
 namespace evenkeel::cuda {
@@ -195,41 +196,13 @@ void backward(const GroupNormBackwardArgs<T>& a, Stream stream) {
 
 // --- ladders -----------------------------------------------------------------------------------------------
 
-/// The groups of x [N, C, S] as sets, with a parameter a channel.
-struct Groups {
-  std::int64_t count, per_set, parameters, per_parameter;
-  std::int64_t S, G, channels;
-
-  struct Group {
-    std::int64_t first, first_channel, S;
-    __device__ __forceinline__ std::int64_t offset(std::int64_t k) const { return first + k; }
-    __device__ __forceinline__ std::int64_t parameter(std::int64_t k) const {
-      return first_channel + divide(k, S).quotient;
-    }
-  };
-  struct Channel : ChannelElements {
-    std::int64_t G, g;
-    __device__ __forceinline__ std::int64_t set(std::int64_t k) const {
-      return divide(k, S).quotient * G + g;
-    }
-  };
-  __device__ __forceinline__ Group set(std::int64_t i) const { return {i * per_set, i % G * channels, S}; }
-  __device__ __forceinline__ Channel parameter(std::int64_t c) const {
-    return {{parameters, S, c}, G, c / channels};
-  }
-};
-
 template <typename T>
 struct GroupNorm {
   using ForwardArgs = GroupNormForwardArgs<T>;
   using BackwardArgs = GroupNormBackwardArgs<T>;
+  using Sets = Groups;
   static constexpr const char *kForward = "group_norm_forward", *kBackward = "group_norm_backward";
 
-  template <typename Args>
-  static Groups sets(const Args& a) {
-    const std::int64_t channels = a.C / a.G;
-    return {a.N * a.G, channels * a.S, a.C, a.N * a.S, a.S, a.G, channels};
-  }
   static RowNorm<T, ChannelAffine<Arithmetic<T>>> rows(const ForwardArgs& a) {
     const std::int64_t channels = a.C / a.G;
     return {a.y,
@@ -262,10 +235,9 @@ Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants() {
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a group for dx, then a thread a channel for dgamma and dbeta",
        [](const Args&) { return true; },
-       [](const Args& a, Stream s) { run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Op::sets(a), s); }},
-      {"two_kernels", "plain, with a block for each: neighbouring threads read neighbours",
-       [](const Args&) { return true; },
-       [](const Args& a, Stream s) { run_set_norm_backward<BlockTeam>(Op::kBackward, a, Op::sets(a), s); }},
+       [](const Args& a, Stream s) {
+         run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Groups::of(a), s);
+       }},
       {"tiles", "one kernel: the sums of dx, channel by channel, are those of dgamma and dbeta too",
        [](const Args&) { return true; }, backward<1, false, T>},
       {"block", "tiles, with the group held in registers: read once",
@@ -279,7 +251,25 @@ Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants() {
   return kLadder;
 }
 
-EK_DEFINE_LADDER(group_norm_forward, GroupNormForwardArgs)
-EK_DEFINE_LADDER(group_norm_backward, GroupNormBackwardArgs)
+template <typename T>
+void group_norm_forward(const GroupNormForwardArgs<T>& args, Stream stream) {
+  choose(group_norm_forward_variants<T>(), args).run(args, stream);
+}
+
+template <typename T>
+void group_norm_backward(const GroupNormBackwardArgs<T>& args, Stream stream) {
+  choose(group_norm_backward_variants<T>(), args).run(args, stream);
+}
+
+#define EK_INSTANTIATE(T)                                                   \
+  template Ladder<GroupNormForwardArgs<T>> group_norm_forward_variants();   \
+  template void group_norm_forward(const GroupNormForwardArgs<T>&, Stream); \
+  template Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants(); \
+  template void group_norm_backward(const GroupNormBackwardArgs<T>&, Stream);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
+#undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cuda

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "evenkeel/kernels/cuda/norm_sets.cuh"
 #include "evenkeel/kernels/cuda/row_norm.cuh"
 
 namespace evenkeel::cuda {
@@ -210,34 +211,13 @@ void backward_in_warps(const LayerNormBackwardArgs<T>& a, Stream stream) {
 
 // --- ladders -----------------------------------------------------------------------------------------------
 
-/// The rows of x [M, D] as sets, with a parameter a column.
-struct Rows {
-  std::int64_t count, per_set, parameters, per_parameter;
-
-  struct Row {
-    std::int64_t first;
-    __device__ __forceinline__ std::int64_t offset(std::int64_t k) const { return first + k; }
-    __device__ __forceinline__ std::int64_t parameter(std::int64_t k) const { return k; }
-  };
-  struct Column {
-    std::int64_t d, D;
-    __device__ __forceinline__ std::int64_t offset(std::int64_t k) const { return k * D + d; }
-    __device__ __forceinline__ std::int64_t set(std::int64_t k) const { return k; }
-  };
-  __device__ __forceinline__ Row set(std::int64_t m) const { return {m * per_set}; }
-  __device__ __forceinline__ Column parameter(std::int64_t d) const { return {d, per_set}; }
-};
-
 template <typename T>
 struct LayerNorm {
   using ForwardArgs = LayerNormForwardArgs<T>;
   using BackwardArgs = LayerNormBackwardArgs<T>;
+  using Sets = Rows;
   static constexpr const char *kForward = "layer_norm_forward", *kBackward = "layer_norm_backward";
 
-  template <typename Args>
-  static Rows sets(const Args& a) {
-    return {a.M, a.D, a.D, a.M};
-  }
   static RowNorm<T, ColumnAffine<Arithmetic<T>>> rows(const ForwardArgs& a) {
     return {a.y, a.mean, a.rstd, a.x, {a.gamma, a.beta}, a.M, a.D, static_cast<Arithmetic<T>>(a.eps)};
   }
@@ -265,7 +245,7 @@ Ladder<LayerNormBackwardArgs<T>> layer_norm_backward_variants() {
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a row for dx, then a thread a column for dgamma and dbeta",
        [](const Args&) { return true; },
-       [](const Args& a, Stream s) { run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Op::sets(a), s); }},
+       [](const Args& a, Stream s) { run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Rows::of(a), s); }},
       {"two_kernels", "a block a row for dx; columns in chunks of rows, whose partial sums are added",
        [](const Args&) { return true; }, backward_long<1, T>},
       {"block", "one kernel: a block a chunk of rows, held in registers with the sums of dgamma and dbeta",
@@ -282,7 +262,25 @@ Ladder<LayerNormBackwardArgs<T>> layer_norm_backward_variants() {
   return kLadder;
 }
 
-EK_DEFINE_LADDER(layer_norm_forward, LayerNormForwardArgs)
-EK_DEFINE_LADDER(layer_norm_backward, LayerNormBackwardArgs)
+template <typename T>
+void layer_norm_forward(const LayerNormForwardArgs<T>& args, Stream stream) {
+  choose(layer_norm_forward_variants<T>(), args).run(args, stream);
+}
+
+template <typename T>
+void layer_norm_backward(const LayerNormBackwardArgs<T>& args, Stream stream) {
+  choose(layer_norm_backward_variants<T>(), args).run(args, stream);
+}
+
+#define EK_INSTANTIATE(T)                                                   \
+  template Ladder<LayerNormForwardArgs<T>> layer_norm_forward_variants();   \
+  template void layer_norm_forward(const LayerNormForwardArgs<T>&, Stream); \
+  template Ladder<LayerNormBackwardArgs<T>> layer_norm_backward_variants(); \
+  template void layer_norm_backward(const LayerNormBackwardArgs<T>&, Stream);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
+#undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cuda

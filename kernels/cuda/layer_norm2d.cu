@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "evenkeel/kernels/cuda/channel_chunks.cuh"
+#include "evenkeel/kernels/cuda/norm_sets.cuh"
 
 namespace evenkeel::cuda {
 namespace {
@@ -10,12 +11,6 @@ namespace {
 inline constexpr int kPixelThreads = 128;
 /// With up to so many channels backward holds a pixel's dy, x, dgamma and dbeta in registers.
 inline constexpr int kFewChannels = 16;
-
-/// Where the first channel of pixel i of [N, S] is in x [N, C, S]; the others follow S apart.
-__device__ __forceinline__ std::int64_t pixel_offset(std::int64_t i, std::int64_t C, std::int64_t S) {
-  const Division d = divide(i, S);
-  return d.quotient * C * S + d.remainder;
-}
 
 // --- forward -----------------------------------------------------------------------------------------------
 
@@ -155,28 +150,6 @@ void backward_held(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
   finalize_parameters(a.dgamma, a.dbeta, partials, stream);
 }
 
-/// The channels of each pixel of x [N, C, S] as sets, with a parameter a channel.
-struct Pixels {
-  std::int64_t count, per_set, parameters, per_parameter;
-  std::int64_t S;
-
-  struct Pixel {
-    std::int64_t first, S;
-    __device__ __forceinline__ std::int64_t offset(std::int64_t c) const { return first + c * S; }
-    __device__ __forceinline__ std::int64_t parameter(std::int64_t c) const { return c; }
-  };
-  struct Channel : ChannelElements {
-    __device__ __forceinline__ std::int64_t set(std::int64_t k) const { return k; }
-  };
-  __device__ __forceinline__ Pixel set(std::int64_t i) const { return {pixel_offset(i, per_set, S), S}; }
-  __device__ __forceinline__ Channel parameter(std::int64_t c) const { return {{per_set, S, c}}; }
-
-  template <typename Args>
-  static Pixels of(const Args& a) {
-    return {a.N * a.S, a.C, a.C, a.N * a.S, a.S};
-  }
-};
-
 /// dx by a thread a pixel, then chunks of the channels for dgamma and dbeta.
 template <int V, typename T>
 void backward_in_two(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
@@ -237,7 +210,25 @@ Ladder<LayerNorm2dBackwardArgs<T>> layer_norm2d_backward_variants() {
   return kLadder;
 }
 
-EK_DEFINE_LADDER(layer_norm2d_forward, LayerNorm2dForwardArgs)
-EK_DEFINE_LADDER(layer_norm2d_backward, LayerNorm2dBackwardArgs)
+template <typename T>
+void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& args, Stream stream) {
+  choose(layer_norm2d_forward_variants<T>(), args).run(args, stream);
+}
+
+template <typename T>
+void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& args, Stream stream) {
+  choose(layer_norm2d_backward_variants<T>(), args).run(args, stream);
+}
+
+#define EK_INSTANTIATE(T)                                                       \
+  template Ladder<LayerNorm2dForwardArgs<T>> layer_norm2d_forward_variants();   \
+  template void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>&, Stream); \
+  template Ladder<LayerNorm2dBackwardArgs<T>> layer_norm2d_backward_variants(); \
+  template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>&, Stream);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
+#undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cuda

@@ -200,7 +200,7 @@ void row_norm_long(const char* name, const RowNorm<T, Affine>& a, Stream stream)
   launch(name, row_norm_forward_long<N, kFewHeld<T> / N, T, Affine>, {a.M, kLongRowThreads, 0, stream}, a);
 }
 
-/// Op<T>: Args, kForward (its name), rows(args) as a RowNorm, sets(args) as of set_norm.cuh, and
+/// Op<T>: ForwardArgs, kForward (its name), Sets (of norm_sets.cuh), rows(args) as a RowNorm, and
 /// in_vectors(args): every row, and gamma and beta within it, can be taken in aligned vectors of 16 bytes.
 template <template <typename> typename Op, typename T, typename Args = typename Op<T>::ForwardArgs>
 Ladder<Args> row_norm_forward_ladder() {
@@ -209,7 +209,7 @@ Ladder<Args> row_norm_forward_ladder() {
   static constexpr std::int64_t in_warp = kWarp * kManyHeld<T>, in_block = kMaxThreads * kManyHeld<T>;
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a row, read three times", [](const Args&) { return true; },
-       [](const Args& a, Stream s) { run_set_norm_forward<ThreadTeam>(O::kForward, a, O::sets(a), s); }},
+       [](const Args& a, Stream s) { run_set_norm_forward<ThreadTeam>(O::kForward, a, O::Sets::of(a), s); }},
       {"long", "a block a row, read three times: neighbouring threads read neighbours",
        [](const Args&) { return true; },
        [](const Args& a, Stream s) { row_norm_long<1>(O::kForward, O::rows(a), s); }},

@@ -39,6 +39,26 @@ struct NothingElse {
   __device__ __forceinline__ void operator()(std::int64_t, const Moments<T>&, const Count<T>&) const {}
 };
 
+/// What batch norm does with them: running = (1 - momentum) running + momentum batch, with the unbiased
+/// variance; null: not kept.
+template <typename A>
+struct RunningAverage {
+  A *mean, *var;
+  A momentum;
+
+  __device__ __forceinline__ void operator()(std::int64_t c, const Moments<A>& batch,
+                                             const Count<A>& count) const {
+    if (mean == nullptr) return;
+    mean[c] = moved_average(mean[c], batch.mean.high, momentum);
+    var[c] = moved_average(var[c], batch.m2 / (count.n - 1), momentum);
+  }
+
+  template <typename Args>
+  static RunningAverage of(const Args& a) {
+    return {a.running_mean, a.running_var, static_cast<A>(a.momentum)};
+  }
+};
+
 /// Statistics and y. Bytes: 2 sizeof(T) an element, and 2 sizeof(T) for the second and third reading, from
 /// cache where a set and its neighbours fit there.
 template <typename Team, typename Args, typename T, typename Sets, typename Else>

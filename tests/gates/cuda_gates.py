@@ -22,8 +22,8 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SOURCES = ["kernels/cuda", "apps/mnist"]
 BUDGET = pathlib.Path(__file__).with_name("kernel_budget.csv")
+FOLDERS = [ROOT / "kernels" / "cuda", ROOT / "apps" / "mnist", ROOT / "apps" / "bench"]  # of .cu files
 PTXAS_STRICT = ["-warn-spills", "-warn-lmem-usage", "-Werror"]
 
 
@@ -37,9 +37,19 @@ def run(command):
 
 
 def nvcc(folder, *arguments):
-    """Runs nvcc with the headers as "evenkeel/kernels/common.h", through a link in `folder`."""
-    return run([find_tool("nvcc"), "-std=c++20", f"-I{folder}", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra",
-                *arguments])
+    """Runs nvcc with the headers as "evenkeel/kernels/common.h", through a link in `folder`, and "bench/barriers.h"."""
+    return run([find_tool("nvcc"), "-std=c++20", f"-I{folder}", f"-I{ROOT / 'apps'}", "-Werror", "all-warnings",
+                "-Xcompiler", "-Wall,-Wextra", *arguments])
+
+
+def name_of(source):
+    """What the kernels of a file are named after: "batch_norm", and "ladder/batch_norm" for the bench's own."""
+    folder = next(folder for folder in FOLDERS if source.is_relative_to(folder))
+    return source.relative_to(folder).with_suffix("").as_posix()
+
+
+def output_of(source, folder, ending):
+    return folder / (name_of(source).replace("/", "-") + ending)
 
 
 def readable(mangled):
@@ -59,10 +69,10 @@ def readable(mangled):
 
 def measure(source, folder):
     """The kernels of one file on sm_90a: [(name, registers, shared bytes, threads)], and errors."""
-    ptx = folder / (source.stem + ".ptx")
+    ptx = output_of(source, folder, ".ptx")
     compiled = nvcc(folder, "-arch=compute_90a", "-ptx", str(source), "-o", str(ptx))
     if compiled.returncode != 0:
-        return [], [f"{source.name}: {compiled.stderr.strip()}"]
+        return [], [f"{name_of(source)}.cu: {compiled.stderr.strip()}"]
     entries = re.findall(r"\.entry (\w+)\((.*?)\)\s*((?:\.\w+[^{\n]*\n)*)", ptx.read_text(), re.S)
     bounds = {name: re.search(r"\.maxntid (\d+)", directives) for name, _, directives in entries}
     assembled = run([find_tool("ptxas"), "-arch=sm_90a", "-v", *PTXAS_STRICT, str(ptx), "-o", str(ptx) + ".cubin"])
@@ -74,24 +84,24 @@ def measure(source, folder):
         if bounds.get(name) is None:
             errors.append(f"{short}: has no __launch_bounds__")
             continue
-        kernels.append((f"{source.stem}: {short}", int(registers), int(shared[1]) if shared else 0,
+        kernels.append((f"{name_of(source)}: {short}", int(registers), int(shared[1]) if shared else 0,
                         int(bounds[name][1])))
     if assembled.returncode != 0 and not errors:
         errors.append(assembled.stderr.strip())
-    return kernels, [f"{source.name}: {error}" for error in errors]
+    return kernels, [f"{name_of(source)}.cu: {error}" for error in errors]
 
 
 def compile_for(source, archs, folder):
     """For other architectures: nothing in the kernels asks which of them it is, so one text of compute_75 is assembled for all."""
-    ptx = folder / (source.stem + ".75.ptx")
+    ptx = output_of(source, folder, ".75.ptx")
     compiled = nvcc(folder, "-arch=compute_75", "-ptx", str(source), "-o", str(ptx))
     if compiled.returncode != 0:
-        return [f"{source.name}: {compiled.stderr.strip()}"]
+        return [f"{name_of(source)}.cu: {compiled.stderr.strip()}"]
     errors = []
     for arch in archs:
         assembled = run([find_tool("ptxas"), f"-arch=sm_{arch}", *PTXAS_STRICT, str(ptx), "-o", f"{ptx}.{arch}.cubin"])
         if assembled.returncode != 0:
-            errors.append(f"{source.name}, sm_{arch}: {assembled.stderr.strip()}")
+            errors.append(f"{name_of(source)}.cu, sm_{arch}: {assembled.stderr.strip()}")
     return errors
 
 
@@ -130,7 +140,7 @@ def main():
     if find_tool("nvcc") is None:
         print("skipped: there is no nvcc")
         return 77
-    sources = sorted(source for folder in SOURCES for source in (ROOT / folder).glob("*.cu"))
+    sources = sorted(source for folder in FOLDERS for source in folder.rglob("*.cu"))
     with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         folder = pathlib.Path(folder)
         (folder / "evenkeel").symlink_to(ROOT, target_is_directory=True)

@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/cuda/cudnn.h"
+#include "bench/cudnn_conv.h"
 
 #include <stdexcept>
 
@@ -15,20 +15,14 @@
 #  include <vector>
 #endif
 
-namespace evenkeel::cuda {
+namespace evenkeel::bench {
 namespace {
 
-ConvBackend chosen = ConvBackend::own;
+void require_cudnn() {
+  if (!why_no_cudnn().empty()) throw std::runtime_error("cuDNN cannot be used: " + why_no_cudnn());
+}
 
 }  // namespace
-
-ConvBackend conv_backend() { return chosen; }
-
-void set_conv_backend(ConvBackend backend) {
-  if (backend == ConvBackend::cudnn && !why_no_cudnn().empty())
-    throw std::runtime_error("cuDNN cannot be used: " + why_no_cudnn());
-  chosen = backend;
-}
 
 #ifndef EK_WITH_CUDNN
 
@@ -37,11 +31,17 @@ const std::string& why_no_cudnn() {
   return reason;
 }
 template <typename T>
-void cudnn_conv2d_forward(const Conv2dForwardArgs<T>&, Stream) {}
+void cudnn_conv2d_forward(const Conv2dForwardArgs<T>&, Stream) {
+  require_cudnn();
+}
 template <typename T>
-void cudnn_conv2d_backward_input(const Conv2dBackwardInputArgs<T>&, Stream) {}
+void cudnn_conv2d_backward_input(const Conv2dBackwardInputArgs<T>&, Stream) {
+  require_cudnn();
+}
 template <typename T>
-void cudnn_conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>&, Stream) {}
+void cudnn_conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>&, Stream) {
+  require_cudnn();
+}
 
 #else
 
@@ -176,6 +176,7 @@ const std::string& why_no_cudnn() { return cudnn().failure; }
 
 template <typename T>
 void cudnn_conv2d_forward(const Conv2dForwardArgs<T>& a, Stream stream) {
+  require_cudnn();
   const Descriptors<T> d(a.sizes);
   const cudnnHandle_t handle = handle_of(stream);
   const T one = 1, zero = 0;
@@ -185,7 +186,7 @@ void cudnn_conv2d_forward(const Conv2dForwardArgs<T>& a, Stream stream) {
         return cudnn().cudnnGetConvolutionForwardAlgorithm_v7(handle, d.x, d.weight, d.conv, d.y, most, found,
                                                               results);
       });
-  void* scratch = workspace(stream, static_cast<std::int64_t>(algorithm.memory));
+  void* scratch = cuda::workspace(stream, static_cast<std::int64_t>(algorithm.memory));
   EK_CUDNN(cudnnConvolutionForward, handle, &one, d.x, a.x, d.weight, a.weight, d.conv, algorithm.algo,
            scratch, algorithm.memory, &zero, d.y, a.y);
   if (a.bias != nullptr) EK_CUDNN(cudnnAddTensor, handle, &one, d.bias, a.bias, &one, d.y, a.y);
@@ -193,6 +194,7 @@ void cudnn_conv2d_forward(const Conv2dForwardArgs<T>& a, Stream stream) {
 
 template <typename T>
 void cudnn_conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream stream) {
+  require_cudnn();
   const Descriptors<T> d(a.sizes);
   const cudnnHandle_t handle = handle_of(stream);
   const T one = 1, zero = 0;
@@ -202,13 +204,14 @@ void cudnn_conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a, Stream str
         return cudnn().cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, d.weight, d.y, d.conv, d.x, most,
                                                                    found, results);
       });
-  void* scratch = workspace(stream, static_cast<std::int64_t>(algorithm.memory));
+  void* scratch = cuda::workspace(stream, static_cast<std::int64_t>(algorithm.memory));
   EK_CUDNN(cudnnConvolutionBackwardData, handle, &one, d.weight, a.weight, d.y, a.dy, d.conv, algorithm.algo,
            scratch, algorithm.memory, &zero, d.x, a.dx);
 }
 
 template <typename T>
 void cudnn_conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a, Stream stream) {
+  require_cudnn();
   const Descriptors<T> d(a.sizes);
   const cudnnHandle_t handle = handle_of(stream);
   const T one = 1, zero = 0;
@@ -218,7 +221,7 @@ void cudnn_conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a, Stream s
         return cudnn().cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, d.x, d.y, d.conv, d.weight, most,
                                                                      found, results);
       });
-  void* scratch = workspace(stream, static_cast<std::int64_t>(algorithm.memory));
+  void* scratch = cuda::workspace(stream, static_cast<std::int64_t>(algorithm.memory));
   EK_CUDNN(cudnnConvolutionBackwardFilter, handle, &one, d.x, a.x, d.y, a.dy, d.conv, algorithm.algo, scratch,
            algorithm.memory, &zero, d.weight, a.dweight);
   if (a.dbias != nullptr)
@@ -235,4 +238,4 @@ EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 #undef EK_INSTANTIATE
 
-}  // namespace evenkeel::cuda
+}  // namespace evenkeel::bench

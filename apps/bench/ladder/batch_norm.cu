@@ -1,0 +1,42 @@
+#include "bench/ladder/norm_ladders.h"
+#include "evenkeel/kernels/cuda/norm_sets.cuh"
+
+namespace evenkeel::bench {
+
+template <typename T>
+Ladder<BatchNormForwardArgs<T>> replaced_batch_norm_forward_variants() {
+  using Args = BatchNormForwardArgs<T>;
+  static constexpr Variant<Args> kRungs[] = {
+      {"block", "a block a channel: neighbouring threads read neighbours",
+       [](const Args& a) { return a.training; },
+       [](const Args& a, Stream s) {
+         cuda::run_set_norm_forward<cuda::BlockTeam>("batch_norm_forward", a, cuda::Channels::of(a), s,
+                                                     cuda::RunningAverage<Arithmetic<T>>::of(a));
+       }},
+  };
+  return kRungs;
+}
+
+template <typename T>
+Ladder<BatchNormBackwardArgs<T>> replaced_batch_norm_backward_variants() {
+  using Args = BatchNormBackwardArgs<T>;
+  static constexpr Variant<Args> kRungs[] = {
+      {"block", "plain, with a block for each: neighbouring threads read neighbours",
+       [](const Args& a) { return a.training; },
+       [](const Args& a, Stream s) {
+         cuda::run_set_norm_backward<cuda::BlockTeam>("batch_norm_backward", a, cuda::Channels::of(a), s);
+       }},
+  };
+  return kRungs;
+}
+
+#define EK_INSTANTIATE(T)                                                          \
+  template Ladder<BatchNormForwardArgs<T>> replaced_batch_norm_forward_variants(); \
+  template Ladder<BatchNormBackwardArgs<T>> replaced_batch_norm_backward_variants();
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+EK_INSTANTIATE(bf16)
+EK_INSTANTIATE(f16)
+#undef EK_INSTANTIATE
+
+}  // namespace evenkeel::bench

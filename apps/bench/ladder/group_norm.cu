@@ -1,0 +1,24 @@
+#include "bench/ladder/norm_ladders.h"
+#include "evenkeel/kernels/cuda/norm_sets.cuh"
+
+namespace evenkeel::bench {
+
+template <typename T>
+Ladder<GroupNormBackwardArgs<T>> replaced_group_norm_backward_variants() {
+  using Args = GroupNormBackwardArgs<T>;
+  static constexpr Variant<Args> kRungs[] = {
+      {"two_kernels", "plain, with a block for each: neighbouring threads read neighbours",
+       [](const Args&) { return true; },
+       [](const Args& a, Stream s) {
+         cuda::run_set_norm_backward<cuda::BlockTeam>("group_norm_backward", a, cuda::Groups::of(a), s);
+       }},
+  };
+  return kRungs;
+}
+
+template Ladder<GroupNormBackwardArgs<float>> replaced_group_norm_backward_variants();
+template Ladder<GroupNormBackwardArgs<double>> replaced_group_norm_backward_variants();
+template Ladder<GroupNormBackwardArgs<bf16>> replaced_group_norm_backward_variants();
+template Ladder<GroupNormBackwardArgs<f16>> replaced_group_norm_backward_variants();
+
+}  // namespace evenkeel::bench
