@@ -28,17 +28,6 @@
 #  define EK_FORMULA inline __attribute__((always_inline))
 #endif
 
-/// Likewise, where the CPU's has vector code, a version for each instruction set: see kernels/isa.h.
-#define EK_DECLARE_VECTOR_KERNEL(name, Args) \
-  EK_DECLARE_CPU_VECTOR_KERNEL(name, Args)   \
-  EK_DECLARE_CUDA_KERNEL(name, Args)
-
-#define EK_DECLARE_CUDA_KERNEL(name, Args)       \
-  namespace cuda {                               \
-  template <typename T>                          \
-  void name(const Args<T>& args, Stream stream); \
-  }
-
 struct CUstream_st;
 
 namespace evenkeel {

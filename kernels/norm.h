@@ -72,23 +72,11 @@ void norm_forward(const NormForwardArgs<T>& args, Stream stream);
 template <typename T>
 void norm_backward(const NormBackwardArgs<T>& args, Stream stream);
 
-// The kernels of a partition that these choose from (kernels/variants.h).
+/// The kernels of a partition that norm_forward and norm_backward choose from: kernels/variants.h.
 template <typename T>
-Ladder<NormForwardArgs<T>> batch_norm_forward_variants();
+Ladder<NormForwardArgs<T>> norm_forward_variants(NormPartition partition);
 template <typename T>
-Ladder<NormBackwardArgs<T>> batch_norm_backward_variants();
-template <typename T>
-Ladder<NormForwardArgs<T>> group_norm_forward_variants();
-template <typename T>
-Ladder<NormBackwardArgs<T>> group_norm_backward_variants();
-template <typename T>
-Ladder<NormForwardArgs<T>> layer_norm_forward_variants();
-template <typename T>
-Ladder<NormBackwardArgs<T>> layer_norm_backward_variants();
-template <typename T>
-Ladder<NormForwardArgs<T>> layer_norm2d_forward_variants();
-template <typename T>
-Ladder<NormBackwardArgs<T>> layer_norm2d_backward_variants();
+Ladder<NormBackwardArgs<T>> norm_backward_variants(NormPartition partition);
 }  // namespace cuda
 
 }  // namespace evenkeel

@@ -54,15 +54,14 @@ const Case kNormVariantsCases[] = {
 
 // --- the ops -----------------------------------------------------------------------------------------------
 
+/// Each sets the partition and the sizes of args of either pass.
 struct LayerNormOp {
   static constexpr const char* name = "layer_norm";
-  template <typename T>
-  using Forward = LayerNormForwardArgs<T>;
-  template <typename T>
-  using Backward = LayerNormBackwardArgs<T>;
+  static constexpr NormPartition kPartition = NormPartition::rows;
   static void set_sizes(auto& args, const Case& c) {
-    args.M = c.N;
-    args.D = c.C * c.S;
+    args.N = c.N;
+    args.C = 1;
+    args.S = c.C * c.S;
   }
   static reference::Partition partition(const Case& c) {
     return reference::layer_norm_partition(c.sizes(), 2);
@@ -77,10 +76,7 @@ void set_planes(auto& args, const Case& c) {
 
 struct GroupNormOp {
   static constexpr const char* name = "group_norm";
-  template <typename T>
-  using Forward = GroupNormForwardArgs<T>;
-  template <typename T>
-  using Backward = GroupNormBackwardArgs<T>;
+  static constexpr NormPartition kPartition = NormPartition::group;
   static void set_sizes(auto& args, const Case& c) {
     set_planes(args, c);
     args.G = c.G;
@@ -92,13 +88,9 @@ struct GroupNormOp {
 
 struct BatchNormOp {
   static constexpr const char* name = "batch_norm";
-  template <typename T>
-  using Forward = BatchNormForwardArgs<T>;
-  template <typename T>
-  using Backward = BatchNormBackwardArgs<T>;
+  static constexpr NormPartition kPartition = NormPartition::batch;
   static void set_sizes(auto& args, const Case& c) {
     set_planes(args, c);
-    args.training = true;
     if constexpr (requires { args.momentum; }) args.momentum = kMomentum;
   }
   static reference::Partition partition(const Case& c) { return reference::batch_norm_partition(c.sizes()); }
@@ -106,10 +98,7 @@ struct BatchNormOp {
 
 struct LayerNorm2dOp {
   static constexpr const char* name = "layer_norm2d";
-  template <typename T>
-  using Forward = LayerNorm2dForwardArgs<T>;
-  template <typename T>
-  using Backward = LayerNorm2dBackwardArgs<T>;
+  static constexpr NormPartition kPartition = NormPartition::pixels;
   static void set_sizes(auto& args, const Case& c) { set_planes(args, c); }
   static reference::Partition partition(const Case& c) {
     return reference::layer_norm2d_partition(c.sizes());
@@ -119,11 +108,11 @@ struct LayerNorm2dOp {
 /// Every rung of a pass, those that the library does not have too.
 template <typename Op, typename T>
 auto forward_variants() {
-  return bench::all_variants(typename Op::template Forward<T>{});
+  return bench::all_forward_variants<T>(Op::kPartition);
 }
 template <typename Op, typename T>
 auto backward_variants() {
-  return bench::all_variants(typename Op::template Backward<T>{});
+  return bench::all_backward_variants<T>(Op::kPartition);
 }
 
 // --- types -------------------------------------------------------------------------------------------------
@@ -245,7 +234,7 @@ struct ForwardRun {
   using A = Arithmetic<T>;
   DeviceArray<T> x, y;
   DeviceArray<A> gamma, beta, mean, rstd;
-  typename Op::template Forward<T> args{};
+  NormForwardArgs<T> args{.partition = Op::kPartition};
 
   explicit ForwardRun(const Problem<Op, T>& p)
       : x(p.x, p.c.offset),
@@ -270,7 +259,7 @@ struct BackwardRun {
   using A = Arithmetic<T>;
   DeviceArray<T> x, dy, dx;
   DeviceArray<A> gamma, mean, rstd, dgamma, dbeta;
-  typename Op::template Backward<T> args{};
+  NormBackwardArgs<T> args{.partition = Op::kPartition};
 
   explicit BackwardRun(const Problem<Op, T>& p)
       : x(p.x, p.c.offset),
@@ -377,12 +366,12 @@ void check_partial_gradients() {
 /// Forward by the dispatcher's choice, backward by `variant`, as an op of autograd.
 template <typename Op>
 Tensor normalize(const std::vector<Tensor>& in, const Case& c,
-                 const Variant<typename Op::template Backward<double>>& variant) {
+                 const Variant<NormBackwardArgs<double>>& variant) {
   const Tensor x = in[0].detach(), gamma = in[1].detach(), beta = in[2].detach();
   const std::int64_t sets = Op::partition(c).sets;
   Tensor y = empty(x.shape(), {DType::f64, kCuda}), mean = empty({sets}, {DType::f64, kCuda}),
          rstd = empty({sets}, {DType::f64, kCuda});
-  typename Op::template Forward<double> args{};
+  NormForwardArgs<double> args{.partition = Op::kPartition};
   args.y = y.mutable_data<double>();
   args.mean = mean.mutable_data<double>();
   args.rstd = rstd.mutable_data<double>();
@@ -392,11 +381,10 @@ Tensor normalize(const std::vector<Tensor>& in, const Case& c,
   args.eps = kEps;
   Op::set_sizes(args, c);
   const auto variants = forward_variants<Op, double>();
-  choose(Ladder<typename Op::template Forward<double>>(variants), args)
-      .run(args, current_stream(kCuda.index));
+  choose(Ladder<NormForwardArgs<double>>(variants), args).run(args, current_stream(kCuda.index));
   autograd::record(Op::name, y, {&in[0], &in[1], &in[2]}, [=, &c, &variant](const Tensor& dy) {
     Tensor dx = empty_like(x), dgamma = empty_like(gamma), dbeta = empty_like(beta);
-    typename Op::template Backward<double> a{};
+    NormBackwardArgs<double> a{.partition = Op::kPartition};
     a.dx = dx.mutable_data<double>();
     a.dgamma = dgamma.mutable_data<double>();
     a.dbeta = dbeta.mutable_data<double>();
@@ -430,13 +418,18 @@ void check_numerical_gradients() {
   }
 }
 
+/// The library's rungs are enough for the choice among all of them.
 template <typename Op, typename Args>
-void check_choice(const Case& c, Ladder<Args> library) {
+void check_choice(const Case& c, Ladder<Args> library, const std::vector<Variant<Args>>& all) {
   INFO(Op::name << " [" << c.N << ", " << c.C << ", " << c.S << "], " << c.G << " groups: " << c.reason);
-  Args args{};
+  Args args{.partition = Op::kPartition};
   Op::set_sizes(args, c);
-  const auto all = bench::all_variants(args);
   CHECK(choose(library, args).name == std::string(choose(Ladder<Args>(all), args).name));
+}
+template <typename Op>
+void check_choices(const Case& c) {
+  check_choice<Op>(c, cuda::norm_forward_variants<float>(Op::kPartition), forward_variants<Op, float>());
+  check_choice<Op>(c, cuda::norm_backward_variants<float>(Op::kPartition), backward_variants<Op, float>());
 }
 
 template <typename Op>
@@ -484,9 +477,10 @@ TEST_CASE("every rung of batch_norm keeps running averages") {
 
 TEST_CASE("the library has every rung that the dispatcher would choose from the whole ladder") {
   for (const Case& c : kNormVariantsCases) {
-    check_choice<BatchNormOp>(c, cuda::batch_norm_forward_variants<float>());
-    check_choice<BatchNormOp>(c, cuda::batch_norm_backward_variants<float>());
-    check_choice<GroupNormOp>(c, cuda::group_norm_backward_variants<float>());
+    check_choices<LayerNormOp>(c);
+    check_choices<GroupNormOp>(c);
+    check_choices<BatchNormOp>(c);
+    check_choices<LayerNorm2dOp>(c);
   }
 }
 

@@ -31,40 +31,6 @@ Arithmetic<T>* gradient_or_null(const Norm& norm, DeviceArrays& a, const char* n
   return norm.affine ? a.out<Arithmetic<T>>(name) : nullptr;
 }
 
-/// Sets the members that the args of all norms have.
-template <typename T, template <typename> typename Args>
-void set_forward(Args<T>& args, const Norm& norm, DeviceArrays& a) {
-  args.y = a.out<T>("y");
-  args.mean = a.out<Arithmetic<T>>("mean");
-  args.rstd = a.out<Arithmetic<T>>("rstd");
-  args.x = a.in<T>("x");
-  args.gamma = parameter_or_null<T>(norm, a, "gamma");
-  args.beta = parameter_or_null<T>(norm, a, "beta");
-  args.eps = kEps;
-  if constexpr (requires { args.running_mean; }) {
-    args.momentum = kMomentum;
-    args.running_mean = a.out<Arithmetic<T>>("running_mean");
-    args.running_var = a.out<Arithmetic<T>>("running_var");
-  }
-}
-template <typename T, template <typename> typename Args>
-void set_backward(Args<T>& args, const Norm& norm, DeviceArrays& a) {
-  args.dx = a.out<T>("dx");
-  args.dgamma = gradient_or_null<T>(norm, a, "dgamma");
-  args.dbeta = gradient_or_null<T>(norm, a, "dbeta");
-  args.dy = a.in<T>("dy");
-  args.x = a.in<T>("x");
-  args.mean = a.in<Arithmetic<T>>("mean");
-  args.rstd = a.in<Arithmetic<T>>("rstd");
-  args.gamma = parameter_or_null<T>(norm, a, "gamma");
-}
-template <typename Args>
-void set_planes(Args& args, const Shape& x) {
-  args.N = x[0];
-  args.C = x[1];
-  args.S = x[2] * x[3];
-}
-
 Array array_of(const Eigen::ArrayXd& values) {
   Array a({values.size()});
   a.values = values;
@@ -148,44 +114,69 @@ Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   return row;
 }
 
-/// Sets both kernels, from args with the members that all norms share; set_sizes sets the others.
-template <template <typename> typename Forward, template <typename> typename Backward, typename SetSizes,
-          typename LaunchForward, typename LaunchBackward>
-void set_kernels(Norm& norm, const Kind& kind, SetSizes set_sizes, LaunchForward launch_forward,
-                 LaunchBackward launch_backward) {
-  const auto forward_args = [=, described = norm]<typename T>(DeviceArrays& a) {
-    Forward<T> args{};
-    set_forward<T>(args, described, a);
-    args.format = kind.format();
-    set_sizes(args);
+/// The partition and sizes of the args of a norm, those of x [N, C, S].
+struct Sizes {
+  NormPartition partition;
+  std::int64_t N, C, S, G = 1;
+};
+Sizes planes(NormPartition partition, const Shape& x) { return {partition, x[0], x[1], x[2] * x[3]}; }
+
+/// Sets both kernels.
+void set_kernels(Norm& norm, const Kind& kind, const Sizes& s) {
+  const auto forward_args = [=, norm = norm]<typename T>(DeviceArrays* a) {
+    using A = Arithmetic<T>;
+    NormForwardArgs<T> args{.partition = s.partition,
+                            .N = s.N,
+                            .C = s.C,
+                            .S = s.S,
+                            .G = s.G,
+                            .eps = kEps,
+                            .momentum = kMomentum,
+                            .format = kind.format()};
+    if (a == nullptr) return args;
+    args.y = a->out<T>("y");
+    args.mean = a->out<A>("mean");
+    args.rstd = a->out<A>("rstd");
+    args.x = a->in<T>("x");
+    args.gamma = parameter_or_null<T>(norm, *a, "gamma");
+    args.beta = parameter_or_null<T>(norm, *a, "beta");
+    if (norm.running) {
+      args.running_mean = a->out<A>("running_mean");
+      args.running_var = a->out<A>("running_var");
+    }
     return args;
   };
-  const auto backward_args = [=, described = norm]<typename T>(DeviceArrays& a) {
-    Backward<T> args{};
-    set_backward<T>(args, described, a);
-    args.format = kind.format();
-    set_sizes(args);
+  const auto backward_args = [=, norm = norm]<typename T>(DeviceArrays* a) {
+    using A = Arithmetic<T>;
+    NormBackwardArgs<T> args{
+        .partition = s.partition, .N = s.N, .C = s.C, .S = s.S, .G = s.G, .format = kind.format()};
+    if (a == nullptr) return args;
+    args.dx = a->out<T>("dx");
+    args.dgamma = gradient_or_null<T>(norm, *a, "dgamma");
+    args.dbeta = gradient_or_null<T>(norm, *a, "dbeta");
+    args.dy = a->in<T>("dy");
+    args.x = a->in<T>("x");
+    args.mean = a->in<A>("mean");
+    args.rstd = a->in<A>("rstd");
+    args.gamma = parameter_or_null<T>(norm, *a, "gamma");
     return args;
   };
-  norm.forward = make_kernel<Forward>(kind, forward_args, set_sizes, launch_forward);
-  norm.backward = make_kernel<Backward>(kind, backward_args, set_sizes, launch_backward);
+  norm.forward = make_kernel(
+      kind, forward_args, []<typename T>(NormPartition p) { return all_forward_variants<T>(p); },
+      []<typename T>(const NormForwardArgs<T>& args, DeviceArrays& a) {
+        return launch_storage<cpu::norm_forward<T>, cuda::norm_forward<T>>("norm_forward", a, args);
+      });
+  norm.backward = make_kernel(
+      kind, backward_args, []<typename T>(NormPartition p) { return all_backward_variants<T>(p); },
+      []<typename T>(const NormBackwardArgs<T>& args, DeviceArrays& a) {
+        return launch_storage<cpu::norm_backward<T>, cuda::norm_backward<T>>("norm_backward", a, args);
+      });
 }
 
 Norm batch_norm(const Shape& x, const Kind& kind) {
   Norm norm{.op = "batch_norm", .x = x, .stats = {x[1]}, .parameter = {x[1]}, .running = true};
   norm.partition = [x] { return reference::batch_norm_partition(sizes_of(x)); };
-  const auto set_sizes = [x](auto& args) {
-    set_planes(args, x);
-    args.training = true;
-  };
-  set_kernels<BatchNormForwardArgs, BatchNormBackwardArgs>(
-      norm, kind, set_sizes,
-      []<typename T>(const BatchNormForwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, batch_norm_forward, args);
-      },
-      []<typename T>(const BatchNormBackwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, batch_norm_backward, args);
-      });
+  set_kernels(norm, kind, planes(NormPartition::batch, x));
   return norm;
 }
 
@@ -197,18 +188,9 @@ Norm group_norm(const Shape& x, const Kind& kind, std::int64_t groups) {
             .parameter = {x[1]},
             .parameters = {{"groups", groups}}};
   norm.partition = [=] { return reference::group_norm_partition(sizes_of(x), groups); };
-  const auto set_sizes = [=](auto& args) {
-    set_planes(args, x);
-    args.G = groups;
-  };
-  set_kernels<GroupNormForwardArgs, GroupNormBackwardArgs>(
-      norm, kind, set_sizes,
-      []<typename T>(const GroupNormForwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, group_norm_forward, args);
-      },
-      []<typename T>(const GroupNormBackwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, group_norm_backward, args);
-      });
+  Sizes sizes = planes(NormPartition::group, x);
+  sizes.G = groups;
+  set_kernels(norm, kind, sizes);
   return norm;
 }
 
@@ -227,34 +209,14 @@ Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant,
   for (int d = 0; d < x.rank(); ++d) (d < x.rank() - axes ? norm.stats : norm.parameter).push_back(x[d]);
   norm.parameters = {{"normalized_shape", sizes_of(norm.parameter)}, {"affine", affine}};
   norm.partition = [=] { return reference::layer_norm_partition(sizes_of(x), axes); };
-  const auto set_sizes = [N = x[0], M = norm.stats.numel(), D = norm.parameter.numel()](auto& args) {
-    args.M = M;
-    args.D = D;
-    args.N = N;
-  };
-  set_kernels<LayerNormForwardArgs, LayerNormBackwardArgs>(
-      norm, kind, set_sizes,
-      []<typename T>(const LayerNormForwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, layer_norm_forward, args);
-      },
-      []<typename T>(const LayerNormBackwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, layer_norm_backward, args);
-      });
+  set_kernels(norm, kind, {NormPartition::rows, x[0], norm.stats.numel() / x[0], norm.parameter.numel()});
   return norm;
 }
 
 Norm layer_norm2d(const Shape& x, const Kind& kind) {
   Norm norm{.op = "layer_norm2d", .x = x, .stats = {x[0], x[2] * x[3]}, .parameter = {x[1]}};
   norm.partition = [x] { return reference::layer_norm2d_partition(sizes_of(x)); };
-  const auto set_sizes = [x](auto& args) { set_planes(args, x); };
-  set_kernels<LayerNorm2dForwardArgs, LayerNorm2dBackwardArgs>(
-      norm, kind, set_sizes,
-      []<typename T>(const LayerNorm2dForwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, layer_norm2d_forward, args);
-      },
-      []<typename T>(const LayerNorm2dBackwardArgs<T>& args, DeviceArrays& a) {
-        return EK_LAUNCH_STORAGE(T, a, layer_norm2d_backward, args);
-      });
+  set_kernels(norm, kind, planes(NormPartition::pixels, x));
   return norm;
 }
 

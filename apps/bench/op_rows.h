@@ -1,5 +1,5 @@
-// The ops of the table, and the shapes that they have in the MNIST network of apps/mnist/network.cpp with batches
-// of 64.
+// The ops of the table, and the shapes that they have in the MNIST network of apps/mnist/network.cpp with
+// batches of 64.
 #pragma once
 
 #include "bench/row.h"

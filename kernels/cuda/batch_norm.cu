@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/batch_norm.h"
+#include "evenkeel/kernels/cuda/norm_ladders.h"
 
 #include "evenkeel/kernels/cuda/channel_chunks.cuh"
 #include "evenkeel/kernels/cuda/norm_sets.cuh"
@@ -38,7 +38,7 @@ struct Normalizer {
 };
 
 template <typename T, typename A = Arithmetic<T>>
-__device__ __forceinline__ Normalizer<A> normalizer(const BatchNormForwardArgs<T>& a, std::int64_t c,
+__device__ __forceinline__ Normalizer<A> normalizer(const NormForwardArgs<T>& a, std::int64_t c,
                                                     const SplitMean<A>& mean, A rstd) {
   a.mean[c] = mean.high;
   a.rstd[c] = rstd;
@@ -49,7 +49,7 @@ __device__ __forceinline__ Normalizer<A> normalizer(const BatchNormForwardArgs<T
 /// first chunk's mean, which keep the digits. Bytes: 3 sizeof(T) a chunk, twice, the second time from cache.
 template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_merge_moments(BatchNormForwardArgs<T> a, A eps, RunningAverage<A> running,
+    batch_norm_merge_moments(NormForwardArgs<T> a, A eps, RunningAverage<A> running,
                              const Moments<A>* moments, ChannelChunks chunks, Normalizer<A>* out) {
   const std::int64_t c = blockIdx.x;
   const Moments<A>* const of_channel = moments + c * chunks.per_channel;
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(kChunkThreads)
 /// Evaluation: the running statistics in the batch's place. A thread a channel. Bytes: 10 C sizeof(T).
 template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_use_running(BatchNormForwardArgs<T> a, A eps, Normalizer<A>* out) {
+    batch_norm_use_running(NormForwardArgs<T> a, A eps, Normalizer<A>* out) {
   const std::int64_t c = thread_number();
   if (c >= a.C) return;
   const A rstd = A(1) / std::sqrt(a.running_var[c] + eps);
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kChunkThreads)
 /// Sums of every chunk [C, chunks]. Bytes: 2 N C S sizeof(T), and 3 sizeof(T) a chunk.
 template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads, 2)
-    batch_norm_chunk_gradient_sums(GradientSums<A>* out, BatchNormBackwardArgs<T> a, ChannelChunks chunks) {
+    batch_norm_chunk_gradient_sums(GradientSums<A>* out, NormBackwardArgs<T> a, ChannelChunks chunks) {
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy[K], x[K];
   place.load_from(a.dy, dy);
@@ -133,8 +133,8 @@ struct ChannelGradient {
 /// A block a channel: dgamma, dbeta, and what dx is made of. Bytes: 3 sizeof(T) a chunk.
 template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads)
-    batch_norm_merge_gradient_sums(BatchNormBackwardArgs<T> a, const GradientSums<A>* sums,
-                                   ChannelChunks chunks, ChannelGradient<A>* out) {
+    batch_norm_merge_gradient_sums(NormBackwardArgs<T> a, const GradientSums<A>* sums, ChannelChunks chunks,
+                                   ChannelGradient<A>* out) {
   const std::int64_t c = blockIdx.x;
   GradientSums<A> total;
   for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads)
@@ -195,7 +195,7 @@ template <typename T>
 inline constexpr int kHeld = 64 / static_cast<int>(sizeof(Arithmetic<T>));
 
 template <int V, typename T>
-void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
+void forward(const NormForwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
   constexpr int K = kHeld<T> / V;
   const ChannelChunks chunks(a.N, a.C, a.S, kHeld<T>, V);
@@ -215,7 +215,7 @@ void forward(const BatchNormForwardArgs<T>& a, Stream stream) {
 }
 
 template <int V, typename T>
-void backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
+void backward(const NormBackwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
   constexpr int K = kHeld<T> / V;
   const ChannelChunks chunks(a.N, a.C, a.S, kHeld<T>, V);
@@ -235,8 +235,8 @@ void backward(const BatchNormBackwardArgs<T>& a, Stream stream) {
 // --- ladders -----------------------------------------------------------------------------------------------
 
 template <typename T>
-Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants() {
-  using Args = BatchNormForwardArgs<T>;
+Ladder<NormForwardArgs<T>> batch_norm_forward_variants() {
+  using Args = NormForwardArgs<T>;
   static constexpr int V = kVector<T>;
   static constexpr auto training = [](const Args& a) { return a.training; };
   static constexpr Variant<Args> kLadder[] = {
@@ -254,8 +254,8 @@ Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants() {
 }
 
 template <typename T>
-Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants() {
-  using Args = BatchNormBackwardArgs<T>;
+Ladder<NormBackwardArgs<T>> batch_norm_backward_variants() {
+  using Args = NormBackwardArgs<T>;
   static constexpr int V = kVector<T>;
   static constexpr auto training = [](const Args& a) { return a.training; };
   static constexpr Variant<Args> kLadder[] = {
@@ -271,21 +271,9 @@ Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants() {
   return kLadder;
 }
 
-template <typename T>
-void batch_norm_forward(const BatchNormForwardArgs<T>& args, Stream stream) {
-  choose(batch_norm_forward_variants<T>(), args).run(args, stream);
-}
-
-template <typename T>
-void batch_norm_backward(const BatchNormBackwardArgs<T>& args, Stream stream) {
-  choose(batch_norm_backward_variants<T>(), args).run(args, stream);
-}
-
-#define EK_INSTANTIATE(T)                                                   \
-  template Ladder<BatchNormForwardArgs<T>> batch_norm_forward_variants();   \
-  template void batch_norm_forward(const BatchNormForwardArgs<T>&, Stream); \
-  template Ladder<BatchNormBackwardArgs<T>> batch_norm_backward_variants(); \
-  template void batch_norm_backward(const BatchNormBackwardArgs<T>&, Stream);
+#define EK_INSTANTIATE(T)                                            \
+  template Ladder<NormForwardArgs<T>> batch_norm_forward_variants(); \
+  template Ladder<NormBackwardArgs<T>> batch_norm_backward_variants();
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 EK_INSTANTIATE(bf16)

@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/group_norm.h"
+#include "evenkeel/kernels/cuda/norm_ladders.h"
 
 #include <algorithm>
 #include <stdexcept>
@@ -118,7 +118,7 @@ inline constexpr int kGroupThreads = 512;
 /// slot; and unless HELD a second reading of dy and x, from the L2 cache.
 template <int N, int K, bool HELD, typename T>
 __global__ void __launch_bounds__(kGroupThreads, 1)
-    group_norm_backward_block(GroupNormBackwardArgs<T> a, Slots slots, GradientSums<Arithmetic<T>>* slot_sums,
+    group_norm_backward_block(NormBackwardArgs<T> a, Slots slots, GradientSums<Arithmetic<T>>* slot_sums,
                               ParameterPartials<Arithmetic<T>> partials, int plane_lanes,
                               Count<Arithmetic<T>> count) {
   using A = Arithmetic<T>;
@@ -172,13 +172,13 @@ inline constexpr int kHeld = N == 1 ? kTile<N, T> : 2 * kTile<N, T>;
 
 /// Threads of N-element vectors that hold a group.
 template <int N, typename T>
-std::int64_t threads_to_hold(const GroupNormBackwardArgs<T>& a) {
+std::int64_t threads_to_hold(const NormBackwardArgs<T>& a) {
   const Slots slots(a.C / a.G, a.S, N);
   return blocks_for(slots.count, kHeld<N, T>) * slots.lanes;
 }
 
 template <int N, bool HELD, typename T>
-void backward(const GroupNormBackwardArgs<T>& a, Stream stream) {
+void backward(const NormBackwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
   constexpr int K = HELD ? kHeld<N, T> : kTile<N, T>;
   const Slots slots(a.C / a.G, a.S, N);
@@ -198,8 +198,8 @@ void backward(const GroupNormBackwardArgs<T>& a, Stream stream) {
 
 template <typename T>
 struct GroupNorm {
-  using ForwardArgs = GroupNormForwardArgs<T>;
-  using BackwardArgs = GroupNormBackwardArgs<T>;
+  using ForwardArgs = NormForwardArgs<T>;
+  using BackwardArgs = NormBackwardArgs<T>;
   using Sets = Groups;
   static constexpr const char *kForward = "group_norm_forward", *kBackward = "group_norm_backward";
 
@@ -223,13 +223,13 @@ struct GroupNorm {
 }  // namespace
 
 template <typename T>
-Ladder<GroupNormForwardArgs<T>> group_norm_forward_variants() {
+Ladder<NormForwardArgs<T>> group_norm_forward_variants() {
   return row_norm_forward_ladder<GroupNorm, T>();
 }
 
 template <typename T>
-Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants() {
-  using Args = GroupNormBackwardArgs<T>;
+Ladder<NormBackwardArgs<T>> group_norm_backward_variants() {
+  using Args = NormBackwardArgs<T>;
   using Op = GroupNorm<T>;
   static constexpr int V = kVector<T>;
   static constexpr Variant<Args> kLadder[] = {
@@ -251,21 +251,9 @@ Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants() {
   return kLadder;
 }
 
-template <typename T>
-void group_norm_forward(const GroupNormForwardArgs<T>& args, Stream stream) {
-  choose(group_norm_forward_variants<T>(), args).run(args, stream);
-}
-
-template <typename T>
-void group_norm_backward(const GroupNormBackwardArgs<T>& args, Stream stream) {
-  choose(group_norm_backward_variants<T>(), args).run(args, stream);
-}
-
-#define EK_INSTANTIATE(T)                                                   \
-  template Ladder<GroupNormForwardArgs<T>> group_norm_forward_variants();   \
-  template void group_norm_forward(const GroupNormForwardArgs<T>&, Stream); \
-  template Ladder<GroupNormBackwardArgs<T>> group_norm_backward_variants(); \
-  template void group_norm_backward(const GroupNormBackwardArgs<T>&, Stream);
+#define EK_INSTANTIATE(T)                                            \
+  template Ladder<NormForwardArgs<T>> group_norm_forward_variants(); \
+  template Ladder<NormBackwardArgs<T>> group_norm_backward_variants();
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 EK_INSTANTIATE(bf16)

@@ -1,4 +1,4 @@
-#include "evenkeel/kernels/layer_norm2d.h"
+#include "evenkeel/kernels/cuda/norm_ladders.h"
 
 #include <algorithm>
 
@@ -16,8 +16,7 @@ inline constexpr int kFewChannels = 16;
 
 /// Up to MOST channels: a thread a pixel, which it holds. Bytes: 2 N C S sizeof(T).
 template <int MOST, typename T, typename A = Arithmetic<T>>
-__global__ void __launch_bounds__(kPixelThreads, 2)
-    layer_norm2d_forward_held(LayerNorm2dForwardArgs<T> a, A eps) {
+__global__ void __launch_bounds__(kPixelThreads, 2) layer_norm2d_forward_held(NormForwardArgs<T> a, A eps) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;
   const std::int64_t at = pixel_offset(i, a.C, a.S);
@@ -49,8 +48,7 @@ __global__ void __launch_bounds__(kPixelThreads, 2)
 /// row of the partials, whose sums are null if unwanted. Bytes: 3 N C S sizeof(T), and 2 C sizeof(T) a block.
 template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kPixelThreads, 2)
-    layer_norm2d_backward_held(LayerNorm2dBackwardArgs<T> a, std::int64_t strips,
-                               ParameterPartials<A> partials) {
+    layer_norm2d_backward_held(NormBackwardArgs<T> a, std::int64_t strips, ParameterPartials<A> partials) {
   const int C = static_cast<int>(a.C);
   const Count<A> count(C);
   A dgamma[kFewChannels] = {}, dbeta[kFewChannels] = {};
@@ -95,7 +93,7 @@ __global__ void __launch_bounds__(kPixelThreads, 2)
 /// sizeof(T) a channel, from cache where neighbouring channels read the same.
 template <int V, int K, typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kChunkThreads, 2)
-    layer_norm2d_parameter_partials(LayerNorm2dBackwardArgs<T> a, const A* rest, ChannelChunks chunks,
+    layer_norm2d_parameter_partials(NormBackwardArgs<T> a, const A* rest, ChannelChunks chunks,
                                     ParameterPartials<A> partials) {
   const ChunkPlace<V, K> place(chunks);
   Vector<T, V> dy[K], x[K];
@@ -122,12 +120,12 @@ __global__ void __launch_bounds__(kChunkThreads, 2)
 // --- launchers ---------------------------------------------------------------------------------------------
 
 template <typename T>
-bool parameters_wanted(const LayerNorm2dBackwardArgs<T>& a) {
+bool parameters_wanted(const NormBackwardArgs<T>& a) {
   return a.dgamma != nullptr || a.dbeta != nullptr;
 }
 
 template <int MOST, typename T>
-void forward_held(const LayerNorm2dForwardArgs<T>& a, Stream stream) {
+void forward_held(const NormForwardArgs<T>& a, Stream stream) {
   if (a.C == 0) return;
   launch("layer_norm2d_forward", layer_norm2d_forward_held<MOST, T>,
          {blocks_for(a.N * a.S, kPixelThreads), kPixelThreads, 0, stream}, a,
@@ -135,7 +133,7 @@ void forward_held(const LayerNorm2dForwardArgs<T>& a, Stream stream) {
 }
 
 template <typename T>
-void backward_held(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
+void backward_held(const NormBackwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
   constexpr std::int64_t kThreads = 1 << 17;  // busy, and no more partials than that makes
   const std::int64_t pixels = a.N * a.S, strips = std::max<std::int64_t>(1, blocks_for(pixels, kThreads));
@@ -152,7 +150,7 @@ void backward_held(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
 
 /// dx by a thread a pixel, then chunks of the channels for dgamma and dbeta.
 template <int V, typename T>
-void backward_in_two(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
+void backward_in_two(const NormBackwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
   constexpr int kElements = 32 / static_cast<int>(sizeof(A));
   const ChannelChunks chunks(a.N, a.C, a.S, kElements, V);
@@ -173,8 +171,8 @@ void backward_in_two(const LayerNorm2dBackwardArgs<T>& a, Stream stream) {
 // --- ladders -----------------------------------------------------------------------------------------------
 
 template <typename T>
-Ladder<LayerNorm2dForwardArgs<T>> layer_norm2d_forward_variants() {
-  using Args = LayerNorm2dForwardArgs<T>;
+Ladder<NormForwardArgs<T>> layer_norm2d_forward_variants() {
+  using Args = NormForwardArgs<T>;
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a pixel, read three times: neighbouring threads read neighbours",
        [](const Args&) { return true; },
@@ -190,8 +188,8 @@ Ladder<LayerNorm2dForwardArgs<T>> layer_norm2d_forward_variants() {
 }
 
 template <typename T>
-Ladder<LayerNorm2dBackwardArgs<T>> layer_norm2d_backward_variants() {
-  using Args = LayerNorm2dBackwardArgs<T>;
+Ladder<NormBackwardArgs<T>> layer_norm2d_backward_variants() {
+  using Args = NormBackwardArgs<T>;
   static constexpr int V = kVector<T>;
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a pixel for dx, then a thread a channel for dgamma and dbeta",
@@ -210,21 +208,9 @@ Ladder<LayerNorm2dBackwardArgs<T>> layer_norm2d_backward_variants() {
   return kLadder;
 }
 
-template <typename T>
-void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>& args, Stream stream) {
-  choose(layer_norm2d_forward_variants<T>(), args).run(args, stream);
-}
-
-template <typename T>
-void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>& args, Stream stream) {
-  choose(layer_norm2d_backward_variants<T>(), args).run(args, stream);
-}
-
-#define EK_INSTANTIATE(T)                                                       \
-  template Ladder<LayerNorm2dForwardArgs<T>> layer_norm2d_forward_variants();   \
-  template void layer_norm2d_forward(const LayerNorm2dForwardArgs<T>&, Stream); \
-  template Ladder<LayerNorm2dBackwardArgs<T>> layer_norm2d_backward_variants(); \
-  template void layer_norm2d_backward(const LayerNorm2dBackwardArgs<T>&, Stream);
+#define EK_INSTANTIATE(T)                                              \
+  template Ladder<NormForwardArgs<T>> layer_norm2d_forward_variants(); \
+  template Ladder<NormBackwardArgs<T>> layer_norm2d_backward_variants();
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 EK_INSTANTIATE(bf16)

@@ -6,7 +6,7 @@
 
 namespace evenkeel::cuda {
 
-/// Layer norm: the rows of x [M, D] as sets, with a parameter a column.
+/// Layer norm: the rows of x [N, C, S] as sets, with a parameter a column.
 struct Rows {
   std::int64_t count, per_set, parameters, per_parameter;
 
@@ -25,7 +25,7 @@ struct Rows {
 
   template <typename Args>
   static Rows of(const Args& a) {
-    return {a.M, a.D, a.D, a.M};
+    return {a.rows(), a.S, a.S, a.rows()};
   }
 };
 

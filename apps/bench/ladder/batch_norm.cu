@@ -4,8 +4,8 @@
 namespace evenkeel::bench {
 
 template <typename T>
-Ladder<BatchNormForwardArgs<T>> replaced_batch_norm_forward_variants() {
-  using Args = BatchNormForwardArgs<T>;
+Ladder<NormForwardArgs<T>> replaced_batch_norm_forward_variants() {
+  using Args = NormForwardArgs<T>;
   static constexpr Variant<Args> kRungs[] = {
       {"block", "a block a channel: neighbouring threads read neighbours",
        [](const Args& a) { return a.training; },
@@ -18,8 +18,8 @@ Ladder<BatchNormForwardArgs<T>> replaced_batch_norm_forward_variants() {
 }
 
 template <typename T>
-Ladder<BatchNormBackwardArgs<T>> replaced_batch_norm_backward_variants() {
-  using Args = BatchNormBackwardArgs<T>;
+Ladder<NormBackwardArgs<T>> replaced_batch_norm_backward_variants() {
+  using Args = NormBackwardArgs<T>;
   static constexpr Variant<Args> kRungs[] = {
       {"block", "plain, with a block for each: neighbouring threads read neighbours",
        [](const Args& a) { return a.training; },
@@ -30,9 +30,9 @@ Ladder<BatchNormBackwardArgs<T>> replaced_batch_norm_backward_variants() {
   return kRungs;
 }
 
-#define EK_INSTANTIATE(T)                                                          \
-  template Ladder<BatchNormForwardArgs<T>> replaced_batch_norm_forward_variants(); \
-  template Ladder<BatchNormBackwardArgs<T>> replaced_batch_norm_backward_variants();
+#define EK_INSTANTIATE(T)                                                     \
+  template Ladder<NormForwardArgs<T>> replaced_batch_norm_forward_variants(); \
+  template Ladder<NormBackwardArgs<T>> replaced_batch_norm_backward_variants();
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)
 EK_INSTANTIATE(bf16)

@@ -4,8 +4,8 @@
 namespace evenkeel::bench {
 
 template <typename T>
-Ladder<GroupNormBackwardArgs<T>> replaced_group_norm_backward_variants() {
-  using Args = GroupNormBackwardArgs<T>;
+Ladder<NormBackwardArgs<T>> replaced_group_norm_backward_variants() {
+  using Args = NormBackwardArgs<T>;
   static constexpr Variant<Args> kRungs[] = {
       {"two_kernels", "plain, with a block for each: neighbouring threads read neighbours",
        [](const Args&) { return true; },
@@ -16,9 +16,9 @@ Ladder<GroupNormBackwardArgs<T>> replaced_group_norm_backward_variants() {
   return kRungs;
 }
 
-template Ladder<GroupNormBackwardArgs<float>> replaced_group_norm_backward_variants();
-template Ladder<GroupNormBackwardArgs<double>> replaced_group_norm_backward_variants();
-template Ladder<GroupNormBackwardArgs<bf16>> replaced_group_norm_backward_variants();
-template Ladder<GroupNormBackwardArgs<f16>> replaced_group_norm_backward_variants();
+template Ladder<NormBackwardArgs<float>> replaced_group_norm_backward_variants();
+template Ladder<NormBackwardArgs<double>> replaced_group_norm_backward_variants();
+template Ladder<NormBackwardArgs<bf16>> replaced_group_norm_backward_variants();
+template Ladder<NormBackwardArgs<f16>> replaced_group_norm_backward_variants();
 
 }  // namespace evenkeel::bench
