@@ -5,7 +5,7 @@
 #include <map>
 
 #include "evenkeel/core/json.h"
-#include "evenkeel/core/out_of_memory.h"
+#include "evenkeel/base/error.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/safetensors.h"
 #include "program.h"

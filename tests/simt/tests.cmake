@@ -31,6 +31,7 @@ endif()
 
 add_executable(injected_bugs ${simt}/injected_bugs.cpp ${simt}/injected_bugs.cu)
 target_link_libraries(injected_bugs PRIVATE ek_simt ek_warnings)
+target_include_directories(injected_bugs PRIVATE ${EK_INCLUDE_DIR} ${PROJECT_SOURCE_DIR}/tests)
 add_test(NAME simt_no_bugs COMMAND injected_bugs 0)
 ek_label(simt simt_no_bugs)
 
