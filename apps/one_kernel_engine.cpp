@@ -45,7 +45,7 @@ bool is_network_of_study(const std::vector<FusedBlock>& blocks) {
     return b.weight.shape() == Shape{m.K, m.C, m.R, m.R} && b.settings() == expected.settings() &&
            b.gamma.defined() == affine && b.beta.defined() == affine;
   };
-  return blocks.size() == kmnist::BlockShapes &&
+  return blocks.size() == mnist::kBlocks &&
          std::equal(blocks.begin(), blocks.end(), std::begin(mnist::kNetwork), is_expected);
 }
 
