@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   block_sum(mean);
   for (std::int64_t k = threadIdx.x; k < chunks.per_channel; k += kChunkThreads) {
     const A d = offset(k) - mean;
-    m2 += of_channel[k].m2 + static_cast<A>(chunks.elements_of(k)) * d * d;
+    m2 += squares_about(of_channel[k].m2, static_cast<A>(chunks.elements_of(k)), d);
   }
   block_sum(m2);
   if (threadIdx.x != 0) return;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kChunkThreads)
     batch_norm_use_running(NormForwardArgs<T> a, A eps, Normalizer<A>* out) {
   const std::int64_t c = thread_number();
   if (c >= a.C) return;
-  const A rstd = A(1) / std::sqrt(a.running_var[c] + eps);
+  const A rstd = rstd_of(a.running_var[c], eps);
   out[c] = normalizer(a, c, SplitMean<A>{a.running_mean[c], A(0)}, rstd);
 }
 

@@ -228,7 +228,7 @@ __device__ __forceinline__ SplitMean<T> merge_moments(const DeviceEpilogue<T>& t
   m2 = 0;
   for (std::int64_t n = lane; n < t.N; n += kWarp) {
     const T d = offset(n) - mean;
-    m2 += of[n * t.C].spread + static_cast<T>(t.set_size) * d * d;
+    m2 += squares_about(of[n * t.C].spread, static_cast<T>(t.set_size), d);
   }
   m2 = lane_sum(m2);
   return two_sum(of[0].high, of[0].low + mean);
@@ -254,7 +254,7 @@ __device__ __forceinline__ void merge_statistics(const DeviceEpilogue<T>& t, Fus
         t.block.running_var[c] = moved_average(t.block.running_var[c], m2 / (count.n - 1), momentum);
       }
     } else {
-      of = {t.block.running_mean[c], T(0), T(1) / std::sqrt(t.block.running_var[c] + eps)};
+      of = {t.block.running_mean[c], T(0), rstd_of(t.block.running_var[c], eps)};
     }
     if (thread % kWarp != 0) continue;
     merged[c] = of;

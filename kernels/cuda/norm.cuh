@@ -44,7 +44,7 @@ struct Moments {
   T m2;
 
   __device__ __forceinline__ T rstd(const Count<T>& count, T eps) const {
-    return T(1) / std::sqrt(m2 * count.inverse + eps);
+    return rstd_of(m2 * count.inverse, eps);
   }
   __device__ __forceinline__ SetStatistics<T> statistics(const Count<T>& count, T eps) const {
     return {mean, rstd(count, eps)};
