@@ -30,7 +30,8 @@ struct NormForwardArgs {
   const Arithmetic<T>* beta;   // [parameters] or null: 0
   NormPartition partition;
   std::int64_t N, C, S;
-  std::int64_t G = 1;  // group only
+  std::int64_t G = 1;   // group only
+  bool centred = true;  // rows only; false: RMS norm, whose mean is 0 and whose variance is about 0
   double eps;
   double momentum = 0;   // batch only
   bool training = true;  // batch only
@@ -56,6 +57,7 @@ struct NormBackwardArgs {
   NormPartition partition;
   std::int64_t N, C, S;
   std::int64_t G = 1;
+  bool centred = true;
   bool training = true;
   MemoryFormat format = MemoryFormat::strided;
   bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that

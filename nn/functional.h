@@ -4,6 +4,7 @@
 // their gradients and statistics in f32.
 #pragma once
 
+#include <optional>
 #include <utility>
 
 #include "evenkeel/core/ops.h"
@@ -47,6 +48,12 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma = {}
 /// undefined. relu_first: as for group_norm.
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma = {},
                   const Tensor& beta = {}, double eps = kNormEps, bool relu_first = false);
+
+/// Divided by the root of its mean square over the last axes, whose sizes `normalized_shape` repeats (Zhang
+/// and Sennrich, 2019): y = gamma x / sqrt(mean(x^2) + eps). gamma: of that shape, or undefined. eps: by
+/// default the machine epsilon of x.
+Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma = {},
+                std::optional<double> eps = {});
 
 /// x [N, C, ...], normalised over C at each pixel (ConvNeXt's LayerNorm2d). gamma, beta: [C] or undefined.
 Tensor layer_norm2d(const Tensor& x, const Tensor& gamma = {}, const Tensor& beta = {},

@@ -1,6 +1,6 @@
-// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator(), unless another
-// generator is given). The gamma and beta of a normalization are undefined if it is not affine; in state dicts
-// they are "weight" and "bias".
+// The layers, with PyTorch's names, defaults and initialisation (drawn from default_generator(), unless
+// another generator is given). The gamma and beta of a normalization are undefined if it is not affine; in
+// state dicts they are "weight" and "bias".
 #pragma once
 
 #include "evenkeel/nn/functional.h"
@@ -104,6 +104,30 @@ class LayerNorm : public Module {
   Tensor gamma_, beta_;
   Shape normalized_shape_;
   double eps_;
+};
+
+struct RMSNormOptions {
+  std::optional<double> eps;  ///< by default the machine epsilon of x
+  bool affine = true;         ///< gamma; there is no beta
+};
+
+/// RMS norm over the last axes, of shape `normalized_shape`.
+class RMSNorm : public Module {
+ public:
+  explicit RMSNorm(Shape normalized_shape, RMSNormOptions options = {})
+      : normalized_shape_(normalized_shape), eps_(options.eps) {
+    EK_CHECK(normalized_shape.rank() >= 1 && normalized_shape.numel() >= 1,
+             "RMSNorm: {} is no shape to normalise over", normalized_shape.str());
+    if (options.affine) gamma_ = register_parameter("weight", ones(normalized_shape));
+  }
+  Tensor forward(const Tensor& x) override { return rms_norm(x, normalized_shape_, gamma_, eps_); }
+  const Tensor& gamma() const { return gamma_; }
+  const Shape& normalized_shape() const { return normalized_shape_; }
+
+ private:
+  Tensor gamma_;
+  Shape normalized_shape_;
+  std::optional<double> eps_;
 };
 
 /// Layer norm over the channels at each pixel.

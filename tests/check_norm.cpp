@@ -47,10 +47,10 @@ void check_run(const NormCase& c, NormInput input, bool with_gamma, bool with_be
   const Run run(c, input, with_gamma, with_beta, options);
   const Array x = to_array(run.x), dy = to_array(run.dy);
   const Array gamma = values_or(run.gamma, c.parameter, 1), beta = values_or(run.beta, c.parameter, 0);
-  const Array y =
-      reference::normalize(x, c.partition, reference::statistics(x, c.partition), gamma, beta, c.eps);
-  const auto expected = reference::normalize_backward(dy, x, c.partition, gamma, c.eps);
-  const NormTolerance allowed(c.partition, c.eps, x, gamma, y, dy, tolerance(options.dtype));
+  const Array y = reference::normalize(x, c.partition, reference::statistics(x, c.partition, c.centred),
+                                       gamma, beta, c.eps);
+  const auto expected = reference::normalize_backward(dy, x, c.partition, gamma, c.eps, c.centred);
+  const NormTolerance allowed(c.partition, c.eps, x, gamma, y, dy, tolerance(options.dtype), c.centred);
   CHECK(close_to(run.y, y, allowed.y));
   CHECK(close_to(run.x.grad(), expected.dx, allowed.dx));
   if (with_gamma) CHECK(close(run.gamma.grad(), expected.dgamma, 1, allowed.dgamma));
@@ -80,8 +80,9 @@ Tensor make_input(NormInput kind, const Shape& shape, TensorOptions options, Ran
 }
 
 NormTolerance::NormTolerance(const reference::Partition& partition, double eps, const Array& x,
-                             const Array& gamma, const Array& y_expected, const Array& dy, double tolerance) {
-  const auto stats = reference::statistics(x, partition);
+                             const Array& gamma, const Array& y_expected, const Array& dy, double tolerance,
+                             bool centred) {
+  const auto stats = reference::statistics(x, partition, centred);
   const Eigen::ArrayXd rstd = (stats.var + eps).rsqrt();
   const Eigen::ArrayXd mean_error = stats.mean.abs() * 2 * unit_roundoff(DType::f64);
   const double xhat_error = (mean_error * rstd).maxCoeff();
@@ -109,7 +110,7 @@ void check_norm_against_reference(const NormCase& c) {
   for_each_storage_kind([&](TensorOptions options) {
     for (NormInput input : kNormInputs) {
       for (bool with_gamma : {false, true}) {
-        for (bool with_beta : {false, true}) check_run(c, input, with_gamma, with_beta, options);
+        for (bool with_beta : {false, c.centred}) check_run(c, input, with_gamma, with_beta, options);
       }
     }
   });
@@ -119,10 +120,12 @@ void check_norm_gradients(const NormCase& c) {
   for_each_device([&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
     Random random;
-    const std::vector<Tensor> inputs{leaf(random.normal(c.x, options, 0.5, 2)),
-                                     leaf(random.uniform(c.parameter, options, 0.5, 2)),
-                                     leaf(random.normal(c.parameter, options))};
-    const auto affine = [&](const std::vector<Tensor>& in) { return c.op(in[0], in[1], in[2]); };
+    std::vector<Tensor> inputs{leaf(random.normal(c.x, options, 0.5, 2)),
+                               leaf(random.uniform(c.parameter, options, 0.5, 2))};
+    if (c.centred) inputs.push_back(leaf(random.normal(c.parameter, options)));
+    const auto affine = [&](const std::vector<Tensor>& in) {
+      return c.op(in[0], in[1], c.centred ? in[2] : Tensor());
+    };
     CHECK(gradcheck(affine, inputs, {.max_elements = 30}));
     const auto plain = [&](const std::vector<Tensor>& in) { return c.op(in[0], {}, {}); };
     CHECK(gradcheck(plain, {inputs[0]}, {.max_elements = 30}));
@@ -132,10 +135,11 @@ void check_norm_gradients(const NormCase& c) {
 void check_norm_takes_views(const NormCase& c) {
   const auto check = [&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
-    const Run dense(c, NormInput::ordinary, true, true, options);
+    const Run dense(c, NormInput::ordinary, true, c.centred, options);
     for (const auto& view : {with_gaps, transposed_in_memory}) {
       Tensor x = leaf(dense.x);
-      const Tensor y = c.op(transposed_in_memory(x), with_gaps(dense.gamma), with_gaps(dense.beta));
+      const Tensor y =
+          c.op(transposed_in_memory(x), with_gaps(dense.gamma), c.centred ? with_gaps(dense.beta) : Tensor());
       y.backward(view(dense.dy));
       CHECK(same_bits(y, dense.y));
       CHECK(same_bits(x.grad(), dense.x.grad()));
@@ -172,8 +176,10 @@ void check_norm_threads(const NormCase& c) {
   for_each_kind([&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
     check_independent_of_threads([&] {
-      const Run run(c, NormInput::ordinary, true, true, options);
-      return std::vector{run.y, run.x.grad(), run.gamma.grad(), run.beta.grad()};
+      const Run run(c, NormInput::ordinary, true, c.centred, options);
+      std::vector all{run.y, run.x.grad(), run.gamma.grad()};
+      if (c.centred) all.push_back(run.beta.grad());
+      return all;
     });
   });
 }
@@ -181,15 +187,15 @@ void check_norm_threads(const NormCase& c) {
 void check_norm_partial_gradients(const NormCase& c) {
   for_each_storage_kind([&](TensorOptions options) {
     INFO(c.name << "; x " << c.x.str());
-    const Run all(c, NormInput::ordinary, true, true, options);
-    for (int wanted = 0; wanted < 3; ++wanted) {
-      INFO("input " << wanted);
-      std::vector<Tensor> in{all.x.detach(), all.gamma.detach(), all.beta.detach()};
-      const auto w = static_cast<std::size_t>(wanted);
+    const Run all(c, NormInput::ordinary, true, c.centred, options);
+    std::vector<Tensor> expected{all.x.grad(), all.gamma.grad()};
+    if (c.centred) expected.push_back(all.beta.grad());
+    for (std::size_t w = 0; w < expected.size(); ++w) {
+      INFO("input " << w);
+      std::vector<Tensor> in{all.x.detach(), all.gamma.detach(), c.centred ? all.beta.detach() : Tensor()};
       in[w].requires_grad_();
       c.op(in[0], in[1], in[2]).backward(all.dy);
-      const std::vector<Tensor> expected{all.x.grad(), all.gamma.grad(), all.beta.grad()};
-      for (std::size_t i = 0; i < 3; ++i) CHECK(in[i].grad().defined() == (i == w));
+      for (std::size_t i = 0; i < expected.size(); ++i) CHECK(in[i].grad().defined() == (i == w));
       CHECK(same_bits(in[w].grad(), expected[w]));
     }
   });

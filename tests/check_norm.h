@@ -15,6 +15,7 @@ struct NormCase {
   std::function<Tensor(const Tensor& x, const Tensor& gamma, const Tensor& beta)> op;
   std::string name;  // with the reason for the shape
   double eps = 1e-5;
+  bool centred = true;  // false: RMS norm, which has no beta
 };
 
 /// What x is made of.
@@ -32,7 +33,7 @@ struct NormTolerance {
 
   /// `tolerance`: of the type that is computed in.
   NormTolerance(const reference::Partition& partition, double eps, const Array& x, const Array& gamma,
-                const Array& y_expected, const Array& dy, double tolerance);
+                const Array& y_expected, const Array& dy, double tolerance, bool centred = true);
 };
 
 /// Output and every gradient against the reference, on every device and in f32 and f64, on CUDA devices in

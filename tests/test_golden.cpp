@@ -96,6 +96,11 @@ const std::map<std::string, std::function<Tensor(Case&)>> kOps = {
        const Tensor x = c["x"];
        return layer_norm(x, last_axes(x, static_cast<int>(c.integer(0))), c["gamma"], c["beta"], c.option(1));
      }},
+    {"rms_norm",
+     [](Case& c) {
+       const Tensor x = c["x"];
+       return rms_norm(x, last_axes(x, static_cast<int>(c.integer(0))), c["gamma"], c.option(1));
+     }},
     {"layer_norm2d", [](Case& c) { return layer_norm2d(c["x"], c["gamma"], c["beta"], c.option(0)); }},
     {"relu", [](Case& c) { return relu(c["x"]); }},
     {"max_pool2d",

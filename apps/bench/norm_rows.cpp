@@ -16,7 +16,7 @@ constexpr double kForwardFlops = 8, kBackwardFlops = 12;
 struct Norm {
   std::string op, variant = {};
   Shape x, stats = {}, parameter = {};
-  bool affine = true, running = false;
+  bool affine = true, running = false, centred = true;
   nlohmann::json parameters = {};
   std::function<reference::Partition()> partition = {};
   Kernel forward = {}, backward = {};
@@ -59,7 +59,7 @@ Row forward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   };
   add("x", Role::input, norm.x, normal(mean_of_x));
   if (norm.affine) add("gamma", Role::input, norm.parameter, normal());
-  if (norm.affine) add("beta", Role::input, norm.parameter, normal());
+  if (norm.affine && norm.centred) add("beta", Role::input, norm.parameter, normal());
   if (norm.running) add("running_mean", Role::in_out, norm.stats, normal());
   if (norm.running) add("running_var", Role::in_out, norm.stats, positive());
   add("y", Role::output, norm.x, {});
@@ -69,7 +69,7 @@ Row forward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   row.reference = [norm](const Values& in) {
     const reference::Partition partition = norm.partition();
     const Array& x = in.at("x");
-    const reference::Statistics stats = reference::statistics(x, partition);
+    const reference::Statistics stats = reference::statistics(x, partition, norm.centred);
     std::map<std::string, Expected> out;
     out["y"].values = reference::normalize(x, partition, stats, parameter_of(norm, in, "gamma", 1),
                                            parameter_of(norm, in, "beta", 0), kEps);
@@ -92,7 +92,9 @@ Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
     row.operands.push_back(
         {name, role, shape, is_image ? kind.dtype : arithmetic_of(kind.dtype), std::move(fill)});
   };
-  const auto stats = [norm](const Values& in) { return reference::statistics(in.at("x"), norm.partition()); };
+  const auto stats = [norm](const Values& in) {
+    return reference::statistics(in.at("x"), norm.partition(), norm.centred);
+  };
   add("x", Role::input, norm.x, normal(mean_of_x));
   add("mean", Role::input, norm.stats, derived([=](const Values& in) { return array_of(stats(in).mean); }));
   add("rstd", Role::input, norm.stats, derived([=](const Values& in) { return rstd_of(stats(in)); }));
@@ -100,15 +102,15 @@ Row backward_row(const Norm& norm, const Kind& kind, double mean_of_x) {
   if (norm.affine) add("gamma", Role::input, norm.parameter, normal());
   add("dx", Role::output, norm.x, {});
   if (norm.affine) add("dgamma", Role::output, norm.parameter, {});
-  if (norm.affine) add("dbeta", Role::output, norm.parameter, {});
+  if (norm.affine && norm.centred) add("dbeta", Role::output, norm.parameter, {});
   row.bind = norm.backward.chosen;
   row.reference = [norm](const Values& in) {
     auto gradients = reference::normalize_backward(in.at("dy"), in.at("x"), norm.partition(),
-                                                   parameter_of(norm, in, "gamma", 1), kEps);
+                                                   parameter_of(norm, in, "gamma", 1), kEps, norm.centred);
     std::map<std::string, Expected> out;
     out["dx"].values = std::move(gradients.dx);
     if (norm.affine) out["dgamma"].values = std::move(gradients.dgamma);
-    if (norm.affine) out["dbeta"].values = std::move(gradients.dbeta);
+    if (norm.affine && norm.centred) out["dbeta"].values = std::move(gradients.dbeta);
     return out;
   };
   return row;
@@ -130,6 +132,7 @@ void set_kernels(Norm& norm, const Kind& kind, const Sizes& s) {
                             .C = s.C,
                             .S = s.S,
                             .G = s.G,
+                            .centred = norm.centred,
                             .eps = kEps,
                             .momentum = kMomentum,
                             .format = kind.format()};
@@ -139,7 +142,7 @@ void set_kernels(Norm& norm, const Kind& kind, const Sizes& s) {
     args.rstd = a->out<A>("rstd");
     args.x = a->in<T>("x");
     args.gamma = parameter_or_null<T>(norm, *a, "gamma");
-    args.beta = parameter_or_null<T>(norm, *a, "beta");
+    if (norm.centred) args.beta = parameter_or_null<T>(norm, *a, "beta");
     if (norm.running) {
       args.running_mean = a->out<A>("running_mean");
       args.running_var = a->out<A>("running_var");
@@ -148,12 +151,17 @@ void set_kernels(Norm& norm, const Kind& kind, const Sizes& s) {
   };
   const auto backward_args = [=, norm = norm]<typename T>(DeviceArrays* a) {
     using A = Arithmetic<T>;
-    NormBackwardArgs<T> args{
-        .partition = s.partition, .N = s.N, .C = s.C, .S = s.S, .G = s.G, .format = kind.format()};
+    NormBackwardArgs<T> args{.partition = s.partition,
+                             .N = s.N,
+                             .C = s.C,
+                             .S = s.S,
+                             .G = s.G,
+                             .centred = norm.centred,
+                             .format = kind.format()};
     if (a == nullptr) return args;
     args.dx = a->out<T>("dx");
     args.dgamma = gradient_or_null<T>(norm, *a, "dgamma");
-    args.dbeta = gradient_or_null<T>(norm, *a, "dbeta");
+    if (norm.centred) args.dbeta = gradient_or_null<T>(norm, *a, "dbeta");
     args.dy = a->in<T>("dy");
     args.x = a->in<T>("x");
     args.mean = a->in<A>("mean");
@@ -209,6 +217,15 @@ Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant,
   for (int d = 0; d < x.rank(); ++d) (d < x.rank() - axes ? norm.stats : norm.parameter).push_back(x[d]);
   norm.parameters = {{"normalized_shape", sizes_of(norm.parameter)}, {"affine", affine}};
   norm.partition = [=] { return reference::layer_norm_partition(sizes_of(x), axes); };
+  set_kernels(norm, kind, {NormPartition::rows, x[0], norm.stats.numel() / x[0], norm.parameter.numel()});
+  return norm;
+}
+
+Norm rms_norm(const Shape& x, const Kind& kind) {
+  Norm norm{.op = "rms_norm", .x = x, .affine = true, .centred = false};
+  for (int d = 0; d < x.rank(); ++d) (d < x.rank() - 1 ? norm.stats : norm.parameter).push_back(x[d]);
+  norm.parameters = {{"normalized_shape", sizes_of(norm.parameter)}, {"eps", kEps}};
+  norm.partition = [x] { return reference::layer_norm_partition(sizes_of(x), 1); };
   set_kernels(norm, kind, {NormPartition::rows, x[0], norm.stats.numel() / x[0], norm.parameter.numel()});
   return norm;
 }
@@ -282,7 +299,9 @@ std::vector<Op> norm_ops() {
   const std::vector<Shape> shapes = with(kBlockShapes, {kLargeShape});
   return {norm_op("batch_norm", shapes, of_images(batch_norm)), norm_op("group_norm", shapes, group_norms),
           norm_op("layer_norm", with(shapes, {kLargeRows}), layer_norms),
-          norm_op("layer_norm2d", shapes, of_images(layer_norm2d))};
+          norm_op("layer_norm2d", shapes, of_images(layer_norm2d)),
+          norm_op("rms_norm", {kLargeRows},
+                  [](const Shape& x, const Kind& kind) { return std::vector<Norm>{rms_norm(x, kind)}; })};
 }
 
 }  // namespace evenkeel::bench

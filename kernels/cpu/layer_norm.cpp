@@ -39,8 +39,8 @@ void normalize_rows(const NormForwardArgs<T>& a, std::int64_t first, std::int64_
   double mean[kRowsTogether], variance[kRowsTogether];
   for (std::int64_t m = first; m < last; ++m) {
     const Moments row = moments(a.x + m * a.S, a.S);
-    mean[m - first] = row.mean;
-    variance[m - first] = row.variance();
+    mean[m - first] = a.centred ? row.mean : 0;
+    variance[m - first] = (a.centred ? row.m2 : squares_about(row.m2, row.count, row.mean)) / row.count;
   }
   for (std::int64_t m = first; m < last; ++m) {
     a.mean[m] = static_cast<T>(mean[m - first]);
@@ -61,7 +61,8 @@ struct RowTerms {
 
 /// The sums over a row, of blocks that stay in the first cache while they are read three times.
 template <typename T>
-void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean, T rstd) {
+void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std::int64_t D, T mean, T rstd,
+               bool centred) {
   constexpr std::int64_t kBlock = 2048;
   GradientSums<double> sums;
   for (std::int64_t begin = 0; begin < D; begin += kBlock) {
@@ -74,6 +75,7 @@ void row_terms(RowTerms<T>* terms, const T* dy, const T* x, const T* gamma, std:
       sums.add(gradient_sums(static_cast<const T*>(g), x + begin, n, mean));
     }
   }
+  if (!centred) sums = {0, sums.dy_x, 0};
   const Count<double> count(D);
   const double rest = sums.rest(count);
   *terms = {static_cast<T>(rest), rounded<T>(sums.means(count, rest, static_cast<double>(rstd)))};
@@ -160,7 +162,7 @@ void backward_of_long_rows(const NormBackwardArgs<T>& a) {
   static thread_local Scratch scratch;
   auto* terms = scratch.get<RowTerms<T>>(a.rows());
   parallel_for(a.rows(), 6 * a.S, [&](std::int64_t m) {
-    row_terms(terms + m, a.dy + m * a.S, a.x + m * a.S, a.gamma, a.S, a.mean[m], a.rstd[m]);
+    row_terms(terms + m, a.dy + m * a.S, a.x + m * a.S, a.gamma, a.S, a.mean[m], a.rstd[m], a.centred);
   });
   const std::int64_t strips = std::max<std::int64_t>(1, (a.S + kColumns - 1) / kColumns);
   const Partial partial =
@@ -318,7 +320,7 @@ void backward_of_short_rows(const NormBackwardArgs<T>& a) {
 
 template <typename T>
 void layer_norm_forward(const NormForwardArgs<T>& a) {
-  if (has_short_rows<T>(a.rows(), a.S, 16, 48)) {
+  if (a.centred && has_short_rows<T>(a.rows(), a.S, 16, 48)) {
     parallel_for(lane_blocks<T>(a.rows()), 5 * a.S * kLanes<T>, [&](std::int64_t i) {
       const std::int64_t m = i * kLanes<T>;
       normalize_short_rows(a, m, std::min<std::int64_t>(kLanes<T>, a.rows() - m));
@@ -334,7 +336,7 @@ void layer_norm_forward(const NormForwardArgs<T>& a) {
 
 template <typename T>
 void layer_norm_backward(const NormBackwardArgs<T>& a) {
-  if (has_short_rows<T>(a.rows(), a.S, 48, 72)) return backward_of_short_rows(a);
+  if (a.centred && has_short_rows<T>(a.rows(), a.S, 48, 72)) return backward_of_short_rows(a);
   backward_of_long_rows(a);
 }
 

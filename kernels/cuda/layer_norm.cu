@@ -57,7 +57,7 @@ __device__ __forceinline__ void row_gradients(const NormBackwardArgs<T>& a, cons
       for (int j = 0; j < N; ++j) sums.add(gamma.at[j] * dy[k].at[j], x[k].at[j] - mean);
     }
     team.sum(sums.dy, sums.dy_x, sums.x);
-    const auto gradient = InputGradient<A>::of(sums, count, mean, rstd);
+    const auto gradient = InputGradient<A>::of(sums, count, mean, rstd, a.centred);
     EK_UNROLL
     for (int k = 0; k < K; ++k) {
       const int d = first + k * step;
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kLongRowThreads)
     for (int j = 0; j < N; ++j) sums.add(gamma.at[j] * dy.at[j], x.at[j] - mean);
   });
   block_sum(sums.dy, sums.dy_x, sums.x);
-  const auto gradient = InputGradient<A>::of(sums, Count<A>(a.S), mean, rstd);
+  const auto gradient = InputGradient<A>::of(sums, Count<A>(a.S), mean, rstd, a.centred);
   if (threadIdx.x == 0) rest[row] = gradient.set.mean.low;
   if (a.dx == nullptr) return;
   for_each([&](std::int64_t d, const Elements& dy, const Elements& x, const Gammas& gamma) {
@@ -218,7 +218,9 @@ struct LayerNorm {
   static constexpr const char *kForward = "layer_norm_forward", *kBackward = "layer_norm_backward";
 
   static RowNorm<T, ColumnAffine<Arithmetic<T>>> rows(const ForwardArgs& a) {
-    return {a.y, a.mean, a.rstd, a.x, {a.gamma, a.beta}, a.rows(), a.S, static_cast<Arithmetic<T>>(a.eps)};
+    return {
+        a.y,      a.mean, a.rstd, a.x, {a.gamma, a.beta}, a.rows(), a.S, static_cast<Arithmetic<T>>(a.eps),
+        a.centred};
   }
   static bool in_vectors(const ForwardArgs& a) {
     return a.S % kVector<T> == 0 && are_aligned(a.y, a.x, a.gamma, a.beta);

@@ -46,10 +46,16 @@ struct Moments {
   __device__ __forceinline__ T rstd(const Count<T>& count, T eps) const {
     return rstd_of(m2 * count.inverse, eps);
   }
-  __device__ __forceinline__ SetStatistics<T> statistics(const Count<T>& count, T eps) const {
-    return {mean, rstd(count, eps)};
+  /// Not centred: the mean is 0, and the variance is about 0.
+  __device__ __forceinline__ SetStatistics<T> statistics(const Count<T>& count, T eps,
+                                                         bool centred = true) const {
+    if (centred) return {mean, rstd(count, eps)};
+    return {{0, 0}, rstd_of(squares_about(m2, count.n, mean.high) * count.inverse, eps)};
   }
 };
+}
+}
+;
 
 /// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983) over the elements of a team.
 /// for_each(f) calls f(x) for every element of this thread, the same each time. The first pass adds distances
@@ -88,8 +94,9 @@ struct InputGradient {
   GradientMeans<T> means;
 
   /// From the sums of g = gamma dy over a set of `count` elements.
-  __device__ __forceinline__ static InputGradient of(const GradientSums<T>& g, const Count<T>& count, T mean,
-                                                     T rstd) {
+  __device__ __forceinline__ static InputGradient of(const GradientSums<T>& sums, const Count<T>& count,
+                                                     T mean, T rstd, bool centred = true) {
+    const GradientSums<T> g = centred ? sums : GradientSums<T>{0, sums.dy_x, 0};
     const T rest = g.rest(count);
     return {{{mean, rest}, rstd}, g.means(count, rest, rstd)};
   }

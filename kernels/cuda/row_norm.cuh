@@ -69,6 +69,7 @@ struct RowNorm {
   Affine affine;
   std::int64_t M, D;
   Arithmetic<T> eps;
+  bool centred = true;
 };
 
 /// This thread's part of a row: K vectors of N elements, `team.size()` vectors apart. Rows that are longer
@@ -136,7 +137,7 @@ __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const
       for (int j = 0; j < N; ++j) f(v.at[j]);
     });
   });
-  const SetStatistics<A> set = m.statistics(count, a.eps);
+  const SetStatistics<A> set = m.statistics(count, a.eps, a.centred);
   if (there && team.rank() == 0) {
     a.mean[row] = set.mean.high;
     a.rstd[row] = set.rstd;

@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(kSetThreads)
   const Moments<A> m = moments<CompensatedSum<A>, A>(team, count, pivot, [&](const auto& f) {
     for (std::int64_t k = team.rank(); k < sets.per_set; k += team.size()) f(x[set.offset(k)]);
   });
-  const SetStatistics<A> statistics = m.statistics(count, eps);
+  const SetStatistics<A> statistics = m.statistics(count, eps, a.centred);
   if (team.rank() == 0) {
     a.mean[number] = statistics.mean.high;
     a.rstd[number] = statistics.rstd;
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kSetThreads)
   }
   GradientSums<A> sums{sum_dy, sum_dy_x, sum_x};
   team.sum(sums.dy, sums.dy_x, sums.x);
-  const auto gradient = InputGradient<A>::of(sums, Count<A>(sets.per_set), mean, rstd);
+  const auto gradient = InputGradient<A>::of(sums, Count<A>(sets.per_set), mean, rstd, a.centred);
   if (team.rank() == 0) rest[number] = gradient.set.mean.low;
   if (a.dx == nullptr) return;
   for (std::int64_t k = team.rank(); k < sets.per_set; k += team.size()) {

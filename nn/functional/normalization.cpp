@@ -25,6 +25,20 @@ void check_channels(const char* op, const Tensor& x, const Tensor& gamma, const 
   }
 }
 
+/// The difference of 1 and the next larger number.
+double machine_epsilon(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return 0x1p-52;
+    case DType::bf16:
+      return 0x1p-7;
+    case DType::f16:
+      return 0x1p-10;
+    default:
+      return 0x1p-23;
+  }
+}
+
 /// The gradients of a normalization: dx, dgamma and dbeta, each only where wanted; 0 where x has no elements,
 /// which no kernel is called for.
 struct NormGradients {
@@ -68,11 +82,12 @@ struct RunningStatistics {
 
 /// What sets one normalization apart from the others: kernels/norm.h.
 struct Normalization {
-  const char *op, *forward, *backward;  // in errors and in the graph, and in profiles
+  const char *op, *forward = op, *backward = op;  // in errors and in the graph, and in profiles
   NormPartition partition;
   std::int64_t N, C, S, G = 1;
+  bool centred = true;
   Shape statistics, parameter;  // of mean and rstd, and of gamma and beta
-  double eps;
+  double eps = 0;
   bool relu = false;    // first, in lanes
   double momentum = 0;  // batch norm
   bool training = true;
@@ -106,6 +121,7 @@ Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamm
             .C = n.C,
             .S = n.S,
             .G = n.G,
+            .centred = n.centred,
             .eps = n.eps,
             .momentum = n.momentum,
             .training = n.training,
@@ -135,6 +151,7 @@ Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamm
                                             .C = n.C,
                                             .S = n.S,
                                             .G = n.G,
+                                            .centred = n.centred,
                                             .training = n.training,
                                             .format = dy.format(),
                                             .relu = n.relu};
@@ -194,35 +211,55 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
                    x, gamma, beta);
 }
 
-Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
-                  double eps, bool relu_first) {
-  check_parameters("layer_norm", x, {}, {&gamma, &beta});
+namespace {
+
+/// x ends in `normalized_shape`, which the parameters have: the rows that are normalised, those of an image
+/// each, unless a row is of several images.
+Normalization over_rows(const char* op, const Tensor& x, const Shape& normalized_shape, const Tensor& gamma,
+                        const Tensor& beta) {
+  check_parameters(op, x, {}, {&gamma, &beta});
   const int kept = x.rank() - normalized_shape.rank();
   EK_CHECK(kept >= 0 && normalized_shape.rank() >= 1 &&
                std::equal(normalized_shape.begin(), normalized_shape.end(), x.shape().begin() + kept),
-           "layer_norm: x of shape {} does not end in {}", x.shape().str(), normalized_shape.str());
+           "{}: x of shape {} does not end in {}", op, x.shape().str(), normalized_shape.str());
   for (const Tensor* p : {&gamma, &beta}) {
-    EK_CHECK(!p->defined() || p->shape() == normalized_shape,
-             "layer_norm: a parameter of shape {} does not fit {}", p->shape().str(), normalized_shape.str());
+    EK_CHECK(!p->defined() || p->shape() == normalized_shape, "{}: a parameter of shape {} does not fit {}",
+             op, p->shape().str(), normalized_shape.str());
   }
-  // Rows of an image, unless a row is of several images: then all are one image's.
   const std::int64_t D = normalized_shape.numel(), M = D > 0 ? x.numel() / D : 0;
-  const bool by_image = kept > 0 && x.size(0) > 0;
-  const std::int64_t N = by_image ? x.size(0) : 1, rows = M / N;
+  const std::int64_t N = kept > 0 && x.size(0) > 0 ? x.size(0) : 1;
+  return {.op = op,
+          .partition = NormPartition::rows,
+          .N = N,
+          .C = M / N,
+          .S = D,
+          .statistics = {N, M / N},
+          .parameter = normalized_shape};
+}
+
+}  // namespace
+
+Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
+                  double eps, bool relu_first) {
+  Normalization n = over_rows("layer_norm", x, normalized_shape, gamma, beta);
+  const bool by_image = x.rank() > normalized_shape.rank() && x.size(0) > 0;
   if (relu_first && !(by_image && x.format() == MemoryFormat::lanes))
     return layer_norm(relu(x), normalized_shape, gamma, beta, eps);
-  return normalize({.op = "layer_norm",
-                    .forward = "layer_norm_forward",
-                    .backward = "layer_norm_backward",
-                    .partition = NormPartition::rows,
-                    .N = N,
-                    .C = rows,
-                    .S = D,
-                    .statistics = {N, rows},
-                    .parameter = normalized_shape,
-                    .eps = eps,
-                    .relu = relu_first},
-                   by_image ? x : x.contiguous(), gamma, beta);
+  n.forward = "layer_norm_forward";
+  n.backward = "layer_norm_backward";
+  n.eps = eps;
+  n.relu = relu_first;
+  return normalize(n, by_image ? x : x.contiguous(), gamma, beta);
+}
+
+Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma,
+                std::optional<double> eps) {
+  Normalization n = over_rows("rms_norm", x, normalized_shape, gamma, {});
+  n.forward = "rms_norm_forward";
+  n.backward = "rms_norm_backward";
+  n.centred = false;
+  n.eps = eps ? *eps : machine_epsilon(x.dtype());
+  return normalize(n, x.contiguous(), gamma, {});
 }
 
 Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {

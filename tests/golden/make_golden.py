@@ -130,6 +130,21 @@ def norms(ops):
     ops.add("layer_norm2d/no_affine", pixels(1e-2), [1e-2], x=randn(2, 4, 3, 5))
 
 
+def rms_norms(ops):
+    """Composed: F.rms_norm came with PyTorch 2.4."""
+    def rms(name, x, axes, eps, affine=True):
+        dims = list(range(-axes, 0))
+        def norm(x, gamma=None):
+            y = x * torch.rsqrt(x.square().mean(dims, keepdim=True) + eps)
+            return y if gamma is None else y * gamma
+        ops.add("rms_norm/" + name, norm, [axes, eps], x=x, **(dict(gamma=randn(*x.shape[-axes:])) if affine else {}))
+
+    rms("last_axis", randn(4, 3, 9), 1, 1e-2)
+    rms("whole_image", randn(3, 4, 5, 6), 3, 1e-6)
+    rms("no_affine", randn(5, 64), 1, 1e-6, affine=False)
+    rms("mean_far_above_std", randn(5, 33, mean=100), 1, 1e-6)
+
+
 def pools_and_losses(ops):
     x = randn(3, 5, 7)
     x[0, 0, :3] = 0
@@ -198,6 +213,7 @@ def main():
     conv_and_linear(ops)
     norms(ops)
     pools_and_losses(ops)
+    rms_norms(ops)
     save("ops", ops.out)
 
     torch.manual_seed(2)

@@ -1,4 +1,4 @@
-// batch_norm, group_norm, layer_norm, layer_norm2d.
+// batch_norm, group_norm, layer_norm, layer_norm2d, rms_norm.
 #include <algorithm>
 #include <cmath>
 
@@ -16,6 +16,7 @@ struct Norm {
   Sizes parameter;
   double eps;
   bool relu_first = false;
+  bool centred = true;
   bool fixed = false;  // the statistics are not those of x, but
   reference::Statistics statistics;
 
@@ -26,13 +27,13 @@ struct Norm {
     return y;
   }
   reference::Statistics statistics_of(const Array& x) const {
-    return fixed ? statistics : reference::statistics(x, partition);
+    return fixed ? statistics : reference::statistics(x, partition, centred);
   }
   Array gamma_of(const std::vector<Array>& in) const {
     return in[1].shape == parameter ? in[1] : Array(parameter, 1);
   }
   Array beta_of(const std::vector<Array>& in) const {
-    return in[2].shape == parameter ? in[2] : Array(parameter);
+    return in.size() > 2 && in[2].shape == parameter ? in[2] : Array(parameter);
   }
 };
 
@@ -59,11 +60,13 @@ void fill_in(OpCase& c, const Norm& n) {
     const Array x = n.rectified(in[0]), gamma = n.gamma_of(in);
     reference::NormGradients d =
         n.fixed ? reference::normalize_backward_fixed(dy, x, n.partition, n.statistics, gamma, n.eps)
-                : reference::normalize_backward(dy, x, n.partition, gamma, n.eps);
+                : reference::normalize_backward(dy, x, n.partition, gamma, n.eps, n.centred);
     if (n.relu_first)
       for (Index i = 0; i < x.numel(); ++i)
         if (in[0].values[i] <= 0) d.dx.values[i] = 0;
-    return std::vector<Array>{d.dx, d.dgamma, d.dbeta};
+    std::vector<Array> gradients{d.dx, d.dgamma};
+    if (in.size() > 2) gradients.push_back(d.dbeta);
+    return gradients;
   };
   c.scale = [n](const std::vector<Array>& in, const Array& y, const Array& dy) {
     const Array x = n.rectified(in[0]);
@@ -90,7 +93,7 @@ std::vector<Operand> with_parameters(const Sizes& x, const Sizes& parameter, boo
 /// Now and then a parameter that does not fit.
 void spoil_parameter(OpCase& c, Gen& gen) {
   if (!gen.chance(4)) return;
-  Operand& p = c.inputs[static_cast<std::size_t>(gen.integer(1, 2))];
+  Operand& p = c.inputs[static_cast<std::size_t>(gen.integer(1, static_cast<Index>(c.inputs.size()) - 1))];
   Sizes shape = p.defined ? p.values.shape : Sizes{};
   if (shape.empty()) return;
   shape.back() += 1;
@@ -152,6 +155,31 @@ void layer_norm_case(Gen& gen) {
   c.run = [=](const std::vector<Tensor>& in) {
     return layer_norm(in[0], to_shape(normalized), in[1], in[2], n.eps, n.relu_first);
   };
+  n.partition = reference::layer_norm_partition(shape, static_cast<int>(axes));
+  fill_in(c, n);
+  check(c, gen);
+}
+
+void rms_norm_case(Gen& gen) {
+  OpCase c;
+  c.op = "rms_norm";
+  const Sizes shape = gen.shape(static_cast<int>(gen.integer(1, 5)));
+  const auto axes = static_cast<std::size_t>(gen.integer(1, static_cast<Index>(shape.size())));
+  Sizes normalized(shape.end() - static_cast<std::ptrdiff_t>(axes), shape.end());
+  Norm n;
+  n.parameter = normalized;
+  n.eps = draw_eps(gen);
+  n.centred = false;
+  c.inputs = {gen.operand(shape, true), gen.chance(75) ? gen.parameter(normalized) : Gen::undefined()};
+  spoil_parameter(c, gen);
+  if (gen.chance(3)) {
+    normalized.back() = gen.chance(50) ? normalized.back() + 1 : gen.huge();
+    c.invalid = "x does not end in that shape";
+  }
+  c.args = fmt::format(R"("shape": {}, "eps": {})", str(normalized), n.eps);
+  c.torch_has_it = false;
+  damage(c, gen, Damage::any, 1);
+  c.run = [=](const std::vector<Tensor>& in) { return rms_norm(in[0], to_shape(normalized), in[1], n.eps); };
   n.partition = reference::layer_norm_partition(shape, static_cast<int>(axes));
   fill_in(c, n);
   check(c, gen);
@@ -285,7 +313,8 @@ void add_normalizations(std::vector<Property>& all) {
   all.insert(all.end(), {{"batch_norm", batch_norm_case},
                          {"group_norm", group_norm_case},
                          {"layer_norm", layer_norm_case},
-                         {"layer_norm2d", layer_norm2d_case}});
+                         {"layer_norm2d", layer_norm2d_case},
+                         {"rms_norm", rms_norm_case}});
 }
 
 }  // namespace evenkeel::property

@@ -57,7 +57,7 @@ Partition layer_norm_partition(const Sizes& shape, int normalized_axes) {
   return partition;
 }
 
-Statistics statistics(const Array& x, const Partition& partition) {
+Statistics statistics(const Array& x, const Partition& partition, bool centred) {
   // In 80 bits, so that what is judged in f64 can be held to the last place of the mean.
   using Wide = Eigen::Array<long double, Eigen::Dynamic, 1>;
   const Wide zero = Wide::Zero(partition.sets);
@@ -68,6 +68,7 @@ Statistics statistics(const Array& x, const Partition& partition) {
     count[set_of(i)] += 1;
   }
   mean /= count;
+  if (!centred) mean = zero;
   for (Index i = 0; i < x.numel(); ++i) {
     const long double deviation = x.values[i] - mean[set_of(i)];
     var[set_of(i)] += deviation * deviation;
@@ -102,8 +103,8 @@ NormGradients normalize_backward_fixed(const Array& dy, const Array& x, const Pa
 }
 
 NormGradients normalize_backward(const Array& dy, const Array& x, const Partition& partition,
-                                 const Array& gamma, double eps) {
-  const Statistics stats = statistics(x, partition);
+                                 const Array& gamma, double eps, bool centred) {
+  const Statistics stats = statistics(x, partition, centred);
   NormGradients gradients = normalize_backward_fixed(dy, x, partition, stats, gamma, eps);
   const auto set_of = [&](Index i) { return partition.set[static_cast<std::size_t>(i)]; };
   const auto dxhat = [&](Index i) {
@@ -119,6 +120,7 @@ NormGradients normalize_backward(const Array& dy, const Array& x, const Partitio
     sum_of_deviations[s] += deviation;
   }
   dmean += dvar * -2 * sum_of_deviations / stats.count;
+  if (!centred) dmean.setZero();
   for (Index i = 0; i < x.numel(); ++i) {
     const Index s = set_of(i);
     gradients.dx.values[i] += dvar[s] * 2 * (x.values[i] - stats.mean[s]) / stats.count[s];

@@ -28,7 +28,8 @@ struct Statistics {
   Eigen::ArrayXd mean, var;  // of each set; var is biased
   Eigen::ArrayXd count;      // elements of each set
 };
-Statistics statistics(const Array& x, const Partition& partition);
+/// Not centred, as RMS norm has it: means of 0, and variances about 0.
+Statistics statistics(const Array& x, const Partition& partition, bool centred = true);
 
 /// gamma and beta are [parameters].
 Array normalize(const Array& x, const Partition& partition, const Statistics& stats, const Array& gamma,
@@ -40,7 +41,7 @@ struct NormGradients {
 /// The gradients where mean and variance are functions of x (equations of section 3 of Ioffe and Szegedy,
 /// 2015).
 NormGradients normalize_backward(const Array& dy, const Array& x, const Partition& partition,
-                                 const Array& gamma, double eps);
+                                 const Array& gamma, double eps, bool centred = true);
 /// Likewise where the statistics are constants, as in batch norm's evaluation mode.
 NormGradients normalize_backward_fixed(const Array& dy, const Array& x, const Partition& partition,
                                        const Statistics& stats, const Array& gamma, double eps);
