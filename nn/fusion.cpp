@@ -124,6 +124,9 @@ class BlockBuilder {
     if (exactly<ReLU>(layer)) return add_relu();
     if (const auto* norm = exactly<BatchNorm2d>(layer)) return add_norm(*norm);
     if (const auto* norm = exactly<GroupNorm>(layer)) return add_norm(*norm);
+    if (const auto* norm = exactly<InstanceNorm2d>(layer)) {
+      return !blocks_.empty() && blocks_.back().weight.size(0) == norm->channels() && add_norm(*norm);
+    }
     if (const auto* norm = exactly<LayerNorm>(layer)) return add_norm(*norm);
     if (const auto* norm = exactly<LayerNorm2d>(layer)) return add_norm(*norm);
     if (const auto* pool = exactly<MaxPool2d>(layer)) return add_pool(FusedPool::max, *pool);
@@ -194,6 +197,11 @@ class BlockBuilder {
   static void set_norm(FusedBlock& block, const GroupNorm& layer) {
     block.norm = NormPartition::group;
     block.groups = layer.groups();
+    block.eps = layer.eps();
+  }
+  static void set_norm(FusedBlock& block, const InstanceNorm2d& layer) {
+    block.norm = NormPartition::group;
+    block.groups = layer.channels();
     block.eps = layer.eps();
   }
   static void set_norm(FusedBlock& block, const LayerNorm& layer) {

@@ -69,6 +69,18 @@ GroupNorm::GroupNorm(std::int64_t groups, std::int64_t channels, NormOptions opt
 
 Tensor GroupNorm::forward(const Tensor& x) { return group_norm(x, groups_, gamma_, beta_, eps_); }
 
+InstanceNorm2d::InstanceNorm2d(std::int64_t channels, InstanceNormOptions options)
+    : channels_(channels), eps_(options.eps) {
+  EK_CHECK(channels >= 1, "InstanceNorm2d: {} channels; at least 1 is needed", channels);
+  if (options.affine) std::tie(gamma_, beta_) = register_affine({channels});
+}
+
+Tensor InstanceNorm2d::forward(const Tensor& x) {
+  EK_CHECK(x.rank() == 4 && x.size(1) == channels_,
+           "InstanceNorm2d: x has shape {}, the layer needs [N, {}, H, W]", x.shape().str(), channels_);
+  return group_norm(x, channels_, gamma_, beta_, eps_);
+}
+
 LayerNorm::LayerNorm(Shape normalized_shape, NormOptions options)
     : normalized_shape_(normalized_shape), eps_(options.eps) {
   EK_CHECK(normalized_shape.rank() >= 1 && normalized_shape.numel() >= 1,

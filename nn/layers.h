@@ -90,6 +90,28 @@ class GroupNorm : public Module {
   double eps_;
 };
 
+struct InstanceNormOptions {
+  double eps = kNormEps;
+  bool affine = false;
+};
+
+/// Instance norm (Ulyanov, Vedaldi and Lempitsky, 2016) of x [N, C, H, W]: group norm with a group a channel.
+/// It keeps no running statistics. forward throws Error unless x has `channels` channels.
+class InstanceNorm2d : public Module {
+ public:
+  explicit InstanceNorm2d(std::int64_t channels, InstanceNormOptions options = {});
+  Tensor forward(const Tensor& x) override;
+  const Tensor& gamma() const { return gamma_; }
+  const Tensor& beta() const { return beta_; }
+  std::int64_t channels() const { return channels_; }
+  double eps() const { return eps_; }
+
+ private:
+  Tensor gamma_, beta_;
+  std::int64_t channels_;
+  double eps_;
+};
+
 /// Layer norm over the last axes, of shape `normalized_shape`.
 class LayerNorm : public Module {
  public:

@@ -82,6 +82,12 @@ const BlockCase kCases[] = {
        return Sequential(Conv2d(3, 20, 3, kNoBias), GroupNorm(20, 20, {.affine = false}),
                          Conv2d(20, 2, 1, kNoBias));
      }},
+    {"InstanceNorm2d with parameters",
+     {2, 3, 8, 9},
+     [] {
+       return Sequential(Conv2d(3, 5, 3, kNoBias), InstanceNorm2d(5, {.affine = true}), ReLU(),
+                         Conv2d(5, 2, 1, kNoBias));
+     }},
     {"layer norm over an image, with a parameter an element",
      {3, 1, 12, 10},
      [] {

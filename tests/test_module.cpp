@@ -61,6 +61,8 @@ TEST_CASE("layers have the parameters that their options ask for") {
         Names{"running_mean", "running_var", "num_batches_tracked"});
   CHECK(names(GroupNorm(2, 4).state_dict()) == Names{"weight", "bias"});
   CHECK(GroupNorm(2, 4, {.affine = false}).state_dict().empty());
+  CHECK(InstanceNorm2d(4).state_dict().empty());
+  CHECK(names(InstanceNorm2d(4, {.affine = true}).state_dict()) == Names{"weight", "bias"});
   CHECK(LayerNorm({4, 5, 6}).parameters()[0].shape() == Shape{4, 5, 6});
   CHECK(LayerNorm({4}, {.affine = false}).state_dict().empty());
   CHECK(LayerNorm2d(7).parameters()[1].shape() == Shape{7});
@@ -209,6 +211,7 @@ TEST_CASE("every layer calls its function") {
   Linear fc(6, 2);
   CHECK(same_bits(fc(x), linear(x, fc.parameters()[0], fc.parameters()[1])));
   CHECK(same_bits(GroupNorm(2, 4, {.eps = 0.1})(x), group_norm(x, 2, ones({4}), zeros({4}), 0.1)));
+  CHECK(same_bits(InstanceNorm2d(4, {.eps = 0.1})(x), group_norm(x, 4, {}, {}, 0.1)));
   CHECK(same_bits(LayerNorm({6, 6}, {.eps = 0.1, .affine = false})(x), layer_norm(x, {6, 6}, {}, {}, 0.1)));
   CHECK(same_bits(LayerNorm2d(4, {.eps = 0.1})(x), layer_norm2d(x, ones({4}), zeros({4}), 0.1)));
   CHECK(same_bits(ReLU()(x), relu(x)));
@@ -304,6 +307,12 @@ TEST_CASE("layers refuse impossible sizes") {
     CHECK(mentions(error_of([&] { Dropout{p}; }), {"Dropout"}));
   }
   CHECK(mentions(error_of([] { GroupNorm(3, 8); }), {"GroupNorm", "3", "8"}));
+  CHECK(mentions(error_of([] { InstanceNorm2d(0); }), {"InstanceNorm2d", "0"}));
+  CHECK(mentions(error_of([] {
+                   InstanceNorm2d(4)(zeros({2, 8, 3, 3}));
+                 }),
+                 {"InstanceNorm2d", "[2, 8, 3, 3]", "4"}));
+  CHECK(mentions(error_of([] { InstanceNorm2d(4)(zeros({4, 3, 3})); }), {"InstanceNorm2d", "[4, 3, 3]"}));
   CHECK(mentions(error_of([] { GroupNorm(0, 8); }), {"GroupNorm", "0", "8"}));
   CHECK(mentions(error_of([] { BatchNorm2d{0}; }), {"BatchNorm2d", "0"}));
   CHECK(mentions(error_of([] { LayerNorm{Shape{}}; }), {"LayerNorm", "[]"}));
