@@ -1,14 +1,15 @@
-# make study   install what is missing, build the two programs that it runs, fetch MNIST, train the networks, print and write
-#              the comparison; stopped, it goes on with the same command
-# make test    install what is missing, build, run every test that this machine can run: the CPU and, where there is one,
-#              the GPU; then the CUDA kernels on the SIMT executor, which needs no GPU
-# make test-all   what takes hours: the two commands in a bare Debian, long fuzzing, hundreds of killed runs (docs/development.md)
-# make clean   remove the builds; data and finished runs stay
+# make study        install what is missing, build the two programs that the study runs, fetch MNIST, train the networks, print
+#                   the comparison and write the report; if you stop it, the same command continues it
+# make test         install what is missing, build, run every test that this machine can run: on the CPU and, if there is one,
+#                   on the GPU; then the CUDA kernels on the SIMT executor, which needs no GPU
+# make test-all     run the tests that take hours: the two commands above in a bare Debian, long fuzzing, hundreds of killed
+#                   runs (docs/development.md)
+# make full-study   make the study of docs/study.md: with and without L1, several batch sizes, ten seeds; takes hours
+# make clean        remove the builds; data and finished runs stay
 #
-# make full-study   the shipped study: with and without L1, batch sizes, ten seeds; hours
-#
-# Variables: EPOCHS=20  SEEDS=1  DATASET=mnist (or fashion)  EVENKEEL_DATA=DIR  ARGS="..." (more options of compare_norms)
-#            PRESETS="release emulated" (of CMakePresets.json, to test)  TESTS=REGEX (only these tests)
+# Variables: EPOCHS=20  SEEDS=1  DATASET=mnist (or fashion)  EVENKEEL_DATA=DIR (folder of the data set)
+#            ARGS="..." (more options of compare_norms)
+#            PRESETS="release emulated" (the presets of CMakePresets.json that are tested)  TESTS=REGEX (run only these tests)
 
 EPOCHS ?= 20
 SEEDS ?= 1

@@ -98,7 +98,8 @@ std::vector<std::string> split_list(const std::string& text) {
     }
   }
   const bool has_gap = std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty(); });
-  EK_CHECK(!has_gap, "'{}' has an empty part: name at least one, separated by single commas", as_utf8(text));
+  EK_CHECK(!has_gap, "'{}' has an empty part: give one or more values, separated by single commas",
+           as_utf8(text));
   return parts;
 }
 

@@ -75,13 +75,14 @@ optim::L1Mode parse_l1_mode(std::string_view text, std::string_view also) {
 
 void add_run_options(CLI::App& app, RunOptions& o) {
   app.add_option("--dataset", o.dataset, "mnist or fashion")->check(CLI::IsMember({"mnist", "fashion"}));
-  add_path(app, "--data", o.data, "Directory of its four files, plain or .gz; default: data/<dataset>")
+  add_path(app, "--data", o.data,
+           "Directory with the data set's four files, plain or .gz; default: data/<dataset>")
       ->envname("EVENKEEL_DATA");
   add_number<std::int64_t>(app, "--groups", o.groups, 1, kMostCount, "Groups of group norm");
   add_number<int>(app, "--epochs", o.epochs, 0, kMostCount, "Passes over the training images");
-  add_number<std::int64_t>(app, "--batch-size", o.batch_size, 1, kMostCount, "Images a training step");
+  add_number<std::int64_t>(app, "--batch-size", o.batch_size, 1, kMostCount, "Images per training step");
   add_number<std::int64_t>(app, "--test-batch-size", o.test_batch_size, 1, kMostCount,
-                           "Images a step of evaluation");
+                           "Images per evaluation step");
   add_real(app, "--lr", o.sgd.lr, "Learning rate");
   add_real(app, "--momentum", o.sgd.momentum, "Momentum of SGD");
   add_switch(app, "--nesterov", o.sgd.nesterov, "Nesterov momentum");
@@ -92,9 +93,10 @@ void add_run_options(CLI::App& app, RunOptions& o) {
       "subgradient, or proximal, which reaches exact zeros", "subgradient")
       ->needs("--l1");
   add_number<int>(app, "--step-size", o.step_size, 1, kMostCount,
-                  "Epochs between drops of the learning rate");
-  add_real(app, "--gamma", o.gamma, "Factor of each drop");
-  add_real(app, "--rotate", o.rotate, "Training images are turned by up to this many degrees either way");
+                  "Epochs between two drops of the learning rate");
+  add_real(app, "--gamma", o.gamma, "Factor that the learning rate is multiplied by at each drop");
+  add_real(app, "--rotate", o.rotate,
+           "Rotate training images randomly by up to this many degrees either way");
   add_number<std::uint64_t>(app, "--seed", o.seed, 0, std::numeric_limits<std::uint64_t>::max(),
                             "Seed of all random numbers");
   add_parsed(
@@ -107,19 +109,20 @@ void add_run_options(CLI::App& app, RunOptions& o) {
   add_number<std::int64_t>(app, "--max-steps", o.max_steps, 0, kMostSteps,
                            "End each epoch after this many steps; 0: all");
   add_number<std::int64_t>(app, "--test-images", o.test_images, 0, kTestImages,
-                           "Evaluate on the first of the test images only; 0: on all");
+                           "Number of test images to evaluate on, from the first one on; 0: all");
   add_switch(app, "--save-logits", o.save_logits,
              "Write the outputs for the test images to logits.safetensors");
   add_parsed(
       app, "--engine", [&o](const std::string& text) { o.engine = parse_engine(text); },
-      "On a CUDA device: layers, a kernel an op or chain; grid, all steps in one kernel on the whole GPU; "
-      "sm, on one multiprocessor",
+      "How to train on a CUDA device: layers, one kernel per op or fused block; grid, all steps in one "
+      "kernel on the whole GPU; sm, all steps in one kernel on one multiprocessor",
       "layers");
   app.add_flag_callback(
          "--no-graph", [&o] { o.graph = false; },
-         "On a CUDA device, enqueue every op of a step, not the whole step as a CUDA graph; same results")
+         "On a CUDA device, launch every op of a step separately instead of replaying the step as a CUDA "
+         "graph; same results")
       ->disable_flag_override();
-  add_switch(app, "--quiet", o.quiet, "No progress within epochs");
+  add_switch(app, "--quiet", o.quiet, "Print no progress within epochs");
 }
 
 std::string RunOptions::network() const {
@@ -141,8 +144,8 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
   add_run_options(app, o);
   add_path(app, "--out", o.out, "Directory of the results; default: runs/<norm>[-l1]-seed<seed>");
   add_switch(app, "--resume", o.resume,
-             "Continue the run in --out, with the same options: an unfinished one, or with more --epochs a "
-             "finished one");
+             "Continue the run in --out with the same options: an unfinished run, or a finished one with "
+             "more --epochs");
   add_switch(app, "--resume-or-start", o.may_start,
              "Continue the run in --out if there is one, else start it");
   add_switch(app, "--profile", o.profile, "After each epoch, print the time of each op; implies --no-graph");

@@ -132,27 +132,30 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
   add_parsed(
       app, "--penalties",
       [&study](const std::string& text) { study.penalties = parse_list(text, parse_penalty); },
-      "L1 penalties that every norm that can learn is trained with: some of off, subgradient, proximal",
+      "Train every normalization that can learn with each of these L1 penalties: some of off, subgradient, "
+      "proximal",
       "subgradient for bn, off for the others");
   add_parsed(
       app, "--batch-sizes",
       [&study](const std::string& text) { study.batch_sizes = parse_list(text, parse_batch_size); },
-      "A second part of the study: batch sizes, the learning rate in proportion, no L1", "none");
+      "Also compare at these batch sizes, with the learning rate in proportion and no L1", "none");
   add_parsed(
       app, "--batch-norms",
       [&study](const std::string& text) { study.batch_norms = parse_list(text, mnist::parse_norm); },
-      "Its normalizations", "bn,gn,ln")
+      "Normalizations to train at each of --batch-sizes", "bn,gn,ln")
       ->needs("--batch-sizes");
   add_number<int>(app, "--batch-epochs", study.batch_epochs, 1, kMostCount,
-                  "Its epochs; the learning rate drops after each")
+                  "Epochs to train at each of --batch-sizes; the learning rate drops after each epoch")
       ->needs("--batch-sizes");
-  add_number<int>(app, "--seeds", study.seeds, 1, kMostSeeds, "Runs of each, with seeds SEED, SEED+1, ...");
+  add_number<int>(app, "--seeds", study.seeds, 1, kMostSeeds,
+                  "Runs per network, with seeds SEED, SEED+1, ...");
   add_run_options(app, o);
-  add_switch(app, "--resume", o.resume, "Taken for granted: unfinished runs are continued");
+  add_switch(app, "--resume", o.resume, "No effect: unfinished runs are always continued");
   app.get_option("--l1")->description("Strength of the L1 penalty, where there is one");
   app.remove_option(app.get_option("--l1-mode"));
   add_path(app, "--out", o.out, "Directory of the results; default: runs/<dataset>-<epochs>ep");
-  app.get_option("--engine")->default_str("sm for several runs on a CUDA device that can, else layers");
+  app.get_option("--engine")
+      ->default_str("sm for several runs on a CUDA device that supports it, else layers");
   if (!parse(app, argc, argv)) return std::nullopt;
   if (app.count("--engine") == 0 && trains_together(study)) o.engine = Engine::sm;
   complete(o);

@@ -60,7 +60,7 @@ say() { echo "${*//[[:cntrl:]]/ }" 2>/dev/null || printed=false; }
 # say_last TEXT: what could not be printed gives up no file, but the exit code says so.
 say_last() {
   say "$*"
-  $printed || die 1 "cannot write to standard output: what was to be printed is lost, files are not"
+  $printed || die 1 "cannot write to standard output: the messages are lost, but no files are"
 }
 
 # --- verifying ----------------------------------------------------------------------------------------------

@@ -105,7 +105,9 @@ std::optional<Options> parse_options(int argc, char** argv) {
   const auto add = [&](const char* name, auto parse, const char* description, const char* by_default) {
     return app::add_parsed(cli, name, parse, description, by_default);
   };
-  app::add_switch(cli, "--list", o.list, "Name the rows, with --json also for peers, and measure nothing");
+  app::add_switch(cli, "--list", o.list,
+                  "Print the rows and measure nothing; with --json, also write them to a file for "
+                  "scripts/peer_torch.py");
   add(
       "--op", [&](const std::string& text) { o.ops = parse_ops(text); },
       "Ops, separated by commas; see --list", "all");
@@ -133,7 +135,7 @@ std::optional<Options> parse_options(int argc, char** argv) {
       "Shape of x like 64,16,10,10, listed or not; may be repeated");
   add(
       "--dtype", [&](const std::string& text) { o.dtypes = app::parse_list(text, parse_dtype); },
-      "Some of f32, f64, and for conv2d on CUDA devices bf16 and f16", "f32");
+      "Some of f32, f64 and, on CUDA devices for normalizations and conv2d, bf16 and f16", "f32");
   add(
       "--device", [&](const std::string& text) { o.device = Device::parse(text); },
       "auto, cpu, cuda or cuda:N", "auto")

@@ -127,7 +127,7 @@ std::string penalty_effect(const NetworkResult& n) {
     const auto mean = mean_fractions(n, kind);
     if (!mean) continue;
     const std::string key = fmt::format("weights/{}/{}", n.name(), kind);
-    parts.push_back(fmt::format("of {} {} % are below 0.001 and {} % exactly 0", name,
+    parts.push_back(fmt::format("{1} % of {0} are below 0.001 and {2} % are exactly 0", name,
                                 span({key + "_small_percent", mean->small_percent, 1}),
                                 span({key + "_zero_percent", mean->zero_percent, 1})));
   }
@@ -155,13 +155,13 @@ std::string effect_of_l1(const Findings& f) {
       std::any_of(f.results.networks.begin(), f.results.networks.end(),
                   [](const auto& n) { return penalty_of(n.network) == Penalty::proximal; });
   std::string how =
-      "The subgradient penalty moves values towards 0 by a fixed step and so past it: none stays there. "
-      "The proximal step, soft thresholding, stops at 0";
+      "The subgradient penalty moves each value by a fixed step towards 0 and often past it, so that none "
+      "stays there. The proximal step, soft thresholding, stops at 0";
   if (has_proximal && sgd.momentum > 0) {
     how += fmt::format(
-        "; but with momentum {} steps of the subgradient add up to {:.3g} times as much, and its do not, so "
-        "that "
-        "it is the weaker penalty at the same strength, {} here",
+        "; but with momentum {} steps of the subgradient add up to {:.3g} times as much, while proximal "
+        "steps do not add up. At the same strength, here {}, the proximal penalty is therefore the weaker "
+        "one",
         sgd.momentum, 1 / (1 - sgd.momentum), sgd.l1);
   }
   return html + paragraph(how + ".");
@@ -190,9 +190,9 @@ std::string missed_images(const Findings& f) {
   }
   const SharedMistakes shared = shared_mistakes(f.results.networks);
   std::string html =
-      paragraph(fmt::format("With the first seed {} of the test images are wrong with at least one of the "
-                            "networks that learn, {} with all of "
-                            "them. The labels that each misses most, with the mean over the seeds:",
+      paragraph(fmt::format("With the first seed, {} of the test images are misclassified by at least one of "
+                            "the networks that learn, and {} by all of them. The labels that each network "
+                            "misclassifies most often, with the mean number of images over the seeds:",
                             span({"missed/any", static_cast<double>(shared.by_any.size()), 0}),
                             span({"missed/every", static_cast<double>(shared.by_every.size()), 0})));
   html += "<ul>\n";
@@ -209,8 +209,8 @@ std::string missed_images(const Findings& f) {
 std::string batch_answer(const Findings& f) {
   if (f.results.batch_networks.empty()) return missing("--batch-sizes 64,32,16,8,4,2");
   std::string html = paragraph(fmt::format(
-      "Each for {} epoch{}, the learning rate in proportion to the batch size and "
-      "multiplied by {} after every epoch, without L1:",
+      "Each network is trained for {} epoch{} without L1. Its learning rate is in proportion to the batch "
+      "size and is multiplied by {} after every epoch:",
       f.results.study.batch_epochs, f.results.study.batch_epochs == 1 ? "" : "s", f.results.study.run.gamma));
   html += "<ul>\n";
   for (const mnist::Norm norm : f.results.study.batch_norms) {
@@ -241,9 +241,10 @@ std::string layer_norm_answer(const Findings& f) {
   std::string html = paragraph(fmt::format(
       "{} The largest pooled mean in {} step{} is {}, the largest |logit| {}, the last loss {}{}",
       vanishes
-          ? "Over rows it leaves nothing to learn from, and that is an artefact of where it stands: its rows "
-            "have mean zero, the network then averages planes of such rows, and only rounding is left."
-          : "Over rows, measured:",
+          ? "Layer norm over rows leaves nothing to learn from, which is an artefact of its place in the "
+            "network: it gives every row mean zero, the network then averages planes of such rows, and only "
+            "rounding errors are left."
+          : "Layer norm over rows, measured:",
       rows.steps.size(), rows.steps.size() == 1 ? "" : "s", figure(rows, "max_abs_pooled", pooled),
       figure(rows, "max_abs_logit", logit), figure(rows, "last_loss", loss), vanishes ? " = ln 10." : "."));
   std::vector<std::string> cured, not_cured;
@@ -253,11 +254,11 @@ std::string layer_norm_answer(const Findings& f) {
     (last < d.steps.front().loss / 2 ? cured : not_cured)
         .push_back(fmt::format("{} ({})", d.description, figure(d, "last_loss", last)));
   }
-  html += paragraph(
-      fmt::format("After as many steps the loss has more than halved with {}.{} <a href=\"#diagnosis\">The "
-                  "measurements</a>.",
-                  cured.empty() ? "none of the others" : fmt::format("{}", fmt::join(cured, "; ")),
-                  not_cured.empty() ? "" : fmt::format(" It has not with {}.", fmt::join(not_cured, "; "))));
+  html += paragraph(fmt::format(
+      "After the same number of steps the loss has more than halved with {}.{} <a "
+      "href=\"#diagnosis\">The measurements</a>.",
+      cured.empty() ? "none of the other variants" : fmt::format("{}", fmt::join(cured, "; ")),
+      not_cured.empty() ? "" : fmt::format(" It has not halved with {}.", fmt::join(not_cured, "; "))));
   return html + compared(f, {mnist::Norm::ln, Penalty::off}, {mnist::Norm::gn, Penalty::off});
 }
 
@@ -287,11 +288,11 @@ std::vector<Answer> answers(const Findings& f) {
   const Kind l1_batch_norm{mnist::Norm::bn, Penalty::subgradient}, batch_norm{mnist::Norm::bn, Penalty::off},
       group_norm{mnist::Norm::gn, Penalty::off};
   return {{"Does L1 + batch norm beat group norm?", compared(f, l1_batch_norm, group_norm)},
-          {"Does batch norm without L1?", compared(f, batch_norm, group_norm)},
+          {"Does batch norm without L1 beat group norm?", compared(f, batch_norm, group_norm)},
           {"What does L1 do to the weights and to γ?", effect_of_l1(f)},
           {"Does layer normalization reduce performance?", layer_norm_answer(f)},
-          {"Which images does each network miss, and which does every one?", missed_images(f)},
-          {"How do they fare as the batch shrinks?", batch_answer(f)}};
+          {"Which images does each network misclassify, and which do all?", missed_images(f)},
+          {"How do the normalizations compare at smaller batch sizes?", batch_answer(f)}};
 }
 
 }  // namespace evenkeel::app

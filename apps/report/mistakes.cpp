@@ -167,9 +167,9 @@ std::string mistakes_section(const StudyResults& results, const data::Dataset& t
       "<p><button id=\"misclassified-more\" type=\"button\">Show more</button></p>\n",
       networks, labels, by);
   content +=
-      note(fmt::format("With the weights of each network's first seed, {} unless that run failed. Below each "
-                       "image its label and the prediction with their "
-                       "probabilities, and the networks and seeds that get it wrong.",
+      note(fmt::format("The predictions are made with the weights of each network's first seed, {} unless "
+                       "that run failed. Below each image are its label and the prediction with their "
+                       "probabilities, and the networks and seeds that misclassify it.",
                        results.study.run.seed));
   content += html(labels_table(results)) + "<h3>Confusion matrices</h3>\n";
   for (const NetworkResult& n : results.networks) {

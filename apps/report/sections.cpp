@@ -99,9 +99,9 @@ std::string networks_section(const Findings& f, const Pictures& pictures) {
   std::string content =
       html(networks_table(f.results.networks, "networks", "On the test set, with the final weights"));
   content +=
-      note(fmt::format("Means ± standard deviations over the seeds, and Student's intervals of the means, "
-                       "inside what is possible: from 0 to 100 %, no loss below 0. Fewer than {} seeds give "
-                       "no interval.",
+      note(fmt::format("The table has means ± standard deviations over the seeds, and Student's intervals of "
+                       "the means, limited to possible values: accuracy from 0 to 100 %, no loss below 0. "
+                       "Fewer than {} seeds give no interval.",
                        kLeastForInterval));
   content += charts(pictures, {"accuracy"});
   if (const Table reference = reference_table(f.results.networks); !reference.rows.empty())
@@ -113,10 +113,10 @@ std::string curves_section(const Pictures& pictures) {
   return section("curves", "Epoch by epoch",
                  charts(pictures, {"test-loss", "test-accuracy", "test-loss-learned", "test-accuracy-learned",
                                    "train-loss"}) +
-                     note("Lines are means over the seeds, bands their 95 % intervals, where there are three "
-                          "seeds. The charts of the "
-                          "networks that learn show the range of the later epochs. Training loss is the mean "
-                          "over an epoch while the weights change, with dropout and rotation."));
+                     note("Lines are means over the seeds; bands are their 95 % intervals if there are at "
+                          "least three seeds. The vertical axes of the charts of the networks that learn fit "
+                          "the later epochs. Training loss is the mean over an epoch, with dropout and "
+                          "rotation, while the weights change."));
 }
 
 std::string comparisons_section(const Findings& f) {
@@ -127,12 +127,11 @@ std::string comparisons_section(const Findings& f) {
                  html(comparisons_table(f.comparisons, "comparisons",
                                         "Accuracy of a minus accuracy of b, paired by seed")) +
                      note("The same seed gives both networks the same images in the same order, the same "
-                          "rotations and the same first "
-                          "convolution weights. Sign-flip: exact, two-sided, on the misclassified images. "
-                          "Holm: corrected for all rows "
-                          "together. McNemar: exact, on the predictions of all seeds together; as seeds "
-                          "share the test images it "
-                          "speaks of these images only, and decides nothing here."));
+                          "rotations and the same initial convolution weights. Sign-flip is an exact "
+                          "two-sided test on the numbers of misclassified images. Holm is its p-value "
+                          "corrected for all rows of the table; it decides the verdict. McNemar is an exact "
+                          "test on the predictions of all seeds together. The seeds share the test images, "
+                          "so its p-value holds for these images only and does not count for the verdict."));
 }
 
 std::string penalty_section(const StudyResults& results) {
@@ -189,8 +188,9 @@ std::string diagnosis_section(const std::vector<Diagnosis>& diagnosis, const Pic
   }
   return section("diagnosis", "Why layer norm over rows cannot learn",
                  charts(pictures, {"logits", "gradients"}) + html(table) + html(gradients) +
-                     note("Measured, not derived: the same seed and images for all. Pooled means are what "
-                          "the average over each 4x4 plane hands to the last convolution."));
+                     note("These values are measured, with the same seed and images for all networks. The "
+                          "pooled means are the averages over each 4x4 plane, which are the input of the "
+                          "last convolution."));
 }
 
 }  // namespace evenkeel::app
