@@ -129,8 +129,8 @@ class LayerNorm : public Module {
 };
 
 struct RMSNormOptions {
-  std::optional<double> eps;  ///< by default the machine epsilon of x
-  bool affine = true;         ///< gamma; there is no beta
+  std::optional<double> eps = {};  ///< by default the machine epsilon of x
+  bool affine = true;              ///< gamma; there is no beta
 };
 
 /// RMS norm over the last axes, of shape `normalized_shape`.

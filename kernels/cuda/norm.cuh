@@ -53,9 +53,6 @@ struct Moments {
     return {{0, 0}, rstd_of(squares_about(m2, count.n, mean.high) * count.inverse, eps)};
   }
 };
-}
-}
-;
 
 /// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983) over the elements of a team.
 /// for_each(f) calls f(x) for every element of this thread, the same each time. The first pass adds distances
