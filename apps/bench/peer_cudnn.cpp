@@ -2,6 +2,7 @@
 #include "bench/cudnn_conv.h"
 #include "bench/op_rows.h"
 #include "bench/peer.h"
+#include "evenkeel/core/dispatch.h"
 
 namespace evenkeel::bench {
 namespace {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "bench/arrays.h"
+#include "evenkeel/core/dispatch.h"
 
 namespace evenkeel::bench {
 
