@@ -20,19 +20,19 @@ namespace evenkeel {
 /// else they are running_mean and running_var.
 template <typename T>
 struct NormForwardArgs {
-  T* y;
-  Arithmetic<T>* mean;                    // [sets]
-  Arithmetic<T>* rstd;                    // [sets]
+  T* y = nullptr;
+  Arithmetic<T>* mean = nullptr;          // [sets]
+  Arithmetic<T>* rstd = nullptr;          // [sets]
   Arithmetic<T>* running_mean = nullptr;  // [C], or null when training; batch only
   Arithmetic<T>* running_var = nullptr;
-  const T* x;
-  const Arithmetic<T>* gamma;  // [parameters] or null: 1
-  const Arithmetic<T>* beta;   // [parameters] or null: 0
-  NormPartition partition;
-  std::int64_t N, C, S;
+  const T* x = nullptr;
+  const Arithmetic<T>* gamma = nullptr;  // [parameters] or null: 1
+  const Arithmetic<T>* beta = nullptr;   // [parameters] or null: 0
+  NormPartition partition = NormPartition::none;
+  std::int64_t N = 0, C = 0, S = 0;
   std::int64_t G = 1;   // group only
   bool centred = true;  // rows only; false: RMS norm, whose mean is 0 and whose variance is about 0
-  double eps;
+  double eps = kNormEps;
   double momentum = 0;   // batch only
   bool training = true;  // batch only
   MemoryFormat format = MemoryFormat::strided;
@@ -46,16 +46,16 @@ struct NormForwardArgs {
 /// the sums over the elements that share a parameter. Batch norm that is not training: dx = gamma rstd dy.
 template <typename T>
 struct NormBackwardArgs {
-  T* dx;                  // or null
-  Arithmetic<T>* dgamma;  // [parameters] or null
-  Arithmetic<T>* dbeta;   // [parameters] or null
-  const T* dy;
-  const T* x;
-  const Arithmetic<T>* mean;
-  const Arithmetic<T>* rstd;
-  const Arithmetic<T>* gamma;  // or null: 1
-  NormPartition partition;
-  std::int64_t N, C, S;
+  T* dx = nullptr;                  // or null
+  Arithmetic<T>* dgamma = nullptr;  // [parameters] or null
+  Arithmetic<T>* dbeta = nullptr;   // [parameters] or null
+  const T* dy = nullptr;
+  const T* x = nullptr;
+  const Arithmetic<T>* mean = nullptr;
+  const Arithmetic<T>* rstd = nullptr;
+  const Arithmetic<T>* gamma = nullptr;  // or null: 1
+  NormPartition partition = NormPartition::none;
+  std::int64_t N = 0, C = 0, S = 0;
   std::int64_t G = 1;
   bool centred = true;
   bool training = true;
