@@ -1,5 +1,5 @@
 // The layers of the study's network on one image, with constant shapes, for a block that has the image in
-// shared memory: device functions on top of those of the chains.
+// shared memory: device functions on top of those of kernels/cuda.
 #pragma once
 
 #include "evenkeel/apps/mnist/one_kernel_args.h"
@@ -13,7 +13,7 @@ namespace evenkeel::mnist {
 
 using namespace cuda;
 
-/// Of a block: 16 warps of 128 registers, or where a norm needs more than those 12 of 168.
+/// A block has 16 warps with 128 registers a thread or, where a norm needs more, 12 warps with 168.
 template <ChainNorm NORM>
 inline constexpr int kThreadsOf = NORM == ChainNorm::batch || NORM == ChainNorm::pixels ? 384 : 512;
 
@@ -35,7 +35,7 @@ EK_HOST_DEVICE constexpr int most_sets(int block, ChainNorm norm) {
                                      : b.K;
 }
 
-/// Of blocks 0 ... block - 1: elements of z, channels that are normalised, sets.
+/// What blocks 0 ... block - 1 have together: elements of z, channels that are normalised, sets.
 EK_HOST_DEVICE constexpr int z_before(int block) {
   int sum = 0;
   for (int i = 0; i < block; ++i) sum += conv_of(i).z_elements();
@@ -179,7 +179,7 @@ struct ImageLayers {
   template <int L>
   static constexpr bool kShared = KEEPS_Z&& kNetwork[L].multiply_adds() >= net::kWorthSharing;
 
-  /// Of the blocks that have the same image, which is a cluster.
+  /// This block among those that have the same image, which is a cluster.
   __device__ __forceinline__ Part part() const {
     if constexpr (KEEPS_Z) return {cluster_rank(), cluster_size()};
     return {};
@@ -360,7 +360,7 @@ struct ImageLayers {
   }
 
   /// An element of a parameter's gradient from image n. A block alone adds up its images in order, which
-  /// gives the bits of a sum over images that several blocks leave: they do not depend on the number of
+  /// gives the bits of a sum over images that several blocks write: they do not depend on the number of
   /// blocks.
   __device__ __forceinline__ void add_gradient(int n, int i, T value) const {
     if (size > 1) {
