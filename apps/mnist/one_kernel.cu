@@ -23,7 +23,7 @@ net::Scratch scratch_of(const OneKernelArgs<T>& a) {
 
 std::int64_t aligned(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
-/// Of the networks and the arrivals of their teams, before the scratch memory of each.
+/// The bytes of the networks and the arrivals of their teams, which lie before the scratch memory.
 template <typename T>
 std::int64_t head_bytes(const OneKernelArgs<T>& a) {
   return aligned(a.count * static_cast<std::int64_t>(sizeof(TrainingPointers<T>))) +

@@ -1,10 +1,10 @@
 // The layers of the study's network on one image, with constant shapes, for a block that has the image in
-// shared memory: device functions on top of those of the fused blocks.
+// shared memory: device functions on top of those of kernels/cuda.
 #pragma once
 
 #include "evenkeel/apps/mnist/one_kernel_args.h"
-#include "evenkeel/kernels/cuda/epilogue_backward.cuh"
 #include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/kernels/cuda/epilogue_backward.cuh"
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
 #include "evenkeel/kernels/cuda/team.cuh"
@@ -14,7 +14,7 @@ namespace evenkeel::mnist {
 
 using namespace cuda;
 
-/// Of a block: 16 warps of 128 registers, or where a norm needs more than those 12 of 168.
+/// A block has 16 warps with 128 registers a thread or, where a norm needs more, 12 warps with 168.
 template <NormPartition NORM>
 inline constexpr int kThreadsOf = NORM == NormPartition::batch || NORM == NormPartition::pixels ? 384 : 512;
 
@@ -33,10 +33,10 @@ EK_HOST_DEVICE constexpr int most_sets(int block, NormPartition norm) {
   if (!b.activated || norm == NormPartition::none) return 0;
   return norm == NormPartition::rows     ? b.K * b.output()
          : norm == NormPartition::pixels ? b.output() * b.output()
-                                     : b.K;
+                                         : b.K;
 }
 
-/// Of blocks 0 ... block - 1: elements of z, channels that are normalised, sets.
+/// What blocks 0 ... block - 1 have together: elements of z, channels that are normalised, sets.
 EK_HOST_DEVICE constexpr int z_before(int block) {
   int sum = 0;
   for (int i = 0; i < block; ++i) sum += conv_of(i).z_elements();
@@ -180,7 +180,7 @@ struct ImageLayers {
   template <int L>
   static constexpr bool kShared = KEEPS_Z&& kNetwork[L].multiply_adds() >= net::kWorthSharing;
 
-  /// Of the blocks that have the same image, which is a cluster.
+  /// This block among those that have the same image, which is a cluster.
   __device__ __forceinline__ Part part() const {
     if constexpr (KEEPS_Z) return {cluster_rank(), cluster_size()};
     return {};
@@ -286,7 +286,7 @@ struct ImageLayers {
     } else {
       const DeviceEpilogue<T> before = epilogue<L - 1>();
       fill_from_epilogue(shared + Memory::x, TileShape(net::conv_of(L).x_tile()),
-                     EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), n);
+                         EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), n);
     }
   }
 
@@ -356,7 +356,7 @@ struct ImageLayers {
   }
 
   /// An element of a parameter's gradient from image n. A block alone adds up its images in order, which
-  /// gives the bits of a sum over images that several blocks leave: they do not depend on the number of
+  /// gives the bits of a sum over images that several blocks write: they do not depend on the number of
   /// blocks.
   __device__ __forceinline__ void add_gradient(int n, int i, T value) const {
     if (size > 1) {
@@ -381,7 +381,8 @@ struct ImageLayers {
     int n;
 
     __device__ __forceinline__ bool wants_channel_sums() const {
-      return kNormalises<L> && (kBatchNorm || (NORM != NormPartition::rows && block().pointers.gamma != nullptr));
+      return kNormalises<L> &&
+             (kBatchNorm || (NORM != NormPartition::rows && block().pointers.gamma != nullptr));
     }
     __device__ __forceinline__ void channel_sums(const T* sums) const {
       constexpr int K = kNetwork[L].K;
@@ -443,7 +444,7 @@ struct ImageLayers {
       __syncthreads();
       T* const sums = shared + Memory::sums;
       epilogue_backward(EpilogueImage<T>(before, z_of<L - 1>(n), statistics<L - 1>()), dx,
-                EpilogueSums<T>{sums, sums + 2 * before.C}, Sink<L - 1>{*this, n});
+                        EpilogueSums<T>{sums, sums + 2 * before.C}, Sink<L - 1>{*this, n});
       __syncthreads();
     }
   }

@@ -141,7 +141,7 @@ struct NetworkSteps : ImageLayers<NORM, KEEPS_Z, T> {
   }
 };
 
-/// Steps of every network, each by a team of blocks. Of an image, 4,592,280 FLOP, forward and backward.
+/// Steps of every network, each by a team of blocks. An image takes 4,592,280 FLOP, forward and backward.
 template <NormPartition NORM, bool KEEPS_Z, typename T>
 __global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
     one_kernel(const __grid_constant__ OneKernelLaunch<T> a) {
