@@ -54,7 +54,7 @@ struct BuiltIns {
 extern BuiltIns current;
 
 void sync_threads(Site site);
-/// kernels/cuda/team.cuh
+/// kernels/cuda/grid_group.cuh
 void sync_team(unsigned* arrivals, int team, Site site);
 /// kernels/cuda/cluster.cuh
 void sync_cluster(Site site);

@@ -4,8 +4,8 @@
 #  include <cooperative_groups.h>
 #endif
 
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "evenkeel/kernels/cuda/simt.h"
-#include "evenkeel/kernels/cuda/team.cuh"
 
 namespace evenkeel::bench {
 namespace {

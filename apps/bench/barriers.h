@@ -1,4 +1,4 @@
-// What it costs that the blocks of a launch wait for each other (kernels/cuda/team.cuh), to be measured
+// What it costs that the blocks of a launch wait for each other (kernels/cuda/grid_group.cuh), to be measured
 // beside cooperative groups. CUDA only.
 #pragma once
 

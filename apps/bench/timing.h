@@ -58,7 +58,7 @@ double smallest_node(Device device);
 
 /// Seconds of a barrier of the blocks of a CUDA device, one on each multiprocessor.
 struct BarrierTimes {
-  std::optional<double> grid_group;          // kernels/cuda/team.cuh
+  std::optional<double> grid_group;          // kernels/cuda/grid_group.cuh
   std::optional<double> cooperative_groups;  // not in EMULATED builds
 };
 BarrierTimes barrier_times(Device device);

@@ -3,11 +3,11 @@
 #pragma once
 
 #include "evenkeel/apps/mnist/one_kernel_args.h"
-#include "evenkeel/kernels/cuda/epilogue_backward.cuh"
 #include "evenkeel/kernels/cuda/cluster.cuh"
+#include "evenkeel/kernels/cuda/epilogue_backward.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
-#include "evenkeel/kernels/cuda/team.cuh"
 #include "evenkeel/kernels/norm_partition.h"
 
 namespace evenkeel::mnist {

@@ -2,7 +2,7 @@
 #include <cuda_runtime.h>
 
 #include "evenkeel/kernels/cuda/cluster.cuh"
-#include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "simt/device_array.h"
 #include "simt/race_kernels.h"
 

@@ -16,7 +16,7 @@ test_of() {
     norm.cuh) echo op layer_norm ;;
     reduce.cuh) echo op batch_norm ;;
     reduce.cu) echo core ops ;;
-    team.cu) echo core cuda ;;
+    grid_group.cu) echo core cuda ;;
     *) echo op "${1%.cu}" ;;
   esac
 }
@@ -43,7 +43,7 @@ if [ $# -eq 2 ]; then
   exit
 fi
 barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$root"/{kernels/cuda,apps/mnist}/*.{cu,cuh} |
-  grep -vE '/(team|cluster).cuh:' | sed -E 's|^.*/([^/:]*:[0-9]+):.*|\1|')
+  grep -vE '/(grid_group|cluster).cuh:' | sed -E 's|^.*/([^/:]*:[0-9]+):.*|\1|')
 [ -n "$barriers" ] || { echo "no barrier in the kernels"; exit 1; }
 xargs -P "$(nproc)" -n 1 bash "$0" "$tests" <<<"$barriers" || { echo "not every one of $(wc -l <<<"$barriers") barriers is noticed"; exit 1; }
 echo "$(wc -l <<<"$barriers") barriers, each noticed"

@@ -4,7 +4,7 @@
 
 #include "catch.h"
 #include "evenkeel/kernels/cuda/cluster.cuh"
-#include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "simt/device_array.h"
 
 using namespace simt::test;

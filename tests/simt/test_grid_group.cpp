@@ -1,9 +1,9 @@
 // Teams of blocks: what waits for what, and which launches and kernels are refused. That right kernels leave
-// the right values is in race_team.cu.
+// the right values is in race_grid_group.cu.
 #include <cuda_runtime.h>
 
 #include "catch.h"
-#include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "simt/device_array.h"
 
 using namespace simt::test;
@@ -159,12 +159,12 @@ TEST_CASE("blocks and threads that others wait for in vain") {
   CHECK_FAILS(launch_teams(1, 4, 64, threads_leave, arrivals.data()),
               "is never reached by 24 threads that have exited");
   CHECK_FAILS(launch_teams(1, 4, 64, half_waits_for_block, arrivals.data()),
-              "deadlock: 0 threads have exited; thread 0 and 31 more wait at test_team.cpp:");
+              "deadlock: 0 threads have exited; thread 0 and 31 more wait at test_grid_group.cpp:");
   CHECK_FAILS(launch_teams(1, 4, 64, half_waits_for_block, arrivals.data()), " for the team; thread 32 and ");
   CHECK_FAILS(launch_teams(1, 4, 64, different_places_in_block, arrivals.data()),
-              "threads 0 and 32 wait at different sync_team: test_team.cpp:");
+              "threads 0 and 32 wait at different sync_team: test_grid_group.cpp:");
   CHECK_FAILS(launch_teams(1, 4, 64, different_places_in_team, arrivals.data()),
-              "block 0 and block 2 wait at different sync_team: test_team.cpp:");
+              "block 0 and block 2 wait at different sync_team: test_grid_group.cpp:");
   CHECK_FAILS(launch_teams(1, 4, 1, wait_for_ever, arrivals.data()), "a block does not end");
   launch_teams(1, 4, 64, one_counter, arrivals.data());  // none of which harms the next launch
 }

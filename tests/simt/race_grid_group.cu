@@ -3,7 +3,7 @@
 
 #include <numeric>
 
-#include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "simt/device_array.h"
 #include "simt/race_kernels.h"
 
