@@ -128,17 +128,17 @@ struct Memory {
   static constexpr int total_in_cluster = odd_dx + most_shared_dx(1);
 };
 
-/// Global memory of a network's team, in elements: the gradients of each image, [batch, parameters], or of
-/// one block's images their sum; of each image its loss and whether it was right; for batch norm moments [N,
-/// C, 3] and sums [N, 2, C] of every normalised layer; where blocks do not hold z, z and the gradients of the
-/// norms' outputs.
+/// Global memory of the grid group of a network, in elements: the gradients of each image, [batch,
+/// parameters], or, if the group has one block, their sum over the images; the loss of each image and whether
+/// it was right; for batch norm the moments [N, C, 3] and sums [N, 2, C] of every normalised layer; and where
+/// blocks do not keep z in shared memory, z and the gradients of the norms' outputs.
 struct Scratch {
   std::int64_t gradients, loss, right, moments, channel_sums, z, dnorm, total;
 
   Scratch() = default;
-  EK_HOST_DEVICE Scratch(int parameters, int team, std::int64_t batch, bool is_batch_norm, bool keeps_z) {
+  EK_HOST_DEVICE Scratch(int parameters, int blocks, std::int64_t batch, bool is_batch_norm, bool keeps_z) {
     gradients = 0;
-    loss = (team == 1 ? 1 : batch) * parameters;
+    loss = (blocks == 1 ? 1 : batch) * parameters;
     right = loss + batch;
     moments = right + batch;
     channel_sums = moments + (is_batch_norm ? batch * 3 * kChannels : 0);
@@ -157,10 +157,10 @@ struct Batch {
 
 }  // namespace net
 
-/// A block of a team at work on a step of its network. Its images of the batch are rank, rank + size, ... If
-/// KEEPS_Z, the team may consist of clusters with an image each, at most: their blocks do the same, but for
-/// the convolutions, of which each does a part, and for what goes to global memory, which the first block
-/// does.
+/// A block of a grid group at work on a step of its network. Its images of the batch are rank, rank + size,
+/// ... If KEEPS_Z, the group may consist of clusters with at most an image each: both blocks of a cluster do
+/// the same, except that each computes a part of the convolutions, and that only the first one writes to
+/// global memory.
 template <NormPartition NORM, bool KEEPS_Z, typename T>
 struct ImageLayers {
   using Memory = net::Memory<NORM, KEEPS_Z>;
@@ -173,7 +173,7 @@ struct ImageLayers {
   T* scratch;
   const net::Scratch& at;  // this and `now` in shared memory, as `of`: registers are few
   const net::Batch& now;
-  int rank, size;  // of the team
+  int rank, size;  // this block's number in the grid group, and how many blocks that has
 
   template <int L>
   static constexpr bool kNormalises = kNetwork[L].activated&& NORM != NormPartition::none;

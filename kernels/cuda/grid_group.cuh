@@ -1,4 +1,4 @@
-// Teams: neighbouring blocks of one launch that can wait for each other (LaunchConfig::team).
+// Grid groups: neighbouring blocks of one launch that can wait for each other (LaunchConfig::grid_group).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -22,17 +22,17 @@ __device__ __forceinline__ unsigned load_acquire(const unsigned* arrivals) {
   return value;
 }
 
-/// Waits for all blocks of the team. What their threads wrote to device memory before, all of them see after:
-/// the first __syncthreads orders a block's writes before its first thread's release, which is cumulative,
-/// and the second one what its threads do next after the acquire. Call: all threads of all blocks of the
-/// team, with the team of the launch. arrivals: a counter of the team alone in device memory, 0 at launch or
-/// what launches with teams of this size left there. It counts up, one a block and barrier: past 2^32 only
-/// where `team` is a power of two.
-__device__ __forceinline__ void sync_team(unsigned* arrivals, int team) {
+/// Waits for all blocks of the grid group. What their threads wrote to device memory before, all of them see
+/// after: the first __syncthreads orders a block's writes before its first thread's release, which is
+/// cumulative, and the second one what its threads do next after the acquire. Call: all threads of all blocks
+/// of the group, with the launch's number of blocks a group. arrivals: a counter of the group alone in device
+/// memory, 0 at launch or the value after launches with groups of this size. It counts up, one a block and
+/// barrier: past 2^32 only where `blocks` is a power of two.
+__device__ __forceinline__ void sync_grid_group(unsigned* arrivals, int blocks) {
   __syncthreads();
-  if (team == 1) return;
+  if (blocks == 1) return;
   if (threadIdx.x == 0) {  // blocks are one-dimensional
-    const unsigned size = static_cast<unsigned>(team), before = arrive_release(arrivals);
+    const unsigned size = static_cast<unsigned>(blocks), before = arrive_release(arrivals);
     const unsigned complete = before - before % size + size;
     while (static_cast<int>(load_acquire(arrivals) - complete) < 0) {
     }
@@ -42,7 +42,9 @@ __device__ __forceinline__ void sync_team(unsigned* arrivals, int team) {
 
 #else
 
-inline void sync_team(unsigned* arrivals, int team, SIMT_HERE) { simt::sync_team(arrivals, team, site); }
+inline void sync_grid_group(unsigned* arrivals, int blocks, SIMT_HERE) {
+  simt::sync_grid_group(arrivals, blocks, site);
+}
 
 #endif
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes each __syncthreads, sync_cluster and sync_team out of the shipped kernels in turn; the op's test must fail every time.
+# Takes each __syncthreads, sync_cluster and sync_grid_group out of the shipped kernels in turn; the op's test must fail every time.
 #   skip_barriers.sh FOLDER-OF-THE-TESTS [FILE:LINE]      (of a build with the race detector; all barriers, or one)
 set -uo pipefail
 tests=$1
@@ -42,7 +42,7 @@ if [ $# -eq 2 ]; then
   without_barrier "$2"
   exit
 fi
-barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$root"/{kernels/cuda,apps/mnist}/*.{cu,cuh} |
+barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(grid_group|cluster)\()' "$root"/{kernels/cuda,apps/mnist}/*.{cu,cuh} |
   grep -vE '/(grid_group|cluster).cuh:' | sed -E 's|^.*/([^/:]*:[0-9]+):.*|\1|')
 [ -n "$barriers" ] || { echo "no barrier in the kernels"; exit 1; }
 xargs -P "$(nproc)" -n 1 bash "$0" "$tests" <<<"$barriers" || { echo "not every one of $(wc -l <<<"$barriers") barriers is noticed"; exit 1; }
