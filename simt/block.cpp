@@ -23,9 +23,9 @@ namespace {
 
 constexpr std::uint64_t kMostRounds = 200000;  // between two barriers, or barriers: after more, a block spins
 
-// Of the block that runs.
+// The state of the block that runs.
 std::vector<Thread*> ready;                          // whose turn comes in this round
-std::size_t turn = 0;                                // of them the next
+std::size_t turn = 0;                                // the place in `ready` of the next one
 unsigned warps_to_check = 0;                         // a bit each
 std::size_t at_barrier = 0, waiting_for_blocks = 0;  // threads
 

@@ -68,7 +68,7 @@ struct Block {
   bool used_others = false;  // their shared memory, since then
 
   bool has_exited() const { return exited == threads.size(); }
-  /// Of a block that is not running: what all its threads wait for, or exited.
+  /// What all threads of the block, which is not running, wait for, or that they have exited.
   State state() const { return threads[0].state; }
   Site site() const { return threads[0].site; }
 };
@@ -121,7 +121,7 @@ class Order {
 /// AddressSanitizer watches.
 constexpr std::size_t kGap = 64, kArena = kShared + 256 * kGap;
 extern char shared_arenas[kMaxGridGroup][kArena];
-/// Of any block, or of one.
+/// Whether the address is in the shared memory of any block, or of the one given.
 inline bool is_shared_address(const void* address) {
   const char *p = static_cast<const char*>(address), *first = shared_arenas[0];
   return p >= first && p < first + sizeof shared_arenas;
@@ -136,11 +136,11 @@ std::size_t shared_offset(const void* address);
 /// Forgets the arrays of the block before; fills the dynamic part with NaN bytes.
 void begin_shared_memory(SharedMemory& memory, std::size_t dynamic_bytes);
 
-/// Ends the kernel: from a thread, which does not return, or from the host. Of what the caller's stack owns
-/// on the heap only `what` is given back, so a thread passes nothing that leaves other strings behind.
+/// Ends the kernel: from a thread, which does not return, or from the host. Only `what` is freed of all that
+/// the caller's stack owns on the heap, so a thread must not own other strings when it calls this.
 [[noreturn]] void fail(std::string what);
 std::string str(Site site);
-/// What kernels call to wait so.
+/// The name of the function that kernels call to wait at such a barrier.
 const char* name_of(State barrier);
 
 inline bool is_same_place(Site a, Site b) {

@@ -136,7 +136,7 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
 /// How many orders launch() runs each kernel in, at least 1; from SIMT_ORDERS, default 3.
 int orders();
 void set_orders(int count);
-/// Instead of in the last one only.
+/// Looks for races in all orders instead of in the last one only.
 void look_for_races_in_all_orders(bool on);
 
 }  // namespace simt

@@ -10,7 +10,7 @@
 namespace evenkeel::bench {
 namespace {
 
-constexpr int kThreads = 512;  // as most networks of train_net.cu have
+constexpr int kThreads = 512;  // as most networks in apps/mnist/one_kernel.cu have
 
 /// Bytes: none but the counter's.
 __global__ void __launch_bounds__(kThreads, 1) grid_group_barriers_kernel(const BarriersArgs a) {

@@ -11,7 +11,7 @@
 
 namespace evenkeel::bench {
 
-/// Of several samples, in seconds.
+/// Percentiles of several samples, in seconds.
 struct Statistics {
   double median = 0, p10 = 0, p90 = 0;
 };

@@ -9,7 +9,8 @@
 namespace evenkeel::mnist {
 namespace {
 
-/// Blocks hold z of their only image; of several only if each is done with before the next.
+/// Whether blocks keep z in shared memory: they do if they have one image each, or finish an image before
+/// they begin the next one.
 template <typename T>
 bool keeps_z(const OneKernelArgs<T>& a) {
   return a.networks->norm != NormPartition::batch || a.networks->batch <= a.blocks;

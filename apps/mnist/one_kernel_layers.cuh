@@ -14,7 +14,8 @@ namespace evenkeel::mnist {
 
 using namespace cuda;
 
-/// Of a block: 16 warps of 128 registers, or where a norm needs more than those 12 of 168.
+/// The threads of a block: 16 warps with 128 registers a thread, or, where a norm needs more registers, 12
+/// warps with 168.
 template <NormPartition NORM>
 inline constexpr int kThreadsOf = NORM == NormPartition::batch || NORM == NormPartition::pixels ? 384 : 512;
 
@@ -36,7 +37,8 @@ EK_HOST_DEVICE constexpr int most_sets(int block, NormPartition norm) {
                                      : b.K;
 }
 
-/// Of blocks 0 ... block - 1: elements of z, channels that are normalised, sets.
+/// Sums over blocks 0 ... block - 1 of the network: of elements of z, channels that are normalised, sets and
+/// dropouts.
 EK_HOST_DEVICE constexpr int z_before(int block) {
   int sum = 0;
   for (int i = 0; i < block; ++i) sum += conv_of(i).z_elements();
@@ -180,7 +182,7 @@ struct ImageLayers {
   template <int L>
   static constexpr bool kShared = KEEPS_Z&& kNetwork[L].multiply_adds() >= net::kWorthSharing;
 
-  /// Of the blocks that have the same image, which is a cluster.
+  /// This block's part of the work of its cluster, whose blocks have the same image.
   __device__ __forceinline__ Part part() const {
     if constexpr (KEEPS_Z) return {cluster_rank(), cluster_size()};
     return {};
@@ -199,7 +201,7 @@ struct ImageLayers {
   __device__ __forceinline__ Part part_of_convolution() const {
     return kShared<L> ? part() : Part{};
   }
-  /// After convolution L, or its input gradient.
+  /// The barrier after convolution L, or after its input gradient.
   template <int L>
   __device__ __forceinline__ void sync_convolution() const {
     if constexpr (kShared<L>) {
@@ -374,7 +376,7 @@ struct ImageLayers {
     return shared + (kShared<L> && part().of > 1 ? exchanged : Memory::x);
   }
 
-  /// Where epilogue_backward() through the epilogue of convolution L leaves the gradients of image n.
+  /// Where epilogue_backward() through the epilogue of convolution L writes the gradients of image n.
   template <int L>
   struct Sink {
     const ImageLayers& worker;
@@ -407,8 +409,8 @@ struct ImageLayers {
   };
 
   /// From dz of convolution L in its tile, of image n: the gradient of its filters, and, through the epilogue
-  /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a barrier;
-  /// of the first convolution the last one is where its tiles have been read.
+  /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a
+  /// barrier; for the first convolution the last barrier is where its tiles have been read.
   template <int L>
   __device__ __forceinline__ void backward_block(int n) const {
     constexpr ImageConv s = net::conv_of(L);

@@ -62,7 +62,7 @@ struct DeviceEpilogue : Epilogue<T> {
   __device__ __forceinline__ T beta_at(int i) const {
     return this->block.beta != nullptr ? this->block.beta[i] : T(0);
   }
-  /// What is normalised, of an element of z.
+  /// The input of the norm from an element of z.
   __device__ __forceinline__ T norm_input(T value) const {
     return this->relu_first && value < T(0) ? T(0) : value;
   }
@@ -100,7 +100,7 @@ struct EpilogueImage {
     const int set = epilogue.set_of(at), i = epilogue.parameter_of(at, set);
     return scaled_and_shifted(xhat(value, set), epilogue.gamma_at(i), epilogue.beta_at(i));
   }
-  /// What is pooled.
+  /// The input of the pooling.
   __device__ __forceinline__ T output(const ImageElement& at) const {
     const T u = norm_output(at);
     return epilogue.relu && u < T(0) ? T(0) : u;
@@ -129,7 +129,7 @@ struct EpilogueImage {
     });
     return index;
   }
-  /// Element i of the epilogue's result, but for dropout.
+  /// Element i of the epilogue's result before dropout.
   __device__ __forceinline__ T pooled(int i) const {
     if (epilogue.pool == FusedPool::none) return output(epilogue.element(i));
     T value = 0;

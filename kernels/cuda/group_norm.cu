@@ -89,7 +89,7 @@ class GroupPart {
 };
 
 /// The sums of g = gamma dy over a group from those of its slots, which become sums of planes: the sum of
-/// plane k is left in slot k * per_plane.
+/// plane k is stored in slot k * per_plane.
 /// Call: all threads of the block, after a barrier. Result: in all of them.
 template <typename T>
 __device__ __forceinline__ GradientSums<T> group_sums(const Slots& slots, GradientSums<T>* sums,

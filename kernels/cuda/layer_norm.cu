@@ -9,7 +9,7 @@ namespace evenkeel::cuda {
 namespace {
 
 /// Backward shares rows out in chunks of `rows` neighbours, one chunk a thread group. Each adds up dgamma and
-/// dbeta of its rows in registers and leaves them as one row of `partials`, whose sums are null if unwanted.
+/// dbeta of its rows in registers and writes them as one row of `partials`, whose sums are null if unwanted.
 template <typename T>
 struct RowChunks {
   std::int64_t rows, count;

@@ -9,7 +9,7 @@ namespace evenkeel::cuda {
 namespace {
 
 inline constexpr int kPixelThreads = 128;
-/// With up to so many channels backward holds a pixel's dy, x, dgamma and dbeta in registers.
+/// Backward has a pixel's dy, x, dgamma and dbeta in registers if there are at most so many channels.
 inline constexpr int kFewChannels = 16;
 
 // --- forward -----------------------------------------------------------------------------------------------

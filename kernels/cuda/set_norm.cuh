@@ -163,7 +163,7 @@ void run_set_norm_input_gradient(const char* name, const Args<T>& a, const Sets&
          {blocks_of_groups<Group>(sets.count), kSetThreads, 0, stream}, a, a.x, a.dy, sets, rest);
 }
 
-/// Both passes.
+/// Both passes of backward: dx, then dgamma and dbeta if they are wanted.
 template <typename Group, template <typename> typename Args, typename T, typename Sets>
 void run_set_norm_backward(const char* name, const Args<T>& a, const Sets& sets, Stream stream) {
   using A = Arithmetic<T>;
