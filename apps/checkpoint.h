@@ -17,7 +17,7 @@ namespace evenkeel::app {
 /// The file of a run directory that holds the checkpoint; gone once the run is finished.
 inline constexpr const char* kCheckpointFile = "checkpoint.safetensors";
 
-/// What to do about one that cannot be used.
+/// What to do about a checkpoint that cannot be used.
 inline constexpr const char* kCheckpointAdvice = "remove it to start that run over";
 
 /// How far a run is, between two steps.

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMostThreads = 1024;
 
-/// Throws UsageError if the variable is set to what is no such number. Of a list the first one counts.
+/// Throws UsageError if the variable is set to what is no such number. In a list the first one counts.
 void check_number_of_environment(const char* name, bool may_be_list, int least, int most) {
   const char* text = std::getenv(name);
   if (text == nullptr || *text == '\0') return;

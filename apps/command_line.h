@@ -21,7 +21,7 @@ inline constexpr std::int64_t kMostCount = 1'000'000;
 /// The largest number of steps that an option takes.
 inline constexpr std::int64_t kMostSteps = 1'000'000'000'000;
 
-/// Before the options are added.
+/// Sets what all programs have in common; to be called before options are added.
 void set_conventions(CLI::App& app);
 
 /// The number that the whole of `text` is, in decimal digits, from `least` to `most`: no other base, no

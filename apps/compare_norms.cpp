@@ -43,8 +43,8 @@ std::vector<std::vector<RunOptions>> in_groups(const std::vector<RunOptions>& ru
   return groups;
 }
 
-/// Trains them together or, if the loss of one is not finite, one by one, which the others need not suffer.
-/// Returns those that failed.
+/// Trains the runs of a group together or, if the loss of one is not finite, one by one, which the others
+/// need not suffer. Returns those that failed.
 std::vector<FailedRun> train_group(const std::vector<RunOptions>& group, const Mnist& mnist) {
   std::vector<FailedRun> failed;
   if (group.size() > 1) {

@@ -1,4 +1,4 @@
-// Networks of a study held against each other, paired by seed.
+// Networks of a study compared with each other, paired by seed.
 #pragma once
 
 #include <string_view>

@@ -27,9 +27,9 @@ struct Diagnosis {
 /// before the ReLUs, and without the last one (moved); ln, ln-c and gn1, group norm with one group (widened).
 std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& run, const data::Dataset& train, int steps);
 
-/// Over the steps; NaN if one is.
+/// The largest value of a figure over the steps; NaN if one is.
 double largest(const Diagnosis& diagnosis, double DiagnosisStep::*figure);
-/// Over the steps, of convolution k, counted from 0.
+/// The median over the steps of the gradient of convolution k, counted from 0.
 double median_gradient(const Diagnosis& diagnosis, std::size_t k);
 
 }  // namespace evenkeel::app

@@ -25,8 +25,8 @@ inline constexpr std::array<std::string_view, 8> kResultFiles = {
 std::map<std::string, std::string> checksums_of_results(const std::filesystem::path& directory);
 
 /// Throws DataError, naming the file and what to do, unless every result of the finished run in `directory`
-/// is there as the run wrote it, and DONE is of the `recipe` that config.json has. Of runs without checksums,
-/// only that the results are there is known. Throws Interrupted on a signal.
+/// is there as the run wrote it, and DONE is of the `recipe` that config.json has. If the run has no
+/// checksums, it only checks that the results are there. Throws Interrupted on a signal.
 void verify_results(const std::filesystem::path& directory, const nlohmann::json& recipe);
 
 /// The last checkpoint of a finished run, from which it can go on to more epochs. Throws UsageError if it was

@@ -178,12 +178,12 @@ void OneKernelEngine::choose_blocks(int most_blocks) {
     const mnist::OneKernelArgs<float> paired{.networks = &network,
                                              .scratch = nullptr,
                                              .count = static_cast<int>(runs_.size()),
-                                             .team = 2 * images,
+                                             .blocks = 2 * images,
                                              .cluster = 2,
                                              .first_step = 0,
                                              .steps = 0};
     if (mnist::one_kernel_clusters(paired) < paired.count * images) return;
-    blocks_ = paired.team;
+    blocks_ = paired.blocks;
     cluster_ = paired.cluster;
   }
 }
@@ -194,7 +194,7 @@ std::int64_t OneKernelEngine::train(std::int64_t first, std::int64_t end) {
   mnist::OneKernelArgs<float> args{.networks = networks.data(),
                                    .scratch = nullptr,
                                    .count = static_cast<int>(networks.size()),
-                                   .team = blocks_,
+                                   .blocks = blocks_,
                                    .cluster = cluster_,
                                    .first_step = first,
                                    .steps = end - first};

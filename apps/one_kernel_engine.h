@@ -33,7 +33,7 @@ class OneKernelEngine : public TrainingEngine {
   Tensor loss_of(std::size_t i) const {
     return losses_.slice(0, static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1);
   }
-  /// Blocks an image.
+  /// The number of blocks that share an image.
   int cluster() const { return cluster_; }
 
  private:

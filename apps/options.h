@@ -18,8 +18,8 @@ class App;
 
 namespace evenkeel::app {
 
-/// What runs a training step. layers: a kernel an op or chain. grid: one kernel on the whole GPU. sm: one
-/// kernel on one of its multiprocessors.
+/// What runs a training step. layers: a kernel an op or fused block. grid: one kernel on the whole GPU. sm:
+/// one kernel on one of its multiprocessors.
 enum class Engine { layers, grid, sm };
 
 constexpr std::int64_t kTrainImages = 60000, kTestImages = 10000;  ///< of each data set

@@ -23,7 +23,7 @@ void require_finite_weights(const nn::Sequential& net, const std::filesystem::pa
   }
 }
 
-/// Without options.weights where a checkpoint replaces them.
+/// The network of the options; without options.weights if a checkpoint replaces them.
 nn::Sequential make_network(const RunOptions& o, bool load_weights, Generator& generator) {
   nn::Sequential net = mnist::network(o.norm, o.groups, &generator);
   if (!o.weights.empty() && load_weights) {

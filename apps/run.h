@@ -33,7 +33,7 @@ class RunningTotals {
   std::int64_t correct() const { return std::llround(totals_.slice(0, 1, 2).item()); }
 
   NamedTensors state_dict() const;
-  /// Of another one's state_dict(). Throws Error, before anything is changed, on any other.
+  /// Takes the state_dict() of another RunningTotals. Throws Error, before anything is changed, on any other.
   void load_state_dict(const NamedTensors& state);
 
  private:

@@ -12,8 +12,8 @@ struct Bounds {
   double low = -std::numeric_limits<double>::infinity(), high = std::numeric_limits<double>::infinity();
 };
 
-/// Of independent values. NaN: the mean of none, the deviation of fewer than 2, the interval of fewer than
-/// kLeastForInterval.
+/// Statistics of independent values. NaN are the mean of none, the deviation of fewer than 2, and the
+/// interval of fewer than kLeastForInterval.
 struct Summary {
   double mean = 0;
   double std = 0;            ///< sample standard deviation, with n-1

@@ -88,7 +88,7 @@ std::vector<RunOptions> runs_to_do(const StudyOptions& study) {
     if (finished_before(run)) {
       read_run(run);  // refused now, not hours later
     } else {
-      const LockedDirectory unused(run.out);  // likewise; other programs may have it until its turn comes
+      const LockedDirectory unused(run.out);  // refused now; others may have it until its turn comes
       checkpoint_for(run);
       to_do.push_back(run);
     }

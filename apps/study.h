@@ -16,8 +16,8 @@ namespace evenkeel::app {
 /// last.
 std::vector<RunOptions> runs_to_do(const StudyOptions& study);
 
-/// Of the final values of one kind of parameters: "conv" for the convolutions, "gamma" and "beta" for the
-/// norms.
+/// Counts of the final values of one kind of parameters: "conv" for the convolutions, "gamma" and "beta" for
+/// the norms.
 struct ParameterCounts {
   std::string kind;
   std::int64_t count = 0;

@@ -13,7 +13,7 @@ namespace evenkeel::app {
 /// Whether L1 acts on a network, and how.
 enum class Penalty { off, subgradient, proximal };
 std::string_view name_of(Penalty penalty);
-/// Off also where its strength is 0.
+/// The penalty of a network; off also if its strength is 0.
 Penalty penalty_of(const RunOptions& network);
 /// The reference's network, with any batch size: batch norm with the subgradient penalty.
 bool is_l1_batch_norm(const RunOptions& network);

@@ -13,7 +13,7 @@ struct CodePoint {
   std::uint32_t code = 0;
 };
 
-/// The one at the start of `bytes`.
+/// The code point at the start of `bytes`.
 CodePoint first_of(std::string_view bytes) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(bytes[i]); };
   const std::uint8_t first = byte(0);

@@ -43,7 +43,7 @@ std::string accuracy_text(std::int64_t correct, std::int64_t images) {
                      100.0 * static_cast<double>(correct) / static_cast<double>(images));
 }
 
-/// As it was before the last epoch was evaluated.
+/// The checkpoint as it was before the last epoch was evaluated.
 Checkpoint last_checkpoint(const Run& run) {
   Checkpoint last = run.checkpoint();
   std::erase_if(last.rows, [&](const Metrics& row) { return row.epoch == last.epoch; });
@@ -64,7 +64,7 @@ std::int64_t steps_of_epoch(const RunOptions& o, std::int64_t images) {
   return o.max_steps > 0 ? std::min(o.max_steps, all) : all;
 }
 
-/// Until the device has done what was enqueued.
+/// Waits until the device has done what was enqueued.
 void wait_for([[maybe_unused]] Device device) {
   if constexpr (kCudaEnabled) synchronize(device);
 }

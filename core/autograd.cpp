@@ -21,8 +21,8 @@ bool grad_enabled() { return t_grad_enabled; }
 namespace autograd {
 
 Variable::~Variable() {
-  // Destroying a chain of variables through their nodes would recurse once per op: keep the pending ones in a
-  // list.
+  // Destroying a sequence of variables through their nodes would recurse once per op: keep the pending ones
+  // in a list.
   std::vector<std::shared_ptr<Node>> pending;
   if (node) pending.push_back(std::move(node));
   while (!pending.empty()) {

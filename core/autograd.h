@@ -56,7 +56,7 @@ struct Variable {
   MemoryFormat format = MemoryFormat::strided;  // of the tensor and its gradient
 
   Variable() = default;
-  ~Variable();  // takes long chains apart without recursion
+  ~Variable();  // takes long graphs apart without recursion
 };
 
 /// True if the result of an op on these inputs must be recorded.

@@ -48,7 +48,7 @@ class CudaGraph {
  public:
   /// Records what `body` enqueues on the device. Nothing of it runs; changes that it makes on the host do.
   /// In `body` reading values, waiting and copying from or to the host throw Error, and memory comes from a
-  /// pool that stays with the graph: tensors made there and kept show what the last launch left in them.
+  /// pool that stays with the graph: tensors made there and kept show what the last launch wrote to them.
   /// Tensors made before, which the ops use, must live as long as the graph is launched.
   CudaGraph(int device, const std::function<void()>& body);
   /// Waits for the launches.

@@ -102,7 +102,7 @@ int follow_links(fs::path& file) {
   return 0;
 }
 
-/// As write_file_atomically; returns 0 or what errno says.
+/// Does what write_file_atomically does; returns 0 or what errno says.
 int replace_file(fs::path file, const std::function<void(std::ostream&)>& write, Sync sync) {
   if (const int error = follow_links(file); error != 0) return error;
   fs::path beside;

@@ -68,7 +68,7 @@ struct Evaluation {
 
 using Function = std::function<Tensor(const std::vector<Tensor>&)>;
 
-/// The gradient that backward left in x, zeros where it left none, or a message.
+/// The gradient that x has after backward, zeros if it has none, or a message.
 std::vector<double> collected_gradient(const Tensor& x, std::size_t k, std::string& error) {
   const Tensor g = x.grad();
   if (!g.defined()) return std::vector<double>(static_cast<std::size_t>(x.numel()), 0.0);
@@ -110,7 +110,7 @@ Evaluation evaluate(const Function& fn, const std::vector<Tensor>& inputs, std::
   return result;
 }
 
-/// Equal numbers, NaN included.
+/// True if all numbers are equal; NaN equals NaN.
 bool same(const std::vector<double>& a, const std::vector<double>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
                     [](double x, double y) { return x == y || (std::isnan(x) && std::isnan(y)); });

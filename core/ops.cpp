@@ -204,7 +204,7 @@ namespace {
 struct ReducedAxes {
   Extents kept, kept_strides, reduced, reduced_strides;
   Shape shape;             // of the result
-  Shape keepdim_shape;     // likewise, with the reduced axes as 1
+  Shape keepdim_shape;     // of the result that keeps the reduced axes, as 1
   std::int64_t count = 1;  // elements reduced to one
 
   ReducedAxes(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim) {

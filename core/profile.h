@@ -26,7 +26,7 @@ class Profile {
   ~Profile();
   Profile(const Profile&) = delete;
   Profile& operator=(const Profile&) = delete;
-  /// Of all ops so far, the longest first. Waits for them.
+  /// The times of all ops so far, the longest first. Waits for the ops.
   std::vector<OpTime> times() const;
 };
 

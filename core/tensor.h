@@ -17,7 +17,7 @@ namespace autograd {
 struct Variable;
 }
 
-/// Where and as what a factory makes its tensor.
+/// The dtype and device of the tensor that a factory makes.
 struct TensorOptions {
   DType dtype = DType::f32;
   Device device = Device::cpu();
@@ -55,7 +55,7 @@ class Tensor {
   TensorOptions options() const { return {dtype(), device()}; }
   const Storage& storage() const { return impl().storage; }
   std::int64_t offset() const { return impl().offset; }
-  /// Dense and row-major; a tensor without elements always is.
+  /// True if dense and row-major; a tensor without elements always is.
   bool is_contiguous() const;
   /// True if both are handles of one tensor, not merely views of the same memory.
   bool is_same(const Tensor& other) const { return impl_ == other.impl_; }
@@ -68,8 +68,8 @@ class Tensor {
   const T* data(MemoryFormat expected = MemoryFormat::strided) const {
     return static_cast<const T*>(raw_data(kDTypeOf<T>, expected));
   }
-  /// Likewise, to write through; counts as a change in place. Throws Error if two elements share a place in
-  /// memory, as those of broadcast views do.
+  /// The first element, to write through; counts as a change in place. Throws Error where data() does, and if
+  /// two elements share a place in memory, as those of broadcast views do.
   template <typename T>
   T* mutable_data(MemoryFormat expected = MemoryFormat::strided) {
     return static_cast<T*>(raw_mutable_data(kDTypeOf<T>, expected));
@@ -94,7 +94,7 @@ class Tensor {
 
   // Copies; gradients flow through them.
 
-  /// Itself if dense and row-major, else a copy that is.
+  /// This tensor if it is dense and row-major, else a copy that is.
   Tensor contiguous() const;
   Tensor clone() const;
   Tensor to(Device device) const;
@@ -173,7 +173,7 @@ Tensor zeros(const Shape& shape, TensorOptions options = {});
 Tensor ones(const Shape& shape, TensorOptions options = {});
 /// start, start+1, ... below end.
 Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options = {DType::i64});
-/// In the format of x.
+/// Uninitialised memory with the shape, dtype, device and format of x.
 Tensor empty_like(const Tensor& x);
 Tensor zeros_like(const Tensor& x);
 /// Copies values on the host to a tensor of dtype T. Throws Error unless their number fits the shape.

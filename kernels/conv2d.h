@@ -7,7 +7,7 @@
 namespace evenkeel {
 
 /// x is [N, C, H, W], weight [K, C/groups, R, S], y [N, K, P, Q] with
-/// P = (H + 2 pad_h - dilation_h (R-1) - 1) / stride_h + 1, and Q likewise.
+/// P = (H + 2 pad_h - dilation_h (R-1) - 1) / stride_h + 1, and Q so from W.
 struct Conv2dSizes {
   std::int64_t N, C, H, W;
   std::int64_t K, R, S;

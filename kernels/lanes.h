@@ -3,8 +3,9 @@
 // x [N, ...] lies as [ceil(N/L)] blocks of [...][L], where L = kLanes<T> images share a block: element i of
 // image n is at ((n / L) * size + i) * L + n % L, `size` the number of elements of an image. So a vector
 // holds the same element of L images, and a network's layers, whatever their channels and sizes, are
-// element-wise code on vectors, without tails or sums across lanes. Where L does not divide N, the last block
-// has lanes without an image: their content is unspecified, and whoever sums over images leaves them out.
+// element-wise code on vectors, without remainders or sums across lanes. Where L does not divide N, the last
+// block has lanes without an image: their content is unspecified, and whoever sums over images leaves them
+// out.
 #pragma once
 
 #include "evenkeel/kernels/common.h"

@@ -70,7 +70,8 @@ struct GradientMeans {
 };
 
 /// Sums over elements that share a mean, which is known as it was saved: of dy, of dy (x - mean), and of x -
-/// mean, from which rest() recovers what rounding took from the mean. Likewise of g.
+/// mean, from which rest() recovers what rounding took from the mean. Where it says so, the sums are those of
+/// g = gamma dy instead of dy.
 template <typename V>
 struct GradientSums {
   V dy = 0, dy_x = 0, x = 0;

@@ -22,8 +22,8 @@ struct RandomKey {
   /// graph draws others at each launch.
   const std::uint64_t* advance = nullptr;
 
-  /// Of kernels' arguments: sets to zero what is data to the kernel, so that the SIMT executor (simt/)
-  /// sees which launches are alike.
+  /// Called on an argument of a kernel: sets to zero what is data to the kernel, so that the SIMT executor
+  /// (simt/) sees which launches are alike.
   void forget_data() { stream = 0; }
 
   EK_HOST_DEVICE std::uint64_t stream_now() const { return advance == nullptr ? stream : stream + *advance; }

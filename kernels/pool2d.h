@@ -5,7 +5,7 @@
 
 namespace evenkeel {
 
-/// A window of R x S; P = (H + 2 pad_h - R) / stride_h + 1, and Q likewise. In lanes, planes are of vectors:
+/// A window of R x S; P = (H + 2 pad_h - R) / stride_h + 1, and Q so from W. In lanes, planes are of vectors:
 /// those of all blocks.
 struct Pool2dSizes {
   std::int64_t planes, H, W;

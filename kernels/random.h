@@ -29,7 +29,7 @@ template <typename T>
 void normal(const RandomArgs<T>& args, Stream stream);
 }  // namespace cuda
 
-/// [low, high) in T.
+/// The interval [low, high) in T.
 template <typename T>
 struct UniformInterval {
   T low, range, last;

@@ -55,7 +55,7 @@ struct SgdStep {
     return next > threshold ? next - threshold : next < -threshold ? next + threshold : next * T(0);
   }
 
-  /// All of it; `v` is null without momentum.
+  /// The whole rule: the new p; `v` is null without momentum.
   EK_FORMULA T operator()(T p, T* v, T g) const {
     const T d = direction(p, g);
     return moved(p, v != nullptr ? with_momentum(d, *v) : d);

@@ -19,7 +19,7 @@ struct File {
   const char* name;
   int rank;
 };
-/// What both consist of.
+/// The files of both data sets.
 constexpr File kTrainImages = {"train-images-idx3-ubyte", 3}, kTrainLabels = {"train-labels-idx1-ubyte", 1},
                kTestImages = {"t10k-images-idx3-ubyte", 3}, kTestLabels = {"t10k-labels-idx1-ubyte", 1};
 

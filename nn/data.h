@@ -89,7 +89,7 @@ class Dataset {
   Batches batches(BatchOptions options) const { return {*this, options}; }
   /// The first `count` images; Error if there are fewer.
   Dataset first(std::int64_t count) const;
-  /// The same on a device: batches there then copy nothing.
+  /// The same data set on a device: batches there then copy nothing.
   Dataset to(Device device) const;
 
  private:
@@ -100,7 +100,7 @@ class Dataset {
 /// Reads MNIST from DIR or DIR/MNIST/raw (torchvision's place), plain or .gz. Throws DataError if a file is
 /// missing or if the SHA-256 of its decompressed content is not MNIST's.
 Dataset mnist(const std::filesystem::path& dir, Split split);
-/// Likewise Fashion-MNIST, whose files have the same names and sizes.
+/// Reads Fashion-MNIST in the same way; its files have the same names and sizes.
 Dataset fashion_mnist(const std::filesystem::path& dir, Split split);
 
 }  // namespace evenkeel::data

@@ -218,7 +218,7 @@ class Dropout : public Module {
   explicit Dropout(double p = 0.5);
   Tensor forward(const Tensor& x) override;
   double p() const { return p_; }
-  /// False if x is the result.
+  /// False if forward() returns x as it is.
   bool is_active() const { return training() && p_ > 0; }
   /// The key of the next mask.
   RandomKey draw_key() const;

@@ -21,7 +21,7 @@ struct SgdOptions {
   L1Mode l1_mode = L1Mode::subgradient;
 };
 
-/// As the kernels take them.
+/// The options as the kernels take them.
 SgdRule rule_of(const SgdOptions& options);
 
 /// Stochastic gradient descent; the rule is in kernels/sgd.h. Parameters without a gradient are left alone. A
@@ -55,7 +55,7 @@ class SGD {
   /// The momentum buffer of parameter i, moved to where that is now and to its dtype; undefined if there is
   /// none.
   Tensor current_velocity(std::size_t i) const;
-  /// The same, made if momentum asks for one.
+  /// The same buffer, which is made if momentum asks for one.
   Tensor velocity_for_step(std::size_t i);
 
   std::vector<Tensor> parameters_;

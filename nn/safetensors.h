@@ -18,7 +18,7 @@ void save_safetensors(const std::filesystem::path& file, const NamedTensors& ten
 /// what is wrong, on a header that is over 100 MB, not JSON, or has duplicate keys; on offsets that overlap,
 /// leave holes or pass the end; on sizes that do not match shape and dtype; on an unknown dtype.
 NamedTensors load_safetensors(const std::filesystem::path& file);
-/// Likewise, and the metadata that were saved with them.
+/// Reads the tensors in the same way, and the metadata that were saved with them.
 NamedTensors load_safetensors(const std::filesystem::path& file,
                               std::map<std::string, std::string>& metadata);
 

@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 [[ $epochs =~ ^[1-9][0-9]{0,5}$ ]] || die 2 "--epochs $epochs: must be an integer from 1 to 999999"
 [[ $preset =~ ^[a-z-]+$ ]] || die 2 "--preset $preset: is none of CMakePresets.json"
-# Of the caller's folder, not of the checkout.
+# Paths are relative to the caller's folder, not to the checkout.
 [ -z "$out" ] || out=$(realpath -m -- "$out")
 if [ -n "${EVENKEEL_DATA:-}" ]; then
   EVENKEEL_DATA=$(realpath -m -- "$EVENKEEL_DATA")

@@ -52,7 +52,7 @@ new=$work/new
 mkdir "$new"
 
 wanted='^(/usr/include/|/usr/share/(cmake|eigen3)/|/usr/lib/cmake/|/usr/lib/libCatch2[^/]*\.a$|(/usr)?/lib/[^/]*-linux-gnu/(cmake/|lib[^/]*\.so[.0-9]*$))'
-# Of Boost's 140 MB only the headers that Boost.Math's distributions need.
+# Boost has 140 MB; only the headers that Boost.Math's distributions need are packed.
 boost_headers() {
   printf '#include <boost/math/distributions/%s.hpp>\n' students_t binomial | c++ -std=c++20 -x c++ -M - |
     tr ' ' '\n' | grep '^/usr/include/boost/'

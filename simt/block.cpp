@@ -23,16 +23,16 @@ namespace {
 
 constexpr std::uint64_t kMostRounds = 200000;  // between two barriers, or barriers: after more, a block spins
 
-// Of the block that runs.
+// The state of the block that runs.
 std::vector<Thread*> ready;                          // whose turn comes in this round
-std::size_t turn = 0;                                // of them the next
+std::size_t turn = 0;                                // the place in `ready` of the next one
 unsigned warps_to_check = 0;                         // a bit each
 std::size_t at_barrier = 0, waiting_for_blocks = 0;  // threads
 
 std::string failure;  // set by a thread that broke a rule
 
-/// SIMT_SKIP_BARRIER=reduce.cuh:46 takes one __syncthreads, sync_cluster or sync_team out of the kernels, to
-/// see whether the tests notice.
+/// SIMT_SKIP_BARRIER=reduce.cuh:46 takes one __syncthreads, sync_cluster or sync_grid_group out of the
+/// kernels, to see whether the tests notice.
 const char* const skipped = std::getenv("SIMT_SKIP_BARRIER");
 
 /// Without std::string, whose functions may be the kernels' own, which report what they write.
@@ -56,7 +56,7 @@ void end_turn(State state) {
   t.state = state;
   if (state == State::at_barrier) {
     ++at_barrier;
-  } else if (state == State::at_cluster_barrier || state == State::at_team_barrier) {
+  } else if (state == State::at_cluster_barrier || state == State::at_grid_group_barrier) {
     ++waiting_for_blocks;
   } else {
     warps_to_check |= 1u << t.warp();
@@ -120,10 +120,10 @@ std::vector<Group> waiting_groups(const Block& block) {
     who += "; thread " + std::to_string(g.first->id) +
            (g.threads > 1 ? " and " + std::to_string(g.threads - 1) + " more wait at " : " waits at ") +
            str(g.first->site) +
-           (state == State::at_barrier           ? " for the block"
-            : state == State::at_cluster_barrier ? " for the cluster"
-            : state == State::at_team_barrier    ? " for the team"
-                                                 : " for the warp");
+           (state == State::at_barrier              ? " for the block"
+            : state == State::at_cluster_barrier    ? " for the cluster"
+            : state == State::at_grid_group_barrier ? " for the team"
+                                                    : " for the warp");
   }
   fail("deadlock: " + who);
 }
@@ -226,9 +226,9 @@ std::string str(Site site) {
 }
 
 const char* name_of(State barrier) {
-  return barrier == State::at_team_barrier      ? "sync_team"
-         : barrier == State::at_cluster_barrier ? "sync_cluster"
-                                                : "__syncthreads";
+  return barrier == State::at_grid_group_barrier ? "sync_grid_group"
+         : barrier == State::at_cluster_barrier  ? "sync_cluster"
+                                                 : "__syncthreads";
 }
 
 void sync_threads(Site site) {
@@ -236,14 +236,14 @@ void sync_threads(Site site) {
   wait(State::at_barrier, site);
 }
 
-void sync_team(unsigned* arrivals, int team, Site site) {
-  if (team != static_cast<int>(launched.team))
-    fail("sync_team at " + str(site) + " of " + std::to_string(team) + " blocks, in a launch with teams of " +
-         std::to_string(launched.team));
-  if (team == 1) return sync_threads(site);
+void sync_grid_group(unsigned* arrivals, int blocks, Site site) {
+  if (blocks != static_cast<int>(launched.grid_group))
+    fail("sync_grid_group at " + str(site) + " of " + std::to_string(blocks) +
+         " blocks, in a launch with teams of " + std::to_string(launched.grid_group));
+  if (blocks == 1) return sync_threads(site);
   if (skipped != nullptr && is_named(site, skipped)) return;
   if (running->id == 0) running_block->arrivals = arrivals;
-  wait(State::at_team_barrier, site);
+  wait(State::at_grid_group_barrier, site);
 }
 
 void sync_cluster(Site site) {

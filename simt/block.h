@@ -1,5 +1,5 @@
-// The state of the blocks that are alive, which is a team's: what the scheduler, the warp collectives and the
-// race detector share.
+// The state of the blocks that are alive, which are those of a grid group: what the scheduler, the warp
+// collectives and the race detector share.
 #pragma once
 
 #include <algorithm>
@@ -17,11 +17,11 @@ namespace simt {
 
 constexpr unsigned kWarp = 32;
 constexpr unsigned kMaxThreads = 1024;
-constexpr unsigned kMaxTeam = 64, kMaxCluster = 8;
+constexpr unsigned kMaxGridGroup = 64, kMaxCluster = 8;
 constexpr std::size_t kMaxFibers = 16384;  // each takes two of the 65530 mappings that Linux gives a process
 constexpr std::size_t kStaticShared = 48 * 1024, kShared = 227 * 1024;
 
-enum class State { ready, at_barrier, at_cluster_barrier, at_team_barrier, in_collective, exited };
+enum class State { ready, at_barrier, at_cluster_barrier, at_grid_group_barrier, in_collective, exited };
 
 /// How often each lane of a warp had synchronised when this lane last heard of it.
 using WarpClock = std::array<std::uint32_t, kWarp>;
@@ -62,23 +62,23 @@ struct Block {
   std::vector<Thread> threads;
   std::size_t exited = 0;        // of them
   std::uint64_t phases = 0;      // begun so far: each ends at a barrier
-  unsigned* arrivals = nullptr;  // what its first thread gave sync_team
+  unsigned* arrivals = nullptr;  // what its first thread gave sync_grid_group
   SharedMemory shared;
-  bool met_others = false;   // at a sync_cluster or sync_team, so that those of its cluster run
+  bool met_others = false;   // at a sync_cluster or sync_grid_group, so that those of its cluster run
   bool used_others = false;  // their shared memory, since then
 
   bool has_exited() const { return exited == threads.size(); }
-  /// Of a block that is not running: what all its threads wait for, or exited.
+  /// What all threads of the block, which is not running, wait for, or that they have exited.
   State state() const { return threads[0].state; }
   Site site() const { return threads[0].site; }
 };
 
 /// Numbers that never repeat: an access made in an earlier epoch of its own block came before a barrier. A
-/// phase of a team ends at a sync_team; in each one every cluster of the team runs once. A stage of a cluster
-/// ends at a sync_cluster; in each one every block of the cluster runs once.
+/// phase of a grid group ends at a sync_grid_group; in each one every cluster of the group runs once. A stage
+/// of a cluster ends at a sync_cluster; in each one every block of the cluster runs once.
 struct Epochs {
   std::uint32_t now = 0, first_of_block = 0, first_of_stage = 0, first_of_cluster = 0, first_of_phase = 0,
-                first_of_team = 0, first_of_launch = 0;
+                first_of_grid_group = 0, first_of_launch = 0;
 };
 
 extern Block* running_block;
@@ -117,11 +117,11 @@ class Order {
   std::uint64_t state_;
 };
 
-/// Where the shared memory of the team's i-th block is: arrays with gaps between them that AddressSanitizer
-/// watches.
+/// Where the shared memory of the grid group's i-th block is: arrays with gaps between them that
+/// AddressSanitizer watches.
 constexpr std::size_t kGap = 64, kArena = kShared + 256 * kGap;
-extern char shared_arenas[kMaxTeam][kArena];
-/// Of any block, or of one.
+extern char shared_arenas[kMaxGridGroup][kArena];
+/// Whether the address is in the shared memory of any block, or of the one given.
 inline bool is_shared_address(const void* address) {
   const char *p = static_cast<const char*>(address), *first = shared_arenas[0];
   return p >= first && p < first + sizeof shared_arenas;
@@ -136,11 +136,11 @@ std::size_t shared_offset(const void* address);
 /// Forgets the arrays of the block before; fills the dynamic part with NaN bytes.
 void begin_shared_memory(SharedMemory& memory, std::size_t dynamic_bytes);
 
-/// Ends the kernel: from a thread, which does not return, or from the host. Of what the caller's stack owns
-/// on the heap only `what` is given back, so a thread passes nothing that leaves other strings behind.
+/// Ends the kernel: from a thread, which does not return, or from the host. Only `what` is freed of all that
+/// the caller's stack owns on the heap, so a thread must not own other strings when it calls this.
 [[noreturn]] void fail(std::string what);
 std::string str(Site site);
-/// What kernels call to wait so.
+/// The name of the function that kernels call to wait at such a barrier.
 const char* name_of(State barrier);
 
 inline bool is_same_place(Site a, Site b) {
@@ -153,16 +153,16 @@ Index unflatten(std::size_t i, Index shape);
 void run_thread();
 /// Block `number` of the grid, of which nothing has run yet.
 void begin_block(Block& block, std::size_t number);
-/// Runs a block until all its threads have exited, or all wait at one sync_cluster or sync_team.
+/// Runs a block until all its threads have exited, or all wait at one sync_cluster or sync_grid_group.
 void run_block(Block& block, Order& order);
 
-/// The blocks of `launched`'s teams, with a fiber for every thread.
-void make_team();
-/// Before the first team of a grid.
-void begin_teams();
-/// Runs all blocks of a team, of which `first` is the first, to their ends.
-void run_team(std::size_t first, Order& order);
-/// Threads that were suspended in a failed team will not go on.
+/// Makes the blocks of a grid group of `launched`, with a fiber for every thread.
+void make_grid_group();
+/// Called before the first grid group of a grid.
+void begin_grid_groups();
+/// Runs all blocks of a grid group, of which `first` is the first, to their ends.
+void run_grid_group(std::size_t first, Order& order);
+/// Threads that were suspended in a failed grid group will not go on.
 void discard_threads();
 
 /// Lets every collective of a warp go on for which all lanes have arrived: their lanes, a bit each.

@@ -46,30 +46,33 @@ void check_limits(const Launch& launch) {
     fail("a grid of " + str(grid) + " blocks; (2^31-1, 65535, 65535) are the most");
   if (launch.dynamic_shared > kShared)
     fail(std::to_string(launch.dynamic_shared) + " bytes of shared memory; 232448 are the most");
-  if (launch.team < 1 || product(grid) % launch.team != 0)
-    fail("a grid of " + std::to_string(product(grid)) + " blocks in teams of " + std::to_string(launch.team));
-  if (launch.cluster < 1 || launch.cluster > kMaxCluster || launch.team % launch.cluster != 0)
-    fail("a team of " + std::to_string(launch.team) + " blocks in clusters of " +
+  if (launch.grid_group < 1 || product(grid) % launch.grid_group != 0)
+    fail("a grid of " + std::to_string(product(grid)) + " blocks in teams of " +
+         std::to_string(launch.grid_group));
+  if (launch.cluster < 1 || launch.cluster > kMaxCluster || launch.grid_group % launch.cluster != 0)
+    fail("a team of " + std::to_string(launch.grid_group) + " blocks in clusters of " +
          std::to_string(launch.cluster) + "; 8 are the most");
-  if (launch.team > kMaxTeam || (launch.team > 1 && launch.team * product(block) > kMaxFibers))
-    fail("a team of " + std::to_string(launch.team) + " blocks of " + std::to_string(product(block)) +
+  if (launch.grid_group > kMaxGridGroup ||
+      (launch.grid_group > 1 && launch.grid_group * product(block) > kMaxFibers))
+    fail("a team of " + std::to_string(launch.grid_group) + " blocks of " + std::to_string(product(block)) +
          " threads; the executor has 64 blocks and 16384 threads at once");
 }
 
-/// All blocks of one launch. `seed`: 1 ascending, 2 descending, else random threads, warps, blocks and teams.
+/// All blocks of one launch. `seed`: 1 ascending, 2 descending, else random threads, warps, blocks and
+/// groups.
 void run_grid(unsigned seed) {
   epochs.first_of_launch = epochs.now + 1;
   Order order(seed);
-  const std::size_t teams = product(launched.grid) / launched.team;
+  const std::size_t groups = product(launched.grid) / launched.grid_group;
   std::vector<std::size_t> sequence;
   if (seed > 2) {
-    sequence.resize(teams);
+    sequence.resize(groups);
     std::iota(sequence.begin(), sequence.end(), 0);
     order.arrange(sequence);
   }
-  begin_teams();
-  for (std::size_t i = 0; i < teams; ++i)
-    run_team(launched.team * (seed <= 1 ? i : seed == 2 ? teams - 1 - i : sequence[i]), order);
+  begin_grid_groups();
+  for (std::size_t i = 0; i < groups; ++i)
+    run_grid_group(launched.grid_group * (seed <= 1 ? i : seed == 2 ? groups - 1 - i : sequence[i]), order);
 }
 
 /// Runs the grid in every order, each from the same memory, and compares what they leave. Races are looked
@@ -109,7 +112,7 @@ std::uint64_t form_of(const Launch& launch, const void* arguments, std::size_t b
   std::uint64_t hash = 0xcbf29ce484222325u;
   const auto add = [&](std::uint64_t word) { hash = (hash ^ word) * 0x100000001b3u; };
   for (const Index i : {launch.grid, launch.block}) add(i.x), add(i.y), add(i.z);
-  add(launch.dynamic_shared), add(launch.team), add(launch.cluster);
+  add(launch.dynamic_shared), add(launch.grid_group), add(launch.cluster);
   std::vector<std::uint64_t> pointers;
   for (std::size_t at = 0; at < bytes; at += sizeof(std::uint64_t)) {
     std::uint64_t word = 0;
@@ -137,7 +140,7 @@ void run(const Launch& launch, std::uint64_t form, void (*kernel)(const void*), 
   arguments_end = static_cast<const char*>(arguments) + argument_bytes;
   current.block_dim = launch.block;
   current.grid_dim = launch.grid;
-  make_team();
+  make_grid_group();
   const DeviceAccess access;
   try {
     run_orders(form);

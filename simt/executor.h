@@ -7,10 +7,11 @@
 // order, each time from the same memory, and compares the memory it leaves bit by bit. What decides about
 // orders is the code that runs, not the values it computes with: launches that differ from an earlier one
 // in nothing but the data, as in training and gradcheck, run once (SIMT_REPEATS, 0: never). The blocks of a
-// team take turns: each runs until all its threads wait at sync_team, or at sync_cluster for those of its
-// cluster.
+// grid group take turns: each runs until all its threads wait at sync_grid_group, or at sync_cluster for
+// those of its cluster.
 //
-// Not covered: the memory model between blocks, real concurrency, inline PTX (that of sync_team, too), speed.
+// Not covered: the memory model between blocks, real concurrency, inline PTX (that of sync_grid_group, too),
+// speed.
 #pragma once
 
 #include <cstddef>
@@ -54,8 +55,8 @@ struct BuiltIns {
 extern BuiltIns current;
 
 void sync_threads(Site site);
-/// kernels/cuda/team.cuh
-void sync_team(unsigned* arrivals, int team, Site site);
+/// kernels/cuda/grid_group.cuh
+void sync_grid_group(unsigned* arrivals, int blocks, Site site);
 /// kernels/cuda/cluster.cuh
 void sync_cluster(Site site);
 int cluster_rank();
@@ -88,8 +89,8 @@ struct Launch {
   Index grid, block;
   std::size_t dynamic_shared;
   CUstream_st* stream = nullptr;
-  unsigned team = 1;     // neighbouring blocks that may wait for each other
-  unsigned cluster = 1;  // neighbours of a team that may use each other's dynamic shared memory
+  unsigned grid_group = 1;  // neighbouring blocks that may wait for each other
+  unsigned cluster = 1;     // neighbours of a grid group that may use each other's dynamic shared memory
 };
 
 /// True if kernels launched on the stream do not run now: it is being captured, or they are refused.
@@ -135,7 +136,7 @@ void launch(const Launch& how, void (*kernel)(Parameters...), const Arguments&..
 /// How many orders launch() runs each kernel in, at least 1; from SIMT_ORDERS, default 3.
 int orders();
 void set_orders(int count);
-/// Instead of in the last one only.
+/// Looks for races in all orders instead of in the last one only.
 void look_for_races_in_all_orders(bool on);
 
 }  // namespace simt

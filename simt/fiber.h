@@ -17,11 +17,11 @@ class Fiber {
   Fiber(const Fiber&) = delete;
   Fiber& operator=(const Fiber&) = delete;
 
-  /// Host to fiber: continues it until a fiber calls leave().
+  /// Switches from the host to this fiber; returns when a fiber calls leave().
   void enter();
-  /// From this fiber, which runs, to another one.
+  /// Switches from this fiber, which runs, to another one.
   void switch_to(Fiber& next);
-  /// From this fiber, which runs, to the host.
+  /// Switches from this fiber, which runs, to the host.
   void leave();
   /// Forgets where the fiber was: it starts at body() again. Nothing on its stack is destroyed.
   void reset();

@@ -14,9 +14,9 @@ cudaError_t result(cudaError_t error);
 /// progress that is not relaxed and neither is the thread.
 cudaError_t unsafe_call();
 
-/// Of a stream for which is_captured(): refuses something, which ends the capture.
+/// Refuses something on a stream for which is_captured(), which ends the capture.
 cudaError_t refuse_in_capture(cudaStream_t stream);
-/// Of such a stream: keeps work for the graph, unless the capture has failed already.
+/// Keeps the work of such a stream for the graph, unless the capture has failed already.
 cudaError_t capture(cudaStream_t stream, cudaGraphNodeType type, std::function<void()> work);
 
 }  // namespace simt

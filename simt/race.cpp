@@ -2,9 +2,9 @@
 // its runtime: every load and store of an unmodified kernel comes here. Two accesses to the same bytes, one
 // of them a write, must be ordered:
 //   same thread; or same block with a __syncthreads between; or same warp with a __syncwarp between, known
-//   from clocks; or same cluster with a sync_cluster between; or same team with a sync_team between; or
-//   different launches. Other blocks of a launch are never ordered. Atomics do not race with atomics.
-//   Shuffles and votes order nothing.
+//   from clocks; or same cluster with a sync_cluster between; or same grid group with a sync_grid_group
+//   between; or different launches. Other blocks of a launch are never ordered. Atomics do not race with
+//   atomics. Shuffles and votes order nothing.
 // An access to memory of the host is reported too, one past the end of a block of device memory, and one of
 // another block's shared memory where that may not be there.
 #include <algorithm>
@@ -84,16 +84,16 @@ Shadow device_shadow, shared_shadow;
 std::string report;
 bool busy = false;  // the detector's own library calls may be instrumented copies of a kernel file's
 
-/// Of an access in this launch, to the device's memory: whether it came from another team, from another
-/// cluster since the last sync_team, or from another block since the last sync_cluster.
+/// Whether an access in this launch, to the device's memory, came from another grid group, from another
+/// cluster since the last sync_grid_group, or from another block since the last sync_cluster.
 bool is_of_unordered_block(std::uint32_t epoch) {
-  return epoch < epochs.first_of_team ||
+  return epoch < epochs.first_of_grid_group ||
          (epoch >= epochs.first_of_phase && epoch < epochs.first_of_cluster) ||
          (epoch >= epochs.first_of_stage && epoch < epochs.first_of_block);
 }
 
-/// If one of them is unordered, so is the first, if it is of another team; or the last of another cluster, or
-/// the last one, if it is of this team.
+/// If one of them is unordered, so is the first, if it is of another grid group; or the last of another
+/// cluster, or the last one, if it is of this grid group.
 bool is_ordered(const Access& now, const Replaced& replaced) {
   if (replaced.last < now.since) return true;
   const std::uint32_t of_others =
@@ -135,11 +135,12 @@ void report_first(const Access& access, std::string what) {
 }
 
 void report_race(const Access& access, const char* kind, unsigned who, std::uint32_t epoch) {
-  report_first(access, std::string("race: ") + kind + " " + describe(access.address) + " by thread " +
-                           std::to_string(running->id) + " and, unordered, thread " + std::to_string(who) +
-                           (epoch >= epochs.first_of_block                      ? ""
-                            : epoch < epochs.first_of_team && launched.team > 1 ? " of another team"
-                                                                                : " of another block"));
+  report_first(access,
+               std::string("race: ") + kind + " " + describe(access.address) + " by thread " +
+                   std::to_string(running->id) + " and, unordered, thread " + std::to_string(who) +
+                   (epoch >= epochs.first_of_block                                  ? ""
+                    : epoch < epochs.first_of_grid_group && launched.grid_group > 1 ? " of another team"
+                                                                                    : " of another block"));
 }
 
 /// Whether the running thread, of the same warp, has synchronised with all lanes that read the cell.
@@ -305,7 +306,7 @@ void race_check(const void* address, std::size_t bytes, bool write, const void* 
                      "not have started");
       running_block->used_others = true;
     }
-    access.since = launched.cluster > 1 ? epochs.first_of_team : epochs.first_of_block;
+    access.since = launched.cluster > 1 ? epochs.first_of_grid_group : epochs.first_of_block;
     visit_granules(access, shared_shadow, shared_offset(address));
   } else if (is_device_address(address)) {
     if (!in_device_block(address, bytes))

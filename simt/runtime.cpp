@@ -15,7 +15,7 @@ using simt::result;
 
 namespace {
 
-constexpr int kMultiprocessors = 8;  // few, so that a team with a block on each is not slow
+constexpr int kMultiprocessors = 8;  // few, so that a grid group with a block on each is not slow
 
 cudaError_t last_error = cudaSuccess;
 

@@ -6,7 +6,7 @@
 #include "evenkeel/simt/block.h"
 
 namespace simt {
-alignas(256) char shared_arenas[kMaxTeam][kArena];  // pages come when touched
+alignas(256) char shared_arenas[kMaxGridGroup][kArena];  // pages come when touched
 
 bool is_shared_of_cluster(const void* address) {
   return shared_offset(address) / kArena / launched.cluster ==

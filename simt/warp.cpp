@@ -82,15 +82,15 @@ void exchange_values(unsigned mask, Thread* warp) {
 }
 
 /// __syncwarp alone orders memory accesses; shuffles and votes do not.
-void join_clocks(unsigned mask, Thread* warp) {
-  WarpClock joined{};
+void merge_clocks(unsigned mask, Thread* warp) {
+  WarpClock merged{};
   for (unsigned lane = 0; lane < kWarp; ++lane) {
     if (!has_lane(mask, lane)) continue;
-    for (unsigned i = 0; i < kWarp; ++i) joined[i] = std::max(joined[i], warp[lane].clock[i]);
+    for (unsigned i = 0; i < kWarp; ++i) merged[i] = std::max(merged[i], warp[lane].clock[i]);
   }
   for (unsigned lane = 0; lane < kWarp; ++lane) {
     if (!has_lane(mask, lane)) continue;
-    warp[lane].clock = joined;
+    warp[lane].clock = merged;
     ++warp[lane].clock[lane];
   }
 }
@@ -111,7 +111,7 @@ unsigned complete_collectives(Thread* warp, unsigned lanes) {
     if (t.op != WarpOp::sync) {
       exchange_values(t.mask, warp);
     } else if (kRaceDetector) {
-      join_clocks(t.mask, warp);
+      merge_clocks(t.mask, warp);
     }
     done |= t.mask;
   }

@@ -35,7 +35,7 @@ Array values_or(const Tensor& parameter, const Shape& shape, double value) {
   return parameter.defined() ? to_array(parameter) : Array(sizes_of(shape), value);
 }
 
-/// Of 16 bits: before they are rounded to.
+/// Compares with the expected values; 16-bit results may be off by `error` before they are rounded.
 Comparison close_to(const Tensor& actual, const Array& expected, double error) {
   return is_16bit(actual.dtype()) ? close_rounded(actual, expected, error)
                                   : close(actual, expected, 1, error);

@@ -29,8 +29,8 @@ struct Comparison {
 };
 std::ostream& operator<<(std::ostream& out, const Comparison& comparison);
 
-/// What rounding may do to an op of a few thousand operations: an error relative to the largest value. Of 16
-/// bits: before the result is rounded to them.
+/// What rounding may do to an op of a few thousand operations: an error relative to the largest value. For
+/// 16 bits it is the error before the result is rounded to them.
 inline double tolerance(DType dtype) { return arithmetic_of(dtype) == DType::f32 ? 1e-5 : 1e-11; }
 /// The distance from 1 to the next number, halved.
 double unit_roundoff(DType dtype);
@@ -92,7 +92,7 @@ template <typename F>
 void for_each_kind(F&& f) {
   for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, true, f);
 }
-/// Likewise without lanes: for comparing bits with tensors that are not in them.
+/// For each device and dtype, without lanes: for comparing bits with tensors that are not in them.
 template <typename F>
 void for_each_strided_kind(F&& f) {
   for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, false, f);
@@ -114,7 +114,7 @@ void for_each_storage_kind(F&& f) {
   for_each_kind(f);
   for_each_16bit_kind(f);
 }
-/// Of the parameters that go with tensors of these options.
+/// The options of the parameters that go with tensors of these options.
 inline TensorOptions parameters_of(TensorOptions options) {
   return {arithmetic_of(options.dtype), options.device};
 }

@@ -28,7 +28,7 @@ const BatchNormShape kBatchNormShapes[] = {
     {{4, 10, 4, 4}, "the study's last"},
 };
 
-/// In training mode, without running statistics.
+/// A case of batch norm in training mode, without running statistics.
 NormCase batch_norm_case(const BatchNormShape& s) {
   return {s.x,
           {s.x[1]},

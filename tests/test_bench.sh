@@ -182,7 +182,7 @@ peak() { sed -n 's/^  "peak_f32_flops": \([0-9.e+]*\),$/\1/p' $1.json; }
 peaks_fit() {
   [ "$(vectors avx2)" = "$(vectors baseline)" ] || [ "$(python3 -c "print($(peak avx2) > 1.3 * $(peak baseline))")" = True ]
 }
-for _ in 1 2 3 4 5; do # likewise
+for _ in 1 2 3 4 5; do # here too another program may take the cores
   ! peaks_fit || break
   for isa in avx2 baseline; do
     EVENKEEL_MAX_CPU_ISA=$isa "$bench" --op relu $tiny --json $isa.json > stdout 2> stderr

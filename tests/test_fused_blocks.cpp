@@ -114,7 +114,7 @@ const BlockCase kCases[] = {
      }},
 };
 
-/// What a run leaves: the output, gradients of x and the parameters, and buffers.
+/// The results of a run: the output, gradients of x and the parameters, and buffers.
 struct Run {
   Tensor y, dx;
   NamedTensors gradients, state;

@@ -1,7 +1,7 @@
 // Compares the library with PyTorch: every op and its gradients, the optimizer, and five training steps of
 // the networks of the study. tests/golden/make_golden.py wrote the files; it tells what is in them. Inputs
-// are exact in f32 and results are f64, so both dtypes are held to the same numbers, on every device there
-// is. A tensor that a file has and no comparison used fails the test.
+// are exact in f32 and results are f64, so both dtypes are compared with the same numbers, on every device
+// there is. A tensor that a file has and no comparison used fails the test.
 #include <algorithm>
 #include <functional>
 
@@ -70,7 +70,7 @@ ek::Reduction reduction(std::int64_t i) {
 
 /// Rounding of a few thousand operations, relative to the largest value of a tensor.
 constexpr Tolerances kOpTolerances = {.f64 = {1e-12, 0}, .f32 = {1e-5, 0}};
-/// Of the whole network, forward, backward and five steps on. The absolute part is for ln-row, whose
+/// Rounding of the whole network, forward, backward and five steps on. The absolute part is for ln-row, whose
 /// gradients are zero but for rounding.
 constexpr Tolerances kNetworkTolerances = {.f64 = {1e-9, 1e-13}, .f32 = {1e-4, 1e-6}};
 

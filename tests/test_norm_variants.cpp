@@ -167,12 +167,12 @@ class DeviceArray {
     cuda::copy_to_device(data(), host.data(), bytes(), kCuda.index);
     synchronize(kCuda);
   }
-  /// NaN everywhere.
+  /// An array with NaN everywhere.
   DeviceArray(const reference::Sizes& shape, std::int64_t offset)
       : DeviceArray(Array(shape, std::numeric_limits<double>::quiet_NaN()), offset) {}
 
   T* data() const { return reinterpret_cast<T*>(memory_.data()) + offset_; }
-  /// In f64 on the CPU.
+  /// The values in f64 on the CPU.
   Tensor values() const {
     std::vector<T> host(static_cast<std::size_t>(count_));
     cuda::copy_to_host(host.data(), data(), bytes(), kCuda.index);
@@ -401,7 +401,7 @@ Tensor normalize(const std::vector<Tensor>& in, const Case& c,
   return y;
 }
 
-/// Of each rung, on a shape that all of them support.
+/// Checks the gradients of each rung, on a shape that all of them support.
 template <typename Op>
 void check_numerical_gradients() {
   const Case c{2, 4, 6, 2, "supported by every rung"};

@@ -60,7 +60,7 @@ NamedTensors layer_by_layer(const NetCase& c, std::int64_t steps) {
   return t.state();
 }
 
-/// In launches that end after the steps given.
+/// Trains in one kernel, in launches that end after the steps given.
 NamedTensors in_one_kernel(const NetCase& c, const std::vector<std::int64_t>& ends) {
   Training t(c, Device::cuda());
   app::OneKernelEngine engine({&t}, c.most_blocks);
@@ -76,8 +76,8 @@ NamedTensors in_one_kernel(const NetCase& c, const std::vector<std::int64_t>& en
   return t.state();
 }
 
-/// Element by element. Where a network cannot learn, gradients are what rounding leaves of 0, and which of
-/// its outputs is the largest is up to rounding.
+/// Compares element by element. Where a network cannot learn, gradients are what rounding leaves of 0, and
+/// which of its outputs is the largest is up to rounding.
 void check_close(const NamedTensors& actual, const NamedTensors& expected, const NetCase& c) {
   REQUIRE(actual.size() == expected.size());
   for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -91,7 +91,7 @@ void check_close(const NamedTensors& actual, const NamedTensors& expected, const
   }
 }
 
-/// By Euclid's norm.
+/// The distance of tensors by Euclid's norm.
 struct Distance {
   double difference = 0, norm = 0;  // squared
 

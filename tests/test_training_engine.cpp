@@ -37,7 +37,7 @@ app::RunOptions options_of(mnist::Norm norm, bool graph, app::Engine engine = ap
   return o;
 }
 
-/// What a run leaves behind and shows on the way.
+/// The results of a run, and what it shows on the way.
 struct Outcome {
   NamedTensors state;
   std::vector<double> losses;

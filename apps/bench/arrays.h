@@ -43,7 +43,7 @@ Fill normal(double mean = 0);
 Fill positive();
 /// Integers from 0 to below `limit`.
 Fill integers(std::int64_t limit);
-/// What f makes of the operands before.
+/// Values that f computes from the operands before.
 Fill derived(std::function<Array(const Values&)> f);
 
 reference::Sizes sizes_of(const Shape& shape);

@@ -4,17 +4,17 @@
 #  include <cooperative_groups.h>
 #endif
 
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "evenkeel/kernels/cuda/simt.h"
-#include "evenkeel/kernels/cuda/team.cuh"
 
 namespace evenkeel::bench {
 namespace {
 
-constexpr int kThreads = 512;  // as most networks of train_net.cu have
+constexpr int kThreads = 512;  // as most networks in apps/mnist/one_kernel.cu have
 
 /// Bytes: none but the counter's.
 __global__ void __launch_bounds__(kThreads, 1) grid_group_barriers_kernel(const BarriersArgs a) {
-  for (int i = 0; i < a.count; ++i) cuda::sync_team(a.arrivals, a.blocks);
+  for (int i = 0; i < a.count; ++i) cuda::sync_grid_group(a.arrivals, a.blocks);
 }
 
 #ifdef __CUDACC__
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads, 1) cooperative_groups_barriers_kerne
 /// A launch of blocks that all wait for each other.
 cuda::LaunchConfig one_grid_group(const BarriersArgs& a, Stream stream) {
   cuda::LaunchConfig config{a.blocks, kThreads, 0, stream};
-  config.team = a.blocks;
+  config.grid_group = a.blocks;
   return config;
 }
 

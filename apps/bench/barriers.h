@@ -1,4 +1,4 @@
-// What it costs that the blocks of a launch wait for each other (kernels/cuda/team.cuh), to be measured
+// What it costs that the blocks of a launch wait for each other (kernels/cuda/grid_group.cuh), to be measured
 // beside cooperative groups. CUDA only.
 #pragma once
 
@@ -12,7 +12,7 @@ struct BarriersArgs {
   int blocks, count;
 };
 
-/// By the library's sync_team. Throws std::runtime_error if the kernel cannot be launched.
+/// By the library's sync_grid_group. Throws std::runtime_error if the kernel cannot be launched.
 void grid_group_barriers(const BarriersArgs& args, Stream stream);
 /// The same barriers by cooperative groups. False, and nothing is done, in builds that have none: EMULATED.
 bool cooperative_groups_barriers(const BarriersArgs& args, Stream stream);

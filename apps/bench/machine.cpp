@@ -28,7 +28,7 @@ std::string clock_of_cpu() {
                      most > 0 ? fmt::format(", {} MHz at most", most / 1000) : "");
 }
 
-/// Averaged over a minute.
+/// The load of the CPU, averaged over a minute.
 std::optional<double> load_of_cpu() {
   std::ifstream file("/proc/loadavg");
   double load = 0;

@@ -9,8 +9,8 @@
 namespace evenkeel::bench {
 namespace {
 
-/// What rounding may leave, over the largest element: of sums of up to 2e5 products, and of statistics of
-/// data with a far mean. Of 16 bits: and half a unit of the result.
+/// The error that rounding may cause, over the largest element, in sums of up to 2e5 products and in
+/// statistics of data with a far mean. For 16 bits half a unit of the result is added.
 double error_bound(DType dtype) {
   switch (dtype) {
     case DType::f64:

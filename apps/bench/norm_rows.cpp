@@ -123,7 +123,7 @@ struct Sizes {
 };
 Sizes planes(NormPartition partition, const Shape& x) { return {partition, x[0], x[1], x[2] * x[3]}; }
 
-/// Sets both kernels.
+/// Sets the forward and the backward kernel of a norm.
 void set_kernels(Norm& norm, const Kind& kind, const Sizes& s) {
   const auto forward_args = [=, norm = norm]<typename T>(DeviceArrays* a) {
     using A = Arithmetic<T>;
@@ -211,7 +211,7 @@ std::vector<Norm> group_norms(const Shape& x, const Kind& kind) {
   return norms;
 }
 
-/// Over the last `axes` axes.
+/// Layer norm over the last `axes` axes.
 Norm layer_norm(const Shape& x, const Kind& kind, int axes, const char* variant, bool affine) {
   Norm norm{.op = "layer_norm", .variant = variant, .x = x, .affine = affine};
   for (int d = 0; d < x.rank(); ++d) (d < x.rank() - axes ? norm.stats : norm.parameter).push_back(x[d]);

@@ -12,10 +12,10 @@ constexpr double kMean = 0.1307, kStd = 0.3081;
 
 inline constexpr std::int64_t kBatch = 64;
 
-/// Where the network has a norm and a ReLU.
+/// The shapes at which the network has a norm and a ReLU.
 inline const std::vector<Shape> kBlockShapes{{kBatch, 4, 26, 26}, {kBatch, 8, 24, 24}, {kBatch, 16, 10, 10},
                                              {kBatch, 16, 8, 8},  {kBatch, 16, 6, 6},  {kBatch, 10, 4, 4}};
-/// Far larger than a cache.
+/// Shapes far larger than a cache.
 inline const Shape kLargeShape{64, 64, 56, 56};
 inline const Shape kLargeRows{8192, 1024};
 

@@ -18,7 +18,7 @@ class Peer {
   virtual std::map<std::string, std::vector<double>> results() = 0;
 };
 
-// What the two below choose from.
+// peer_name() and make_peer() below choose from these.
 std::string onednn_peer_name();
 std::unique_ptr<Peer> make_onednn_peer(const Row& row, const Values& values);
 std::string cudnn_peer_name();

@@ -13,7 +13,7 @@ namespace {
 using app::UsageError;
 using nlohmann::json;
 
-/// Whatever the layout: a peer has its own.
+/// True if both are one row, whatever the layout: a peer has its own.
 bool same_row(const json& theirs, const json& ours) {
   for (const char* key : {"op", "pass", "variant", "dtype", "shape"}) {
     if (theirs.at(key) != ours.at(key)) return false;
@@ -39,7 +39,7 @@ std::string peer_of(const json& content) {
   return name;
 }
 
-/// What find() reads is there, and times are times.
+/// Throws Malformed unless what find() reads is there, and times are times.
 void check_row(const json& row) {
   for (const char* key : {"op", "pass", "variant", "dtype"}) text_at(row, key);
   if (!member(row, "shape").is_array()) fail<Malformed>("has no list as shape");

@@ -16,7 +16,7 @@ class PeerFile {
 
   /// "PyTorch 1.13.0"
   const std::string& name() const { return name_; }
-  /// Of a row, as Row::json() describes it; nothing if it is not in the file.
+  /// The result of a row, as Row::json() describes the row; nothing if it is not in the file.
   std::optional<PeerResult> find(const nlohmann::json& row) const;
 
  private:

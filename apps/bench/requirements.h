@@ -9,7 +9,7 @@
 namespace evenkeel::bench {
 
 /// Throws Error unless write_file_atomically could put a file there without replacing anything but a file.
-/// Nothing to do for an empty path.
+/// Does nothing for an empty path.
 void require_writable(const std::filesystem::path& file);
 
 /// Throws UsageError, naming the row, if the arrays of one do not fit into the memory that is free.

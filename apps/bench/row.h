@@ -34,7 +34,7 @@ struct Row {
   /// The outputs in f64, from the inputs.
   std::function<std::map<std::string, Expected>(const Values&)> reference;
 
-  /// Every array read once and every output written once.
+  /// The bytes if every array is read once and every output is written once.
   double least_bytes() const;
   /// "conv2d forward [64, 1, 28, 28] 4 filters 3x3 f32 nchw": what names a row.
   std::string name() const;

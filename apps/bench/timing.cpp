@@ -91,7 +91,7 @@ class CallsInARow {
   std::shared_ptr<CudaGraph> graph_;
 };
 
-/// Of one call.
+/// The seconds of one call.
 double cold_seconds(const Contender& c) {
   if constexpr (kCudaEnabled) {
     if (c.device.is_cuda()) {

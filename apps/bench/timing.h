@@ -11,7 +11,7 @@
 
 namespace evenkeel::bench {
 
-/// Of several samples, in seconds.
+/// Percentiles of several samples, in seconds.
 struct Statistics {
   double median = 0, p10 = 0, p90 = 0;
 };
@@ -58,7 +58,7 @@ double smallest_node(Device device);
 
 /// Seconds of a barrier of the blocks of a CUDA device, one on each multiprocessor.
 struct BarrierTimes {
-  std::optional<double> grid_group;          // kernels/cuda/team.cuh
+  std::optional<double> grid_group;          // kernels/cuda/grid_group.cuh
   std::optional<double> cooperative_groups;  // not in EMULATED builds
 };
 BarrierTimes barrier_times(Device device);

@@ -9,21 +9,23 @@
 namespace evenkeel::mnist {
 namespace {
 
-/// Blocks hold z of their only image; of several only if each is done with before the next.
+/// Whether blocks keep z in shared memory: they do if they have one image each, or finish an image before
+/// they begin the next one.
 template <typename T>
 bool keeps_z(const OneKernelArgs<T>& a) {
-  return a.networks->norm != NormPartition::batch || a.networks->batch <= a.team;
+  return a.networks->norm != NormPartition::batch || a.networks->batch <= a.blocks;
 }
 
 template <typename T>
 net::Scratch scratch_of(const OneKernelArgs<T>& a) {
   const TrainingPointers<T>& n = *a.networks;
-  return {n.parameters, a.team, n.batch, n.norm == NormPartition::batch, keeps_z(a)};
+  return {n.parameters, a.blocks, n.batch, n.norm == NormPartition::batch, keeps_z(a)};
 }
 
 std::int64_t aligned(std::int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
-/// The bytes of the networks and the arrivals of their teams, which lie before the scratch memory.
+/// The bytes of the networks and of the arrivals of their grid groups. The scratch memory of each network
+/// follows them.
 template <typename T>
 std::int64_t head_bytes(const OneKernelArgs<T>& a) {
   return aligned(a.count * static_cast<std::int64_t>(sizeof(TrainingPointers<T>))) +
@@ -54,9 +56,9 @@ void with_kernel(const OneKernelArgs<T>& a, const F& f) {
   with_norm(a.networks->norm, keeps_z(a), [&]<NormPartition NORM, bool KEEPS_Z>() {
     using Memory = net::Memory<NORM, KEEPS_Z>;
     const std::int64_t elements = a.cluster > 1 ? Memory::total_in_cluster : Memory::total;
-    LaunchConfig config{static_cast<std::int64_t>(a.count) * a.team, kThreadsOf<NORM>,
+    LaunchConfig config{static_cast<std::int64_t>(a.count) * a.blocks, kThreadsOf<NORM>,
                         elements * static_cast<std::int64_t>(sizeof(T))};
-    config.team = a.team;
+    config.grid_group = a.blocks;
     config.cluster = a.cluster;
     f(OneKernelOfNorm<NORM, KEEPS_Z, T>(), config);
   });
@@ -90,7 +92,7 @@ int one_kernel_clusters(const OneKernelArgs<T>& a) {
 
 template <typename T>
 void train_in_one_kernel(const OneKernelArgs<T>& a, Stream stream) {
-  // The networks, and the arrivals of their teams: none yet.
+  // The networks, and the arrivals of their grid groups: none yet.
   const auto network_bytes = a.count * static_cast<std::int64_t>(sizeof(TrainingPointers<T>));
   std::vector<char> head(static_cast<std::size_t>(head_bytes(a)), 0);
   std::memcpy(head.data(), a.networks, static_cast<std::size_t>(network_bytes));
@@ -103,7 +105,7 @@ void train_in_one_kernel(const OneKernelArgs<T>& a, Stream stream) {
                                     scratch_of(a).total,
                                     a.first_step,
                                     a.steps,
-                                    a.team};
+                                    a.blocks};
   with_kernel(a, [&](auto kernel, LaunchConfig config) {
     config.stream = stream;
     kernel.launch(config, launched);

@@ -1,5 +1,5 @@
-// Training of the study's network (network_shapes.h) in one kernel: a team of blocks has a network of its
-// own and runs many steps of it, each block on images of its own. CUDA only.
+// Training of the study's network (network_shapes.h) in one kernel: a grid group has a network of its own
+// and runs many steps of it, each block on images of its own. CUDA only.
 #pragma once
 
 #include "evenkeel/apps/mnist/network_shapes.h"
@@ -52,13 +52,13 @@ struct TrainingPointers {
 };
 
 /// Steps first_step ... first_step + steps - 1 of the epoch, of `count` networks that share norm, groups and
-/// whole_rows, each by `team` blocks; scratch: one_kernel_scratch() bytes. In clusters of two blocks, which
-/// share an image, a batch has at most team / 2 images.
+/// whole_rows, each by a grid group of `blocks` blocks; scratch: one_kernel_scratch() bytes. In clusters of
+/// two blocks, which share an image, a batch has at most blocks / 2 images.
 template <typename T>
 struct OneKernelArgs {
   const TrainingPointers<T>* networks;  // an array on the host
   void* scratch;
-  int count, team, cluster;
+  int count, blocks, cluster;
   std::int64_t first_step, steps;
 };
 template <typename T>

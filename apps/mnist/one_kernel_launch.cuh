@@ -15,7 +15,7 @@ struct OneKernelLaunch {
   unsigned* arrivals;  // [count]
   T* scratch;          // [count, scratch_stride]
   std::int64_t scratch_stride, first_step, steps;
-  int team;
+  int blocks;  // of a network's grid group
 };
 
 /// The kernel for one normalization, instantiated by a file of its own (one_kernel_steps.cuh). KEEPS_Z:

@@ -5,16 +5,17 @@
 #include "evenkeel/apps/mnist/one_kernel_args.h"
 #include "evenkeel/kernels/cuda/cluster.cuh"
 #include "evenkeel/kernels/cuda/epilogue_backward.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "evenkeel/kernels/cuda/rotate.cuh"
 #include "evenkeel/kernels/cuda/softmax.cuh"
-#include "evenkeel/kernels/cuda/team.cuh"
 #include "evenkeel/kernels/norm_partition.h"
 
 namespace evenkeel::mnist {
 
 using namespace cuda;
 
-/// A block has 16 warps with 128 registers a thread or, where a norm needs more, 12 warps with 168.
+/// The threads of a block: 16 warps with 128 registers a thread, or, where a norm needs more registers, 12
+/// warps with 168.
 template <NormPartition NORM>
 inline constexpr int kThreadsOf = NORM == NormPartition::batch || NORM == NormPartition::pixels ? 384 : 512;
 
@@ -36,7 +37,8 @@ EK_HOST_DEVICE constexpr int most_sets(int block, NormPartition norm) {
                                          : b.K;
 }
 
-/// What blocks 0 ... block - 1 have together: elements of z, channels that are normalised, sets.
+/// Sums over blocks 0 ... block - 1 of the network: of elements of z, channels that are normalised, sets and
+/// dropouts.
 EK_HOST_DEVICE constexpr int z_before(int block) {
   int sum = 0;
   for (int i = 0; i < block; ++i) sum += conv_of(i).z_elements();
@@ -128,17 +130,17 @@ struct Memory {
   static constexpr int total_in_cluster = odd_dx + most_shared_dx(1);
 };
 
-/// Global memory of a network's team, in elements: the gradients of each image, [batch, parameters], or of
-/// one block's images their sum; of each image its loss and whether it was right; for batch norm moments [N,
-/// C, 3] and sums [N, 2, C] of every normalised layer; where blocks do not hold z, z and the gradients of the
-/// norms' outputs.
+/// Global memory of the grid group of a network, in elements: the gradients of each image, [batch,
+/// parameters], or, if the group has one block, their sum over the images; the loss of each image and whether
+/// it was right; for batch norm the moments [N, C, 3] and sums [N, 2, C] of every normalised layer; and where
+/// blocks do not keep z in shared memory, z and the gradients of the norms' outputs.
 struct Scratch {
   std::int64_t gradients, loss, right, moments, channel_sums, z, dnorm, total;
 
   Scratch() = default;
-  EK_HOST_DEVICE Scratch(int parameters, int team, std::int64_t batch, bool is_batch_norm, bool keeps_z) {
+  EK_HOST_DEVICE Scratch(int parameters, int blocks, std::int64_t batch, bool is_batch_norm, bool keeps_z) {
     gradients = 0;
-    loss = (team == 1 ? 1 : batch) * parameters;
+    loss = (blocks == 1 ? 1 : batch) * parameters;
     right = loss + batch;
     moments = right + batch;
     channel_sums = moments + (is_batch_norm ? batch * 3 * kChannels : 0);
@@ -157,10 +159,10 @@ struct Batch {
 
 }  // namespace net
 
-/// A block of a team at work on a step of its network. Its images of the batch are rank, rank + size, ... If
-/// KEEPS_Z, the team may consist of clusters with an image each, at most: their blocks do the same, but for
-/// the convolutions, of which each does a part, and for what goes to global memory, which the first block
-/// does.
+/// A block of a grid group at work on a step of its network. Its images of the batch are rank, rank + size,
+/// ... If KEEPS_Z, the group may consist of clusters with at most an image each: both blocks of a cluster do
+/// the same, except that each computes a part of the convolutions, and that only the first one writes to
+/// global memory.
 template <NormPartition NORM, bool KEEPS_Z, typename T>
 struct ImageLayers {
   using Memory = net::Memory<NORM, KEEPS_Z>;
@@ -173,14 +175,14 @@ struct ImageLayers {
   T* scratch;
   const net::Scratch& at;  // this and `now` in shared memory, as `of`: registers are few
   const net::Batch& now;
-  int rank, size;  // of the team
+  int rank, size;  // this block's number in the grid group, and how many blocks that has
 
   template <int L>
   static constexpr bool kNormalises = kNetwork[L].activated&& NORM != NormPartition::none;
   template <int L>
   static constexpr bool kShared = KEEPS_Z&& kNetwork[L].multiply_adds() >= net::kWorthSharing;
 
-  /// This block among those that have the same image, which is a cluster.
+  /// This block's part of the work of its cluster, whose blocks have the same image.
   __device__ __forceinline__ Part part() const {
     if constexpr (KEEPS_Z) return {cluster_rank(), cluster_size()};
     return {};
@@ -199,7 +201,7 @@ struct ImageLayers {
   __device__ __forceinline__ Part part_of_convolution() const {
     return kShared<L> ? part() : Part{};
   }
-  /// After convolution L, or its input gradient.
+  /// The barrier after convolution L, or after its input gradient.
   template <int L>
   __device__ __forceinline__ void sync_convolution() const {
     if constexpr (kShared<L>) {
@@ -374,7 +376,7 @@ struct ImageLayers {
     return shared + (kShared<L> && part().of > 1 ? exchanged : Memory::x);
   }
 
-  /// Where epilogue_backward() through the epilogue of convolution L leaves the gradients of image n.
+  /// Where epilogue_backward() through the epilogue of convolution L writes the gradients of image n.
   template <int L>
   struct Sink {
     const ImageLayers& worker;
@@ -408,8 +410,8 @@ struct ImageLayers {
   };
 
   /// From dz of convolution L in its tile, of image n: the gradient of its filters, and, through the epilogue
-  /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a barrier;
-  /// of the first convolution the last one is where its tiles have been read.
+  /// before, dz of convolution L - 1 in its tile, or for batch norm what that needs. Ends with a
+  /// barrier; for the first convolution the last barrier is where its tiles have been read.
   template <int L>
   __device__ __forceinline__ void backward_block(int n) const {
     constexpr ImageConv s = net::conv_of(L);

@@ -7,14 +7,14 @@
 
 namespace evenkeel::mnist {
 
-/// Steps of one network by a team of blocks.
+/// Steps of one network by a grid group.
 template <NormPartition NORM, bool KEEPS_Z, typename T>
 struct NetworkSteps : ImageLayers<NORM, KEEPS_Z, T> {
   using Worker = ImageLayers<NORM, KEEPS_Z, T>;
   using Worker::at, Worker::now, Worker::of, Worker::rank, Worker::scratch, Worker::size;
   unsigned* arrivals;
 
-  __device__ __forceinline__ void sync() const { sync_team(arrivals, size); }
+  __device__ __forceinline__ void sync() const { sync_grid_group(arrivals, size); }
 
   /// Blocks FROM ... TO of image n.
   template <int FROM, int TO>
@@ -116,7 +116,7 @@ struct NetworkSteps : ImageLayers<NORM, KEEPS_Z, T> {
       *p.value = step(*p.value, p.velocity, gradient);
     }
   }
-  /// By one warp of the team.
+  /// Writes the mean loss of the batch and adds the batch to the totals. One warp of the grid group does it.
   __device__ __forceinline__ void update_totals() const {
     if (rank != 0 || block_thread() >= kWarp) return;
     T loss = 0, right = 0;
@@ -141,7 +141,7 @@ struct NetworkSteps : ImageLayers<NORM, KEEPS_Z, T> {
   }
 };
 
-/// Steps of every network, each by a team of blocks. An image takes 4,592,280 FLOP, forward and backward.
+/// Steps of every network, each by a grid group. An image takes 4,592,280 FLOP, forward and backward.
 template <NormPartition NORM, bool KEEPS_Z, typename T>
 __global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
     one_kernel(const __grid_constant__ OneKernelLaunch<T> a) {
@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
   SIMT_SHARED(TrainingPointers<T>, network, [1]);
   SIMT_SHARED(net::Scratch, places, [1]);
   SIMT_SHARED(net::Batch, batch, [1]);
-  const int number = static_cast<int>(blockIdx.x) / a.team;
+  const int number = static_cast<int>(blockIdx.x) / a.blocks;
   const auto* const from = reinterpret_cast<const std::uint32_t*>(a.networks + number);
   constexpr int kWords = sizeof(TrainingPointers<T>) / sizeof(std::uint32_t);
   for (int i = block_thread(); i < kWords; i += block_threads())
@@ -158,12 +158,12 @@ __global__ void __launch_bounds__(kThreadsOf<NORM>, 1)
   sync_cluster();  // from here on the other block is there
   const TrainingPointers<T>& of = network[0];
   if (block_thread() == 0)
-    places[0] = net::Scratch(of.parameters, a.team, of.batch, NORM == NormPartition::batch, KEEPS_Z);
+    places[0] = net::Scratch(of.parameters, a.blocks, of.batch, NORM == NormPartition::batch, KEEPS_Z);
   for (int b = block_thread(); b < 256; b += block_threads())
     brightness[b] = normalised<T>(b, of.mean, of.std);
   const NetworkSteps<NORM, KEEPS_Z, T> trainer{
       {of, shared, brightness, a.scratch + number * a.scratch_stride, places[0], batch[0],
-       static_cast<int>(blockIdx.x) % a.team, a.team},
+       static_cast<int>(blockIdx.x) % a.blocks, a.blocks},
       a.arrivals + number};
   for (std::int64_t step = 0; step < a.steps; ++step) {
     if (block_thread() == 0) {

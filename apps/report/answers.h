@@ -19,7 +19,7 @@ std::vector<Answer> answers(const Findings& findings);
 /// "a is more accurate", "no difference shown", "not enough seeds to tell", "not tested: ...".
 std::string verdict_text(const Comparison& comparison);
 
-/// Of a figure of a comparison, a network or a diagnosis, as pages and data name it.
+/// The key by which pages and data name a figure of a comparison, a network or a diagnosis.
 std::string key_of(const Comparison& comparison, const char* part, const char* column);
 
 }  // namespace evenkeel::app

@@ -100,7 +100,7 @@ struct Range {
   }
 };
 
-/// Those whose x is at least `from`.
+/// The values whose x is at least `from`.
 std::vector<double> values_from(double from, const std::vector<double>& x,
                                 const std::vector<double>& values) {
   std::vector<double> kept;

@@ -22,7 +22,7 @@ inline constexpr std::array<std::string_view, 9> kChartNames = {
     "test-loss",  "test-accuracy", "test-loss-learned", "test-accuracy-learned", "train-loss", "accuracy",
     "batch-size", "logits",        "gradients"};
 
-/// Those for which the study has figures.
+/// The charts for which the study has figures.
 Pictures charts_of_study(const Findings& findings);
 
 }  // namespace evenkeel::app

@@ -14,7 +14,7 @@ void for_networks(const StudyResults& results,
   for (const NetworkResult& n : results.batch_networks) f("batch", n);
 }
 
-/// In full precision; nothing for what is not finite.
+/// A number in full precision; nothing if it is not finite.
 std::string field(double value) { return std::isfinite(value) ? fmt::format("{}", value) : ""; }
 
 std::string list_of(const std::vector<double>& values) {

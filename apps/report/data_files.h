@@ -34,7 +34,8 @@ constexpr std::size_t kClasses = 10;
 using Confusion = std::array<std::array<std::int64_t, kClasses>, kClasses>;
 Confusion confusion(const NetworkResult& network);
 
-/// Of one kind of parameters ("conv", "gamma", "beta"), means over the seeds.
+/// How many parameters of one kind ("conv", "gamma", "beta") are zero or small, and their L1 norm: means over
+/// the seeds.
 struct ParameterFractions {
   double zero_percent = 0, small_percent = 0, l1 = 0;
 };

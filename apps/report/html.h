@@ -21,9 +21,9 @@ struct Figure {
 };
 
 std::string text_of(const Figure& figure);
-/// In running text.
+/// The figure in running text.
 std::string span(const Figure& figure);
-/// In a table; `shade` from 0 to 1 colours it.
+/// The figure in a table; `shade` from 0 to 1 colours it.
 std::string cell(const Figure& figure, double shade = 0);
 /// "99.43 ± 0.04" or "99.40 to 99.46": two of them in one cell, the second one hidden where it is not
 /// defined.

@@ -42,7 +42,7 @@ std::string banner(const Findings& f) {
   return html + "</ul>\n</aside>\n";
 }
 
-/// To the sections that there are, and the origin.
+/// Links to the sections that there are, and to the origin.
 std::string links(const std::string& sections) {
   std::string html;
   for (const auto& [id, name] :

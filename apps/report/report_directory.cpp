@@ -45,7 +45,7 @@ std::vector<Folder> folders_of(const fs::path& report) {
           {report / "data", {kDataFiles.begin(), kDataFiles.end()}}};
 }
 
-/// Of the thing itself, not of what a link points to.
+/// The type of the thing itself, not of what a link points to.
 fs::file_type type_of(const fs::path& path) {
   std::error_code ignored;
   return fs::symlink_status(path, ignored).type();

@@ -9,7 +9,7 @@
 namespace evenkeel::app {
 namespace {
 
-/// Those of the named charts that there are.
+/// The named charts, as far as there are any.
 std::string charts(const Pictures& pictures, const std::vector<std::string>& names) {
   std::string html;
   for (const std::string& name : names) {

@@ -131,7 +131,7 @@ void forward_by_channels(const NormForwardArgs<T>& a, std::int64_t parts, std::i
       });
 }
 
-/// Backward likewise; sums(i) are the GradientSums of part i.
+/// Backward over `parts` parts of `size` elements a channel; sums(i) are the GradientSums of part i.
 template <typename T, typename F>
 void backward_by_channels(const NormBackwardArgs<T>& a, std::int64_t parts, std::int64_t size,
                           const F& sums) {

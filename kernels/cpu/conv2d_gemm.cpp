@@ -84,7 +84,7 @@ struct Correlation {
 struct Padding {
   std::int64_t before, first, pitch, shared;
 
-  /// For `out` places of y.
+  /// The padding for `out` places of y.
   Padding(const Axis& axis, std::int64_t out) {
     before = std::max<std::int64_t>(0, -axis.least_shift());
     first = before + axis.least_shift();
@@ -185,7 +185,7 @@ template <typename T>
 void correlate(const Correlation<T>& g) {
   static thread_local Scratch packed, offsets;
   const std::int64_t K = g.K(), phases = g.h.phases() * g.w.phases();
-  // Of a part, the copy and the product should stay in the second-level cache: 512 KiB.
+  // The copy and the product of a part should stay in the second-level cache: 512 KiB.
   const std::int64_t most = std::max<std::int64_t>(
       4 * kTileCols<T>, (1 << 19) / static_cast<std::int64_t>(sizeof(T)) / (g.C * phases + g.M + 1));
   const Parts parts(g.N, g.h.out, g.w.out + g.w.span(), g.h.span(), most);

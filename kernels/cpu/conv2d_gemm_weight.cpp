@@ -1,6 +1,6 @@
 // The gradient of the weights: dy [K, pixels] times the transposed im2col(x) [pixels, R S C].
 //
-// Of x there is a padded copy with the channels innermost, in which the taps of one kernel row are side by
+// x is copied with padding and with the channels innermost, so that the taps of one kernel row are side by
 // side: a pixel's row of the transposed im2col(x) is R runs of the copy. Images are summed in chunks, each in
 // order, then the chunks in order.
 #include "evenkeel/kernels/cpu/conv2d_gemm.h"

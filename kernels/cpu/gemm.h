@@ -1,7 +1,7 @@
 // Matrix products in blocks: the tile that keeps its sums in registers, and the packing that feeds it.
 // matmul.cpp and conv2d_gemm.cpp choose the blocks.
 //
-// Each element of a product is a chain of fused multiply-adds over k for each chunk of kChunk values of k,
+// Each element of a product is a sequence of fused multiply-adds over k for each chunk of kChunk values of k,
 // and the chunks are added in order: the same bits for any tile, any number of threads, AVX2 and AVX-512.
 #pragma once
 

@@ -55,7 +55,7 @@ void to_lanes(Vec<T>* lanes, const T* x, std::int64_t n, std::int64_t stride, st
   }
 }
 
-/// The way back, for the first `count` lanes.
+/// The inverse of to_lanes(), for the first `count` lanes.
 template <typename T>
 void from_lanes(T* y, const Vec<T>* lanes, std::int64_t n, std::int64_t stride, std::int64_t count) {
   constexpr int half = kLanes<T> / 2;
@@ -117,7 +117,7 @@ EK_INLINE void sums_of_lanes(T (&sum)[N], const Vec<T>* v, std::int64_t count) {
   }
 }
 
-/// Likewise of one vector.
+/// The sum of the first `count` lanes of one vector, in the same order.
 template <typename T>
 EK_INLINE T sum_of_lanes(const Vec<T>& v, std::int64_t count) {
   T sum[1];

@@ -207,7 +207,7 @@ void rows_from_lanes(T* y, const Vec<T>* lanes, std::int64_t D, std::int64_t cou
   for_tiles<T>(D, [=](std::int64_t d, std::int64_t n) { from_lanes(y + d, lanes + d, n, D, count); });
 }
 
-/// Rows m .. m+count-1.
+/// y of rows m .. m+count-1.
 template <typename T>
 void normalize_short_rows(const NormForwardArgs<T>& a, std::int64_t m, std::int64_t count) {
   static thread_local Scratch scratch;
@@ -232,7 +232,7 @@ struct ShortRowSums {
   lanes::Doubles<T>*dgamma, *dbeta;  // [D], or null
 };
 
-/// Adds those of kRegisterLanes<T> rows, each in its lane.
+/// Adds the gradients of kRegisterLanes<T> rows, each in its lane.
 template <typename T>
 void add_short_row_gradients(const ShortRowSums<T>& sums, const Vec<T>* dys, const Vec<T>* xs,
                              const Vec<T>* means, const Vec<T>* rstds, std::int64_t D, int part) {

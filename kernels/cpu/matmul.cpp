@@ -14,7 +14,7 @@ using gemm::kTileCols;
 using gemm::kTileRows;
 using gemm::round_up;
 
-/// b_offset of a packed panel.
+/// The table b_offset of a packed panel.
 template <typename T>
 const std::int64_t* panel_offsets() {
   struct Table {

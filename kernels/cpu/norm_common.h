@@ -63,7 +63,7 @@ EK_INLINE SplitMean<T> split(double mean) {
   return {high, static_cast<T>(mean - static_cast<double>(high))};
 }
 
-/// The means of backward, of one set, in T.
+/// The means of backward of one set, rounded to T.
 template <typename T>
 EK_INLINE GradientMeans<T> rounded(const GradientMeans<double>& means) {
   return {static_cast<T>(means.g), static_cast<T>(means.g_xhat)};

@@ -9,7 +9,7 @@ namespace evenkeel::cpu {
 /// OMP_NUM_THREADS at the start if that is a positive number, else the number of processors. In a child of
 /// fork() whose parent has used the pool, 1 for good: its threads are not there.
 int num_threads();
-/// For the loops that begin later; others may be running.
+/// Sets the number for loops that begin later; others may be running.
 void set_num_threads(int n);
 
 /// Calls call(f, begin, end) for ranges that cover [0, n), of `grain` indices at least, on all threads.

@@ -58,7 +58,7 @@ using Register = typename VecOf<std::remove_const_t<T>>::in_register;
 template <typename T>
 inline constexpr int kRegisterLanes = kRegisterBytes / static_cast<int>(sizeof(T));
 
-/// As many integers, as wide as T.
+/// A vector of as many integers, each as wide as T.
 template <typename T>
 using Integers = typename VecOf<T>::index;
 
@@ -161,7 +161,7 @@ EK_INLINE std::array<double, sizeof...(F)> lane_sums(std::int64_t n, F... f) {
   return totals;
 }
 
-/// The only one of lane_sums().
+/// The sum where lane_sums() has only one.
 template <typename F>
 EK_INLINE double lane_sum(std::int64_t n, F f) {
   return lane_sums(n, f)[0];

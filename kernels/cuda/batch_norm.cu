@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kChunkThreads)
   place.load_from(x, values);
   const Count<A> count(chunks.elements_of(place.chunk));
   const A pivot = x[place.channel * chunks.S];
-  const Moments<A> m = moments(BlockTeam{}, count, pivot, [&](const auto& f) {
+  const Moments<A> m = moments(BlockGroup{}, count, pivot, [&](const auto& f) {
     EK_UNROLL
     for (int k = 0; k < K; ++k) {
       EK_UNROLL
@@ -190,15 +190,15 @@ struct Scratch {
   }
 };
 
-/// Elements that a thread holds.
+/// The most elements that a thread has in registers.
 template <typename T>
-inline constexpr int kHeld = 64 / static_cast<int>(sizeof(Arithmetic<T>));
+inline constexpr int kMostInRegisters = 64 / static_cast<int>(sizeof(Arithmetic<T>));
 
 template <int V, typename T>
 void forward(const NormForwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
-  constexpr int K = kHeld<T> / V;
-  const ChannelChunks chunks(a.N, a.C, a.S, kHeld<T>, V);
+  constexpr int K = kMostInRegisters<T> / V;
+  const ChannelChunks chunks(a.N, a.C, a.S, kMostInRegisters<T>, V);
   const Scratch<Normalizer<A>, Moments<A>> scratch(chunks, stream);
   const A eps = static_cast<A>(a.eps);
   const LaunchConfig whole{chunks.blocks(), kChunkThreads, 0, stream};
@@ -217,8 +217,8 @@ void forward(const NormForwardArgs<T>& a, Stream stream) {
 template <int V, typename T>
 void backward(const NormBackwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
-  constexpr int K = kHeld<T> / V;
-  const ChannelChunks chunks(a.N, a.C, a.S, kHeld<T>, V);
+  constexpr int K = kMostInRegisters<T> / V;
+  const ChannelChunks chunks(a.N, a.C, a.S, kMostInRegisters<T>, V);
   const Scratch<ChannelGradient<A>, GradientSums<A>> scratch(chunks, stream);
   const LaunchConfig whole{chunks.blocks(), kChunkThreads, 0, stream};
   launch("batch_norm_chunk_gradient_sums", batch_norm_chunk_gradient_sums<V, K, T>, whole, scratch.of_chunk,
@@ -242,8 +242,8 @@ Ladder<NormForwardArgs<T>> batch_norm_forward_variants() {
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a channel, read three times", training,
        [](const Args& a, Stream s) {
-         run_set_norm_forward<ThreadTeam>("batch_norm_forward", a, Channels::of(a), s,
-                                          RunningAverage<Arithmetic<T>>::of(a));
+         run_set_norm_forward<ThreadGroup>("batch_norm_forward", a, Channels::of(a), s,
+                                           RunningAverage<Arithmetic<T>>::of(a));
        }},
       {"chunks", "many blocks a channel, whose moments are merged; read twice",
        [](const Args&) { return true; }, forward<1, T>},
@@ -261,7 +261,7 @@ Ladder<NormBackwardArgs<T>> batch_norm_backward_variants() {
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a channel for dx, and one for dgamma and dbeta", training,
        [](const Args& a, Stream s) {
-         run_set_norm_backward<ThreadTeam>("batch_norm_backward", a, Channels::of(a), s);
+         run_set_norm_backward<ThreadGroup>("batch_norm_backward", a, Channels::of(a), s);
        }},
       {"chunks", "many blocks a channel; one reading gives the sums of dx, dgamma and dbeta",
        [](const Args&) { return true; }, backward<1, T>},

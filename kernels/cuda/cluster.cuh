@@ -1,4 +1,4 @@
-// Clusters: neighbouring blocks of a team (LaunchConfig::cluster) that use each other's dynamic shared
+// Clusters: neighbouring blocks of a grid group (LaunchConfig::cluster) that use each other's dynamic shared
 // memory. GPUs of compute capability 9.0 and later have them; elsewhere, and in launches without, every block
 // is a cluster of its own.
 #pragma once

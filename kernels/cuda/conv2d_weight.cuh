@@ -84,7 +84,7 @@ __device__ void load_planes(Arithmetic<T>* tile, const TilePlane& to, const T* f
 }
 
 /// Adds kWeightRows pixels, one below the other, of a channel and a quad of filters: x is the first pixel's
-/// window, dy its place in the first filter's plane. Of the pixels only `rows` exist: the others must not add
+/// window, dy its place in the first filter's plane. Only `rows` of the pixels exist: the others must not add
 /// 0 * infinity. 12 + 8 loads feed 72 multiply-adds for a 3x3 filter.
 template <int R, typename T>
 __device__ __forceinline__ void add_pixels(T (&sums)[kQuad][R * R], const T* x, int x_width, const T* dy,

@@ -40,7 +40,7 @@ struct Equal {
 
 // --- y = f(a, b) -------------------------------------------------------------------------------------------
 
-/// In Arithmetic<T>, rounded once.
+/// f(a, b), computed in Arithmetic<T> and rounded once.
 template <typename T, typename F>
 struct OfBoth {
   __device__ T operator()(std::int64_t, T a, T b) const {

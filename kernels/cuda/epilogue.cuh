@@ -62,7 +62,7 @@ struct DeviceEpilogue : Epilogue<T> {
   __device__ __forceinline__ T beta_at(int i) const {
     return this->block.beta != nullptr ? this->block.beta[i] : T(0);
   }
-  /// What is normalised, of an element of z.
+  /// The input of the norm from an element of z.
   __device__ __forceinline__ T norm_input(T value) const {
     return this->relu_first && value < T(0) ? T(0) : value;
   }
@@ -100,7 +100,7 @@ struct EpilogueImage {
     const int set = epilogue.set_of(at), i = epilogue.parameter_of(at, set);
     return scaled_and_shifted(xhat(value, set), epilogue.gamma_at(i), epilogue.beta_at(i));
   }
-  /// What is pooled.
+  /// The input of the pooling.
   __device__ __forceinline__ T output(const ImageElement& at) const {
     const T u = norm_output(at);
     return epilogue.relu && u < T(0) ? T(0) : u;
@@ -129,7 +129,7 @@ struct EpilogueImage {
     });
     return index;
   }
-  /// Element i of the epilogue's result, but for dropout.
+  /// Element i of the epilogue's result before dropout.
   __device__ __forceinline__ T pooled(int i) const {
     if (epilogue.pool == FusedPool::none) return output(epilogue.element(i));
     T value = 0;
@@ -179,17 +179,18 @@ __device__ __forceinline__ void fill_from_epilogue(T* tile, const TileShape& to,
   });
 }
 
-/// f(team, m) for m < sets, by teams that suit sets of `size` elements: threads, warps, or the block one
-/// after the other. Call: all threads. Order of sums: depends on sizes alone.
+/// f(threads, m) for m < sets, by thread groups that suit sets of `size` elements: each thread or each warp
+/// has a set, or the block takes one after the other. Call: all threads. Order of sums: depends on sizes
+/// alone.
 template <typename F>
 __device__ __forceinline__ void for_each_set(int sets, int size, const F& f) {
   const int thread = block_thread(), warps = block_threads() / kWarp;
   if (size <= kWarp || sets >= block_threads() / 2) {
-    for (int m = thread; m < sets; m += block_threads()) f(ThreadTeam{}, m);
+    for (int m = thread; m < sets; m += block_threads()) f(ThreadGroup{}, m);
   } else if (sets >= warps) {
-    for (int m = thread / kWarp; m < sets; m += warps) f(LaneTeam{kWarp}, m);
+    for (int m = thread / kWarp; m < sets; m += warps) f(LaneGroup{kWarp}, m);
   } else {
-    for (int m = 0; m < sets; ++m) f(BlockTeam{}, m);
+    for (int m = 0; m < sets; ++m) f(BlockGroup{}, m);
   }
 }
 
@@ -204,12 +205,12 @@ __device__ __forceinline__ void store_statistics(const DeviceEpilogue<T>& epilog
   const int size = epilogue.set_size, step = across ? epilogue.pixels() : 1;
   const Count<T> count(size);
   const T eps = static_cast<T>(epilogue.eps);
-  for_each_set(epilogue.sets, size, [&](const auto& team, int m) {
+  for_each_set(epilogue.sets, size, [&](const auto& threads, int m) {
     const T* const set = z + (across ? m : m * size);
-    const Moments<T> of = moments(team, count, epilogue.norm_input(set[0]), [&](const auto& f) {
-      for (int j = team.rank(); j < size; j += team.size()) f(epilogue.norm_input(set[j * step]));
+    const Moments<T> of = moments(threads, count, epilogue.norm_input(set[0]), [&](const auto& f) {
+      for (int j = threads.rank(); j < size; j += threads.size()) f(epilogue.norm_input(set[j * step]));
     });
-    if (team.rank() == 0) out[m] = {of.mean.high, of.mean.low, batch ? of.m2 : of.rstd(count, eps)};
+    if (threads.rank() == 0) out[m] = {of.mean.high, of.mean.low, batch ? of.m2 : of.rstd(count, eps)};
   });
 }
 

@@ -43,16 +43,16 @@ struct EpilogueBackward {
   /// Sums over the pixels of each channel.
   __device__ __forceinline__ void channel_sums(T* sums) const {
     const DeviceEpilogue<T>& t = image.epilogue;
-    for_each_set(t.C, t.pixels(), [&](const auto& team, int c) {
+    for_each_set(t.C, t.pixels(), [&](const auto& threads, int c) {
       T with_xhat = 0, alone = 0;
-      for (int s = team.rank(); s < t.pixels(); s += team.size()) {
+      for (int s = threads.rank(); s < t.pixels(); s += threads.size()) {
         const ImageElement at{c * t.pixels() + s, c, s};
         const T d = dnorm(at);
         with_xhat += d * xhat(at, t.set_of(at));
         alone += d;
       }
-      team.sum(with_xhat, alone);
-      if (team.rank() != 0) return;
+      threads.sum(with_xhat, alone);
+      if (threads.rank() != 0) return;
       sums[c] = with_xhat;
       sums[t.C + c] = alone;
     });
@@ -62,17 +62,17 @@ struct EpilogueBackward {
   __device__ __forceinline__ void set_sums(T* sums) const {
     const DeviceEpilogue<T>& t = image.epilogue;
     const bool across = t.norm == NormPartition::pixels;
-    for_each_set(t.sets, t.set_size, [&](const auto& team, int m) {
+    for_each_set(t.sets, t.set_size, [&](const auto& threads, int m) {
       T with_xhat = 0, alone = 0;
-      for (int j = team.rank(); j < t.set_size; j += team.size()) {
+      for (int j = threads.rank(); j < t.set_size; j += threads.size()) {
         const ImageElement at =
             across ? ImageElement{j * t.pixels() + m, j, m} : t.element(m * t.set_size + j);
         const T g = t.gamma_at(j) * dnorm(at);
         with_xhat += g * xhat(at, m);
         alone += g;
       }
-      team.sum(with_xhat, alone);
-      if (team.rank() != 0) return;
+      threads.sum(with_xhat, alone);
+      if (threads.rank() != 0) return;
       sums[m] = with_xhat;
       sums[t.sets + m] = alone;
     });

@@ -26,7 +26,7 @@ struct FusedStep {
         x_shape(conv.x_tile()),
         dz_shape(a.R > 0 ? conv.dz_tile() : conv.x_tile()) {}
 
-  /// As RandomKey's.
+  /// Forgets what RandomKey::forget_data() forgets, in both keys.
   void forget_data() {
     before.key.forget_data();
     after.key.forget_data();

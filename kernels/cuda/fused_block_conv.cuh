@@ -113,11 +113,11 @@ __device__ __forceinline__ void image_weight_gradient(const T* x, const T* dz, c
   const int begin = part.begin(pairs), end = part.end(pairs);
   int lanes = kWarp;
   while (lanes > 1 && lanes * pairs > block_threads()) lanes /= 2;
-  const int teams = block_threads() / lanes, slices = lanes == kWarp ? max(1, teams / pairs) : 1;
-  const int team = block_thread() / lanes, lane = block_thread() % lanes;
+  const int groups = block_threads() / lanes, slices = lanes == kWarp ? max(1, groups / pairs) : 1;
+  const int group = block_thread() / lanes, lane = block_thread() % lanes;
   const int units = (P + kWeightRows<R> - 1) / kWeightRows<R> * Q;
-  for (int first = slices > 1 ? 0 : begin; first < end; first += teams) {
-    const int slice = slices > 1 ? team / pairs : 0, pair = first + (slices > 1 ? team % pairs : team);
+  for (int first = slices > 1 ? 0 : begin; first < end; first += groups) {
+    const int slice = slices > 1 ? group / pairs : 0, pair = first + (slices > 1 ? group % pairs : group);
     const int c = pair % s.C, k = pair / s.C * kQuad;
     const bool there = pair >= begin && pair < end && slice < slices;
     T sums[kQuad][kTaps] = {};
@@ -138,7 +138,7 @@ __device__ __forceinline__ void image_weight_gradient(const T* x, const T* dz, c
     if (slices > 1) {
       EK_UNROLL
       for (int i = 0; leads && i < kQuad * kTaps; ++i)
-        slice_sums[team][i / kTaps][i % kTaps] = sums[i / kTaps][i % kTaps];
+        slice_sums[group][i / kTaps][i % kTaps] = sums[i / kTaps][i % kTaps];
       __syncthreads();
       for (int other = 1; leads && slice == 0 && other < slices; ++other) {
         EK_UNROLL

@@ -25,26 +25,27 @@ struct Slots {
   }
 };
 
-/// This thread's part of a group's dy and x, `teams` slots apart. Where a block cannot hold the group
-/// (HELD false) tiles of K slots a team are loaded anew for every for_each().
-template <typename T, int N, int K, bool HELD>
+/// This thread's part of a group's dy and x, `lane_groups` slots apart. Where the group does not fit into the
+/// block's registers (IN_REGISTERS false), tiles of K slots per group of lanes are loaded anew for every
+/// for_each().
+template <typename T, int N, int K, bool IN_REGISTERS>
 class GroupPart {
-  using Offset = std::conditional_t<HELD, int, std::int64_t>;
+  using Offset = std::conditional_t<IN_REGISTERS, int, std::int64_t>;
 
  public:
   __device__ __forceinline__ GroupPart(const Slots& slots, const T* dy, const T* x, std::int64_t S)
       : dy_(dy), x_(x), S_(static_cast<Offset>(S)), slots_(slots) {
-    if constexpr (HELD) load_tile(0);
+    if constexpr (IN_REGISTERS) load_tile(0);
   }
 
   /// f(slot, channel of the group, offset in the group, is it there, dy, x). All threads make the same number
   /// of calls; where a thread has no elements they are not there and zeros.
   template <typename F>
   __device__ __forceinline__ void for_each(const F& f) {
-    if constexpr (HELD) {
+    if constexpr (IN_REGISTERS) {
       visit_tile(0, f);
     } else {
-      for (int begin = 0; begin < slots_.count; begin += teams() * K) {
+      for (int begin = 0; begin < slots_.count; begin += lane_groups() * K) {
         load_tile(begin);
         visit_tile(begin, f);
       }
@@ -57,10 +58,10 @@ class GroupPart {
     Offset offset;
     bool there;
   };
-  __device__ __forceinline__ int teams() const { return static_cast<int>(blockDim.x) / slots_.lanes; }
+  __device__ __forceinline__ int lane_groups() const { return static_cast<int>(blockDim.x) / slots_.lanes; }
   __device__ __forceinline__ Place place(int begin, int k) const {
     const int thread = static_cast<int>(threadIdx.x), lane = thread & (slots_.lanes - 1);
-    const int slot = begin + k * teams() + thread / slots_.lanes, channel = slot / slots_.per_plane;
+    const int slot = begin + k * lane_groups() + thread / slots_.lanes, channel = slot / slots_.per_plane;
     const Offset s = (static_cast<Offset>(slot - channel * slots_.per_plane) * slots_.lanes + lane) * N;
     return {slot, channel, channel * S_ + s, slot < slots_.count && s < S_};
   }
@@ -88,22 +89,22 @@ class GroupPart {
 };
 
 /// The sums of g = gamma dy over a group from those of its slots, which become sums of planes: the sum of
-/// plane k is left in slot k * per_plane.
+/// plane k is stored in slot k * per_plane.
 /// Call: all threads of the block, after a barrier. Result: in all of them.
 template <typename T>
 __device__ __forceinline__ GradientSums<T> group_sums(const Slots& slots, GradientSums<T>* sums,
                                                       const T* gamma, int lanes) {
-  const LaneTeam team{lanes};
-  const int teams = static_cast<int>(blockDim.x) / lanes;
+  const LaneGroup threads{lanes};
+  const int lane_groups = static_cast<int>(blockDim.x) / lanes;
   GradientSums<T> group;
-  for (std::int64_t begin = 0; begin < slots.channels; begin += teams) {
+  for (std::int64_t begin = 0; begin < slots.channels; begin += lane_groups) {
     const std::int64_t channel = begin + static_cast<int>(threadIdx.x) / lanes;
     const bool there = channel < slots.channels;
     GradientSums<T>* const of_plane = sums + channel * slots.per_plane;
     GradientSums<T> plane;
-    for (std::int64_t i = team.rank(); there && i < slots.per_plane; i += lanes) plane.add(of_plane[i]);
-    team.sum(plane.dy, plane.dy_x, plane.x);
-    if (!there || team.rank() != 0) continue;
+    for (std::int64_t i = threads.rank(); there && i < slots.per_plane; i += lanes) plane.add(of_plane[i]);
+    threads.sum(plane.dy, plane.dy_x, plane.x);
+    if (!there || threads.rank() != 0) continue;
     of_plane[0] = plane;
     group.add(plane, gamma != nullptr ? gamma[channel] : T(1));
   }
@@ -115,8 +116,8 @@ inline constexpr int kGroupThreads = 512;
 
 /// dx of a group, and dgamma and dbeta of its planes as row n of the partials. A block a group.
 /// Scratch: the sums of every slot. Bytes: 3 N C S sizeof(T), 2 N C sizeof(T) for the partials, 3 sizeof(T) a
-/// slot; and unless HELD a second reading of dy and x, from the L2 cache.
-template <int N, int K, bool HELD, typename T>
+/// slot; and unless IN_REGISTERS a second reading of dy and x, from the L2 cache.
+template <int N, int K, bool IN_REGISTERS, typename T>
 __global__ void __launch_bounds__(kGroupThreads, 1)
     group_norm_backward_block(NormBackwardArgs<T> a, Slots slots, GradientSums<Arithmetic<T>>* slot_sums,
                               ParameterPartials<Arithmetic<T>> partials, int plane_lanes,
@@ -128,8 +129,8 @@ __global__ void __launch_bounds__(kGroupThreads, 1)
   const A mean = a.mean[group], rstd = a.rstd[group];
   const A* const gamma = a.gamma != nullptr ? a.gamma + first_channel : nullptr;
   GradientSums<A>* const sums = slot_sums + group * slots.count;
-  const LaneTeam team{slots.lanes};
-  GroupPart<T, N, K, HELD> part(slots, a.dy + begin, a.x + begin, a.S);
+  const LaneGroup threads{slots.lanes};
+  GroupPart<T, N, K, IN_REGISTERS> part(slots, a.dy + begin, a.x + begin, a.S);
 
   using Elements = Vector<T, N>;
   part.for_each([&](auto slot, auto, auto, bool there, const Elements& dy, const Elements& x) {
@@ -138,8 +139,8 @@ __global__ void __launch_bounds__(kGroupThreads, 1)
     for (int j = 0; j < N; ++j) {
       if (there) mine.add(dy.at[j], x.at[j] - mean);
     }
-    team.sum(mine.dy, mine.dy_x, mine.x);
-    if (slot < slots.count && team.rank() == 0) sums[slot] = mine;
+    threads.sum(mine.dy, mine.dy_x, mine.x);
+    if (slot < slots.count && threads.rank() == 0) sums[slot] = mine;
   });
   __syncthreads();
   const GradientSums<A> total = group_sums(slots, sums, gamma, plane_lanes);
@@ -163,24 +164,24 @@ __global__ void __launch_bounds__(kGroupThreads, 1)
 
 // --- launchers ---------------------------------------------------------------------------------------------
 
-/// Vectors of dy and of x in a tile, and those that a thread holds; twice as many do not fit where each
-/// element has a place of its own.
+/// The vectors of dy and of x in a tile, and those that a thread has in registers if a block's registers can
+/// take the group; twice as many as in a tile do not fit where each element has a place of its own.
 template <int N, typename T>
 inline constexpr int kTile = 32 / static_cast<int>(sizeof(Arithmetic<T>)) / N;
 template <int N, typename T>
-inline constexpr int kHeld = N == 1 ? kTile<N, T> : 2 * kTile<N, T>;
+inline constexpr int kMostInRegisters = N == 1 ? kTile<N, T> : 2 * kTile<N, T>;
 
-/// Threads of N-element vectors that hold a group.
+/// How many threads have a group in their registers, in vectors of N elements.
 template <int N, typename T>
 std::int64_t threads_to_hold(const NormBackwardArgs<T>& a) {
   const Slots slots(a.C / a.G, a.S, N);
-  return blocks_for(slots.count, kHeld<N, T>) * slots.lanes;
+  return blocks_for(slots.count, kMostInRegisters<N, T>) * slots.lanes;
 }
 
-template <int N, bool HELD, typename T>
+template <int N, bool IN_REGISTERS, typename T>
 void backward(const NormBackwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
-  constexpr int K = HELD ? kHeld<N, T> : kTile<N, T>;
+  constexpr int K = IN_REGISTERS ? kMostInRegisters<N, T> : kTile<N, T>;
   const Slots slots(a.C / a.G, a.S, N);
   ParameterPartials<A> partials{nullptr, a.N, a.C};
   const std::int64_t slot_bytes =
@@ -188,9 +189,10 @@ void backward(const NormBackwardArgs<T>& a, Stream stream) {
   auto* const slot_sums =
       static_cast<GradientSums<A>*>(workspace(stream, slot_bytes + ParameterPartials<A>::bytes(a.N, a.C)));
   partials.sums = reinterpret_cast<A*>(slot_sums + a.N * a.G * slots.count);
-  const int threads = HELD ? std::max(kWarp, whole_warps(threads_to_hold<N>(a))) : kGroupThreads;
-  launch("group_norm_backward", group_norm_backward_block<N, K, HELD, T>, {a.N * a.G, threads, 0, stream}, a,
-         slots, slot_sums, partials, lanes_for(slots.per_plane), Count<A>(slots.channels * a.S));
+  const int threads = IN_REGISTERS ? std::max(kWarp, whole_warps(threads_to_hold<N>(a))) : kGroupThreads;
+  launch("group_norm_backward", group_norm_backward_block<N, K, IN_REGISTERS, T>,
+         {a.N * a.G, threads, 0, stream}, a, slots, slot_sums, partials, lanes_for(slots.per_plane),
+         Count<A>(slots.channels * a.S));
   finalize_parameters(a.dgamma, a.dbeta, partials, stream);
 }
 
@@ -236,7 +238,7 @@ Ladder<NormBackwardArgs<T>> group_norm_backward_variants() {
       {"plain", "a thread a group for dx, then a thread a channel for dgamma and dbeta",
        [](const Args&) { return true; },
        [](const Args& a, Stream s) {
-         run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Groups::of(a), s);
+         run_set_norm_backward<ThreadGroup>(Op::kBackward, a, Groups::of(a), s);
        }},
       {"tiles", "one kernel: the sums of dx, channel by channel, are those of dgamma and dbeta too",
        [](const Args&) { return true; }, backward<1, false, T>},

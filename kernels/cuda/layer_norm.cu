@@ -8,8 +8,8 @@
 namespace evenkeel::cuda {
 namespace {
 
-/// Backward shares rows out in chunks of `rows` neighbours, one chunk a team. Each adds up dgamma and dbeta
-/// of its rows in registers and leaves them as one row of `partials`, whose sums are null if unwanted.
+/// Backward shares rows out in chunks of `rows` neighbours, one chunk a thread group. Each adds up dgamma and
+/// dbeta of its rows in registers and writes them as one row of `partials`, whose sums are null if unwanted.
 template <typename T>
 struct RowChunks {
   std::int64_t rows, count;
@@ -26,13 +26,14 @@ RowChunks<T> row_chunks(std::int64_t M, std::int64_t D, std::int64_t threads_per
   return {rows, count, {nullptr, count, D}};
 }
 
-/// The gradients of one chunk of rows [D] by one team, which holds dy, x, dgamma and dbeta in registers.
-template <int N, int K, typename T, typename Team>
+/// The gradients of one chunk of rows [D] by one thread group, which has dy, x, dgamma and dbeta in
+/// registers.
+template <int N, int K, typename T, typename Group>
 __device__ __forceinline__ void row_gradients(const NormBackwardArgs<T>& a, const RowChunks<T>& chunks,
-                                              const Team& team, std::int64_t chunk) {
+                                              const Group& threads, std::int64_t chunk) {
   using A = Arithmetic<T>;
   const ColumnAffine<A> affine{a.gamma, nullptr};
-  const int D = static_cast<int>(a.S), first = team.rank() * N, step = team.size() * N;
+  const int D = static_cast<int>(a.S), first = threads.rank() * N, step = threads.size() * N;
   const Count<A> count(D);
   Vector<A, N> dgamma[K] = {}, dbeta[K] = {};
   for (std::int64_t r = 0; r < chunks.rows; ++r) {  // past the last row, only to take part in the sums
@@ -56,7 +57,7 @@ __device__ __forceinline__ void row_gradients(const NormBackwardArgs<T>& a, cons
       EK_UNROLL
       for (int j = 0; j < N; ++j) sums.add(gamma.at[j] * dy[k].at[j], x[k].at[j] - mean);
     }
-    team.sum(sums.dy, sums.dy_x, sums.x);
+    threads.sum(sums.dy, sums.dy_x, sums.x);
     const auto gradient = InputGradient<A>::of(sums, count, mean, rstd, a.centred);
     EK_UNROLL
     for (int k = 0; k < K; ++k) {
@@ -87,15 +88,15 @@ __device__ __forceinline__ void row_gradients(const NormBackwardArgs<T>& a, cons
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(kWarpRowThreads, 6)
     layer_norm_backward_warp(NormBackwardArgs<T> a, RowChunks<T> chunks, int lanes) {
-  const LaneTeam team{lanes};
-  row_gradients<N, K>(a, chunks, team, team.number());
+  const LaneGroup threads{lanes};
+  row_gradients<N, K>(a, chunks, threads, threads.number());
 }
 
 /// A block a chunk. Bytes: 3 N C S sizeof(T), and 2 S sizeof(T) a chunk.
 template <int N, int K, typename T>
 __global__ void __launch_bounds__(kMaxThreads)
     layer_norm_backward_block(NormBackwardArgs<T> a, RowChunks<T> chunks) {
-  row_gradients<N, K>(a, chunks, BlockTeam{}, blockIdx.x);
+  row_gradients<N, K>(a, chunks, BlockGroup{}, blockIdx.x);
 }
 
 /// A block a row of any length: dx, and in rest[N C] what rounding took from the mean. dy and x are read
@@ -192,9 +193,9 @@ void backward_long(const NormBackwardArgs<T>& a, Stream stream) {
 
 template <int N, typename T>
 void backward_in_blocks(const NormBackwardArgs<T>& a, Stream stream) {
-  const int threads = std::max(kWarp, whole_warps(blocks_for(a.S, kFewHeld<T>)));
+  const int threads = std::max(kWarp, whole_warps(blocks_for(a.S, kFewInRegisters<T>)));
   const RowChunks<T> chunks = chunks_for(a, threads, stream);
-  launch("layer_norm_backward_block", layer_norm_backward_block<N, kFewHeld<T> / N, T>,
+  launch("layer_norm_backward_block", layer_norm_backward_block<N, kFewInRegisters<T> / N, T>,
          {chunks.count, threads, 0, stream}, a, chunks);
   finalize_parameters(a.dgamma, a.dbeta, chunks.partials, stream);
 }
@@ -203,7 +204,7 @@ template <int N, typename T>
 void backward_in_warps(const NormBackwardArgs<T>& a, Stream stream) {
   const int lanes = lanes_for(blocks_for(a.S, N));
   const RowChunks<T> chunks = chunks_for(a, lanes, stream);
-  launch("layer_norm_backward_warp", layer_norm_backward_warp<N, kFewHeld<T> / N, T>,
+  launch("layer_norm_backward_warp", layer_norm_backward_warp<N, kFewInRegisters<T> / N, T>,
          {blocks_for(chunks.count, kWarpRowThreads / lanes), kWarpRowThreads, 0, stream}, a, chunks, lanes);
   finalize_parameters(a.dgamma, a.dbeta, chunks.partials, stream);
 }
@@ -242,11 +243,12 @@ Ladder<NormBackwardArgs<T>> layer_norm_backward_variants() {
   using Args = NormBackwardArgs<T>;
   using Op = LayerNorm<T>;
   static constexpr int V = kVector<T>;
-  static constexpr std::int64_t in_warp = kWarp * kFewHeld<T>, in_block = kMaxThreads * kFewHeld<T>;
+  static constexpr std::int64_t in_warp = kWarp * kFewInRegisters<T>,
+                                in_block = kMaxThreads * kFewInRegisters<T>;
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a row for dx, then a thread a column for dgamma and dbeta",
        [](const Args&) { return true; },
-       [](const Args& a, Stream s) { run_set_norm_backward<ThreadTeam>(Op::kBackward, a, Rows::of(a), s); }},
+       [](const Args& a, Stream s) { run_set_norm_backward<ThreadGroup>(Op::kBackward, a, Rows::of(a), s); }},
       {"two_kernels", "a block a row for dx; columns in chunks of rows, whose partial sums are added",
        [](const Args&) { return true; }, backward_long<1, T>},
       {"block", "one kernel: a block a chunk of rows, held in registers with the sums of dgamma and dbeta",

@@ -9,14 +9,15 @@ namespace evenkeel::cuda {
 namespace {
 
 inline constexpr int kPixelThreads = 128;
-/// With up to so many channels backward holds a pixel's dy, x, dgamma and dbeta in registers.
+/// Backward has a pixel's dy, x, dgamma and dbeta in registers if there are at most so many channels.
 inline constexpr int kFewChannels = 16;
 
 // --- forward -----------------------------------------------------------------------------------------------
 
-/// Up to MOST channels: a thread a pixel, which it holds. Bytes: 2 N C S sizeof(T).
+/// Up to MOST channels: a thread has a pixel in registers. Bytes: 2 N C S sizeof(T).
 template <int MOST, typename T, typename A = Arithmetic<T>>
-__global__ void __launch_bounds__(kPixelThreads, 2) layer_norm2d_forward_held(NormForwardArgs<T> a, A eps) {
+__global__ void __launch_bounds__(kPixelThreads, 2)
+    layer_norm2d_forward_in_registers(NormForwardArgs<T> a, A eps) {
   const std::int64_t i = thread_number();
   if (i >= a.N * a.S) return;
   const std::int64_t at = pixel_offset(i, a.C, a.S);
@@ -25,7 +26,7 @@ __global__ void __launch_bounds__(kPixelThreads, 2) layer_norm2d_forward_held(No
   EK_UNROLL
   for (int c = 0; c < MOST; ++c) x[c] = c < C ? a.x[at + c * a.S] : T(0);
   const Count<A> count(C);
-  const Moments<A> m = moments(ThreadTeam{}, count, static_cast<A>(x[0]), [&](const auto& f) {
+  const Moments<A> m = moments(ThreadGroup{}, count, static_cast<A>(x[0]), [&](const auto& f) {
     EK_UNROLL
     for (int c = 0; c < MOST; ++c) {
       if (c < C) f(x[c]);
@@ -48,7 +49,8 @@ __global__ void __launch_bounds__(kPixelThreads, 2) layer_norm2d_forward_held(No
 /// row of the partials, whose sums are null if unwanted. Bytes: 3 N C S sizeof(T), and 2 C sizeof(T) a block.
 template <typename T, typename A = Arithmetic<T>>
 __global__ void __launch_bounds__(kPixelThreads, 2)
-    layer_norm2d_backward_held(NormBackwardArgs<T> a, std::int64_t strips, ParameterPartials<A> partials) {
+    layer_norm2d_backward_in_registers(NormBackwardArgs<T> a, std::int64_t strips,
+                                       ParameterPartials<A> partials) {
   const int C = static_cast<int>(a.C);
   const Count<A> count(C);
   A dgamma[kFewChannels] = {}, dbeta[kFewChannels] = {};
@@ -125,15 +127,15 @@ bool parameters_wanted(const NormBackwardArgs<T>& a) {
 }
 
 template <int MOST, typename T>
-void forward_held(const NormForwardArgs<T>& a, Stream stream) {
+void forward_in_registers(const NormForwardArgs<T>& a, Stream stream) {
   if (a.C == 0) return;
-  launch("layer_norm2d_forward", layer_norm2d_forward_held<MOST, T>,
+  launch("layer_norm2d_forward", layer_norm2d_forward_in_registers<MOST, T>,
          {blocks_for(a.N * a.S, kPixelThreads), kPixelThreads, 0, stream}, a,
          static_cast<Arithmetic<T>>(a.eps));
 }
 
 template <typename T>
-void backward_held(const NormBackwardArgs<T>& a, Stream stream) {
+void backward_in_registers(const NormBackwardArgs<T>& a, Stream stream) {
   using A = Arithmetic<T>;
   constexpr std::int64_t kThreads = 1 << 17;  // busy, and no more partials than that makes
   const std::int64_t pixels = a.N * a.S, strips = std::max<std::int64_t>(1, blocks_for(pixels, kThreads));
@@ -143,8 +145,8 @@ void backward_held(const NormBackwardArgs<T>& a, Stream stream) {
     const std::int64_t bytes = ParameterPartials<A>::bytes(blocks, a.C);
     partials.sums = static_cast<A*>(workspace(stream, bytes));
   }
-  launch("layer_norm2d_backward_held", layer_norm2d_backward_held<T>, {blocks, kPixelThreads, 0, stream}, a,
-         strips, partials);
+  launch("layer_norm2d_backward_held", layer_norm2d_backward_in_registers<T>,
+         {blocks, kPixelThreads, 0, stream}, a, strips, partials);
   finalize_parameters(a.dgamma, a.dbeta, partials, stream);
 }
 
@@ -159,7 +161,7 @@ void backward_in_two(const NormBackwardArgs<T>& a, Stream stream) {
   A* const rest =
       static_cast<A*>(workspace(stream, bytes + ParameterPartials<A>::bytes(chunks.per_channel, a.C)));
   const ParameterPartials<A> partials{rest + pixels, chunks.per_channel, a.C};
-  run_set_norm_input_gradient<ThreadTeam>("layer_norm2d_backward", a, Pixels::of(a), rest, stream);
+  run_set_norm_input_gradient<ThreadGroup>("layer_norm2d_backward", a, Pixels::of(a), rest, stream);
   if (!parameters_wanted(a)) return;
   launch("layer_norm2d_parameter_partials", layer_norm2d_parameter_partials<V, kElements / V, T>,
          {chunks.blocks(), kChunkThreads, 0, stream}, a, rest, chunks, partials);
@@ -177,12 +179,12 @@ Ladder<NormForwardArgs<T>> layer_norm2d_forward_variants() {
       {"plain", "a thread a pixel, read three times: neighbouring threads read neighbours",
        [](const Args&) { return true; },
        [](const Args& a, Stream s) {
-         if (a.C > 0) run_set_norm_forward<ThreadTeam>("layer_norm2d_forward", a, Pixels::of(a), s);
+         if (a.C > 0) run_set_norm_forward<ThreadGroup>("layer_norm2d_forward", a, Pixels::of(a), s);
        }},
       {"held_64", "a pixel held in registers, up to 64 channels: read once",
-       [](const Args& a) { return a.C <= 64; }, forward_held<64, T>},
+       [](const Args& a) { return a.C <= 64; }, forward_in_registers<64, T>},
       {"held_16", "held_64 with 16 channels: more threads fit on a multiprocessor",
-       [](const Args& a) { return a.C <= 16; }, forward_held<16, T>},
+       [](const Args& a) { return a.C <= 16; }, forward_in_registers<16, T>},
   };
   return kLadder;
 }
@@ -195,7 +197,7 @@ Ladder<NormBackwardArgs<T>> layer_norm2d_backward_variants() {
       {"plain", "a thread a pixel for dx, then a thread a channel for dgamma and dbeta",
        [](const Args&) { return true; },
        [](const Args& a, Stream s) {
-         run_set_norm_backward<ThreadTeam>("layer_norm2d_backward", a, Pixels::of(a), s);
+         run_set_norm_backward<ThreadGroup>("layer_norm2d_backward", a, Pixels::of(a), s);
        }},
       {"two_kernels", "many blocks a channel for dgamma and dbeta, whose partial sums are added",
        [](const Args&) { return true; }, backward_in_two<1, T>},
@@ -203,7 +205,7 @@ Ladder<NormBackwardArgs<T>> layer_norm2d_backward_variants() {
        [](const Args& a) { return a.S % V == 0 && are_aligned(a.dy, a.x, a.mean, a.rstd); },
        backward_in_two<V, T>},
       {"held", "one kernel: pixels in registers with the sums of dgamma and dbeta, up to 16 channels",
-       [](const Args& a) { return a.C <= kFewChannels; }, backward_held<T>},
+       [](const Args& a) { return a.C <= kFewChannels; }, backward_in_registers<T>},
   };
   return kLadder;
 }

@@ -54,18 +54,19 @@ struct Moments {
   }
 };
 
-/// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983) over the elements of a team.
+/// The corrected two-pass algorithm (Chan, Golub and LeVeque, 1983) over the elements of a thread group.
 /// for_each(f) calls f(x) for every element of this thread, the same each time. The first pass adds distances
 /// from `pivot`, any of the elements: they are exact where the elements are close together. The second adds
 /// distances from the rounded mean; their sum takes the first pass's error out of mean and variance.
-/// A thread adds up its elements in a Sum. Call: all threads that team.sum() needs. Result: in all of them.
-template <typename Sum, typename T, typename Team, typename ForEach>
-__device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& count, T pivot,
+/// A thread adds up its elements in a Sum. Call: all threads that threads.sum() needs. Result: in all of
+/// them.
+template <typename Sum, typename T, typename Group, typename ForEach>
+__device__ __forceinline__ Moments<T> moments(const Group& threads, const Count<T>& count, T pivot,
                                               const ForEach& for_each) {
   Sum distances{};
   for_each([&](T x) { distances += x - pivot; });
   T sum = distances;
-  team.sum(sum);
+  threads.sum(sum);
   const T rounded = pivot + sum * count.inverse;
   Sum rests{}, squares{};
   for_each([&](T x) {
@@ -74,14 +75,14 @@ __device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& 
     squares += d * d;
   });
   T rest = rests, m2 = squares;
-  team.sum(rest, m2);
+  threads.sum(rest, m2);
   rest *= count.inverse;
   return {two_sum(rounded, rest), m2 - rest * rest * count.n};
 }
-template <typename T, typename Team, typename ForEach>
-__device__ __forceinline__ Moments<T> moments(const Team& team, const Count<T>& count, T pivot,
+template <typename T, typename Group, typename ForEach>
+__device__ __forceinline__ Moments<T> moments(const Group& threads, const Count<T>& count, T pivot,
                                               const ForEach& for_each) {
-  return moments<T, T>(team, count, pivot, for_each);
+  return moments<T, T>(threads, count, pivot, for_each);
 }
 
 /// What dx of a set is made of.

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(kThreads) max_pool2d_backward_kernel(MaxPool2d
 constexpr std::int64_t kWarpWindow = 16;
 
 /// y [planes, P, Q] = sum / (R S): LANES threads an output, which take every LANES-th pixel of the window and
-/// are joined in a tree. Bytes: the input and y once.
+/// are merged in a tree. Bytes: the input and y once.
 template <typename T, int LANES>
 __global__ void __launch_bounds__(kThreads) avg_pool2d_forward_kernel(AvgPool2dForwardArgs<T> a) {
   const Pool2dSizes& s = a.sizes;

@@ -17,8 +17,8 @@ __device__ bool is_larger(T x, T than) {
   return x > than || (x != x && than == than);
 }
 
-// What reductions differ in: the state of a part, how an element enters it, and how parts are joined. Parts
-// are always joined in the same order.
+// What reductions differ in: the state of a part, how an element enters it, and how parts are merged. Parts
+// are always merged in the same order.
 
 template <typename T>
 struct Sum {
@@ -27,7 +27,7 @@ struct Sum {
   static constexpr const char* kName = "sum";
   static __device__ State none() { return 0; }
   static __device__ State take(State s, T x, std::int64_t) { return s + static_cast<double>(x); }
-  static __device__ State join(State a, State b) { return a + b; }
+  static __device__ State merge(State a, State b) { return a + b; }
   static __device__ Output result(State s) { return static_cast<T>(s); }
 };
 
@@ -43,9 +43,9 @@ struct Argmax {
   using Output = std::int64_t;
   static constexpr const char* kName = "argmax";
   static __device__ State none() { return {T(0), -1}; }
-  static __device__ State take(State s, T x, std::int64_t i) { return join(s, {x, i}); }
+  static __device__ State take(State s, T x, std::int64_t i) { return merge(s, {x, i}); }
   /// The larger value; of equal ones, or of two NaN, the first.
-  static __device__ State join(State a, State b) {
+  static __device__ State merge(State a, State b) {
     if (b.index < 0) return a;
     if (a.index < 0 || is_larger(b.value, a.value)) return b;
     if (is_larger(a.value, b.value)) return a;
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kThreads) reduce_serial_kernel(typename R::Out
   y[o] = R::result(state);
 }
 
-/// A block per output and chunk: thread t takes elements t, t + 256, ... of its chunk, then a tree joins the
+/// A block per output and chunk: thread t takes elements t, t + 256, ... of its chunk, then a tree merges the
 /// threads. Writes y where there is one chunk, else part[o * chunks + chunk]. Bytes: the input once.
 template <typename R, typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads)
   states[threadIdx.x] = state;
   for (unsigned half = kThreads / 2; half > 0; half /= 2) {
     __syncthreads();
-    if (threadIdx.x < half) states[threadIdx.x] = R::join(states[threadIdx.x], states[threadIdx.x + half]);
+    if (threadIdx.x < half) states[threadIdx.x] = R::merge(states[threadIdx.x], states[threadIdx.x + half]);
   }
   if (threadIdx.x > 0) return;
   if (in.chunks == 1) {
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t o = thread_number();
   if (o >= outputs) return;
   auto state = R::none();
-  for (std::int64_t c = 0; c < chunks; ++c) state = R::join(state, part[o * chunks + c]);
+  for (std::int64_t c = 0; c < chunks; ++c) state = R::merge(state, part[o * chunks + c]);
   y[o] = R::result(state);
 }
 

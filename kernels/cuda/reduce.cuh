@@ -1,5 +1,5 @@
-// Sums across the threads of a team: one thread, some lanes of a warp, or a block. The order of additions
-// depends on the team's size alone, and every thread of a team gets the same bits.
+// Sums across the threads of a thread group: one thread, some lanes of a warp, or a block. The order of
+// additions depends on the group's size alone, and every thread of a group gets the same bits.
 #pragma once
 
 #include <type_traits>
@@ -60,10 +60,10 @@ __device__ __forceinline__ void block_sum(T&... values) {
   __syncthreads();
 }
 
-/// Teams: rank() is this thread's number in its team, number() the team's in the grid.
+/// Thread groups: rank() is this thread's number in its group, number() is the group's number in the grid.
 
 /// A thread on its own.
-struct ThreadTeam {
+struct ThreadGroup {
   __device__ __forceinline__ int size() const { return 1; }
   __device__ __forceinline__ int rank() const { return 0; }
   __device__ __forceinline__ std::int64_t number() const { return thread_number(); }
@@ -72,7 +72,7 @@ struct ThreadTeam {
 };
 
 /// `width` neighbouring lanes, a power of two. sum(): all lanes of the warp call it.
-struct LaneTeam {
+struct LaneGroup {
   int width;
   __device__ __forceinline__ int size() const { return width; }
   __device__ __forceinline__ int rank() const { return static_cast<int>(threadIdx.x) & (width - 1); }
@@ -84,7 +84,7 @@ struct LaneTeam {
 };
 
 /// All threads of the block. sum(): all call it.
-struct BlockTeam {
+struct BlockGroup {
   __device__ __forceinline__ int size() const { return static_cast<int>(blockDim.x); }
   __device__ __forceinline__ int rank() const { return static_cast<int>(threadIdx.x); }
   __device__ __forceinline__ std::int64_t number() const { return blockIdx.x; }

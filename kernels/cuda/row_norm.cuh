@@ -72,22 +72,23 @@ struct RowNorm {
   bool centred = true;
 };
 
-/// This thread's part of a row: K vectors of N elements, `team.size()` vectors apart. Rows that are longer
-/// than the team's registers (HELD false) are loaded anew, tile by tile, for every for_each().
-template <typename T, int N, int K, bool HELD, typename Team>
+/// This thread's part of a row: K vectors of N elements, `threads.size()` vectors apart. Rows that do not fit
+/// into the registers of the thread group (IN_REGISTERS false) are loaded anew, tile by tile, for every
+/// for_each().
+template <typename T, int N, int K, bool IN_REGISTERS, typename Group>
 class RowPart {
-  using Index = std::conditional_t<HELD, int, std::int64_t>;
+  using Index = std::conditional_t<IN_REGISTERS, int, std::int64_t>;
 
  public:
-  __device__ __forceinline__ RowPart(const Team& team, const T* x, std::int64_t D)
-      : x_(x), D_(static_cast<Index>(D)), first_(team.rank() * N), step_(team.size() * N) {
-    if constexpr (HELD) load_tile(0);
+  __device__ __forceinline__ RowPart(const Group& threads, const T* x, std::int64_t D)
+      : x_(x), D_(static_cast<Index>(D)), first_(threads.rank() * N), step_(threads.size() * N) {
+    if constexpr (IN_REGISTERS) load_tile(0);
   }
 
   /// f(i, vector of the elements from i on) for each vector.
   template <typename F>
   __device__ __forceinline__ void for_each(const F& f) {
-    if constexpr (HELD) {
+    if constexpr (IN_REGISTERS) {
       visit_tile(0, f);
     } else {
       for (Index begin = 0; begin < D_; begin += static_cast<Index>(step_) * K) {
@@ -120,25 +121,26 @@ class RowPart {
   Vector<T, N> part_[K] = {};
 };
 
-/// One row by one team. `there` is false for a team past the last row, which only takes part in the sums.
-template <int N, int K, bool HELD, typename T, typename Affine, typename Team>
-__device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const Team& team, std::int64_t row,
-                                              bool there) {
+/// One row by one thread group. `there` is false for a group past the last row, which only takes part in the
+/// sums.
+template <int N, int K, bool IN_REGISTERS, typename T, typename Affine, typename Group>
+__device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const Group& threads,
+                                              std::int64_t row, bool there) {
   using A = Arithmetic<T>;
   const std::int64_t D = there ? a.D : 0;
   const T* const x = a.x + row * a.D;
   T* const y = a.y + row * a.D;
-  RowPart<T, N, K, HELD, Team> part(team, x, D);
+  RowPart<T, N, K, IN_REGISTERS, Group> part(threads, x, D);
   const Count<A> count(a.D);
   const A pivot = D > 0 ? static_cast<A>(x[0]) : A(0);
-  const Moments<A> m = moments(team, count, pivot, [&](const auto& f) {
+  const Moments<A> m = moments(threads, count, pivot, [&](const auto& f) {
     part.for_each([&](auto, const Vector<T, N>& v) {
       EK_UNROLL
       for (int j = 0; j < N; ++j) f(v.at[j]);
     });
   });
   const SetStatistics<A> set = m.statistics(count, a.eps, a.centred);
-  if (there && team.rank() == 0) {
+  if (there && threads.rank() == 0) {
     a.mean[row] = set.mean.high;
     a.rstd[row] = set.rstd;
   }
@@ -155,50 +157,53 @@ __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const
 
 inline constexpr int kWarpRowThreads = 128, kLongRowThreads = 512;
 
-/// Short rows: `lanes` neighbouring lanes a row, which they hold. Bytes: 2 M D sizeof(T).
+/// Short rows: `lanes` neighbouring lanes have a row in registers. Bytes: 2 M D sizeof(T).
 template <int N, int K, typename T, typename Affine>
 __global__ void __launch_bounds__(kWarpRowThreads) row_norm_forward_warp(RowNorm<T, Affine> a, int lanes) {
-  const LaneTeam team{lanes};
-  const std::int64_t row = team.number();
-  normalize_row<N, K, true>(a, team, row, row < a.M);
+  const LaneGroup threads{lanes};
+  const std::int64_t row = threads.number();
+  normalize_row<N, K, true>(a, threads, row, row < a.M);
 }
 
-/// A block a row, which it holds. Bytes: 2 M D sizeof(T).
+/// A block has a row in registers. Bytes: 2 M D sizeof(T).
 template <int N, int K, typename T, typename Affine>
 __global__ void __launch_bounds__(kMaxThreads) row_norm_forward_block(RowNorm<T, Affine> a) {
-  normalize_row<N, K, true>(a, BlockTeam{}, blockIdx.x, true);
+  normalize_row<N, K, true>(a, BlockGroup{}, blockIdx.x, true);
 }
 
 /// A block a row of any length, read three times. Bytes: 2 M D sizeof(T), and the second and third reading
 /// from the L2 cache.
 template <int N, int K, typename T, typename Affine>
 __global__ void __launch_bounds__(kLongRowThreads) row_norm_forward_long(RowNorm<T, Affine> a) {
-  normalize_row<N, K, false>(a, BlockTeam{}, blockIdx.x, true);
+  normalize_row<N, K, false>(a, BlockGroup{}, blockIdx.x, true);
 }
 
 // --- the ladder --------------------------------------------------------------------------------------------
 
-/// Elements of a row that a thread holds: up to kFewHeld if that is enough for a warp, else up to kManyHeld.
+/// The elements of a row that a thread has in registers: at most kFewInRegisters if that is enough for a
+/// warp, else at most kManyInRegisters.
 template <typename T>
-inline constexpr int kFewHeld = 32 / static_cast<int>(sizeof(Arithmetic<T>));
+inline constexpr int kFewInRegisters = 32 / static_cast<int>(sizeof(Arithmetic<T>));
 template <typename T>
-inline constexpr int kManyHeld = 2 * kFewHeld<T>;
+inline constexpr int kManyInRegisters = 2 * kFewInRegisters<T>;
 
 template <int N, typename T, typename Affine>
 void row_norm_in_warps(const char* name, const RowNorm<T, Affine>& a, Stream stream) {
   const int lanes = lanes_for(blocks_for(a.D, N));
-  const auto kernel = a.D <= kWarp * kFewHeld<T> ? row_norm_forward_warp<N, kFewHeld<T> / N, T, Affine>
-                                                 : row_norm_forward_warp<N, kManyHeld<T> / N, T, Affine>;
+  const auto kernel = a.D <= kWarp * kFewInRegisters<T>
+                          ? row_norm_forward_warp<N, kFewInRegisters<T> / N, T, Affine>
+                          : row_norm_forward_warp<N, kManyInRegisters<T> / N, T, Affine>;
   launch(name, kernel, {blocks_for(a.M, kWarpRowThreads / lanes), kWarpRowThreads, 0, stream}, a, lanes);
 }
 template <int N, typename T, typename Affine>
 void row_norm_in_blocks(const char* name, const RowNorm<T, Affine>& a, Stream stream) {
-  const int threads = std::max(kWarp, whole_warps(blocks_for(a.D, kManyHeld<T>)));
-  launch(name, row_norm_forward_block<N, kManyHeld<T> / N, T, Affine>, {a.M, threads, 0, stream}, a);
+  const int threads = std::max(kWarp, whole_warps(blocks_for(a.D, kManyInRegisters<T>)));
+  launch(name, row_norm_forward_block<N, kManyInRegisters<T> / N, T, Affine>, {a.M, threads, 0, stream}, a);
 }
 template <int N, typename T, typename Affine>
 void row_norm_long(const char* name, const RowNorm<T, Affine>& a, Stream stream) {
-  launch(name, row_norm_forward_long<N, kFewHeld<T> / N, T, Affine>, {a.M, kLongRowThreads, 0, stream}, a);
+  launch(name, row_norm_forward_long<N, kFewInRegisters<T> / N, T, Affine>, {a.M, kLongRowThreads, 0, stream},
+         a);
 }
 
 /// Op<T>: ForwardArgs, kForward (its name), Sets (of norm_sets.cuh), rows(args) as a RowNorm, and
@@ -207,10 +212,11 @@ template <template <typename> typename Op, typename T, typename Args = typename 
 Ladder<Args> row_norm_forward_ladder() {
   using O = Op<T>;
   static constexpr int V = kVector<T>;
-  static constexpr std::int64_t in_warp = kWarp * kManyHeld<T>, in_block = kMaxThreads * kManyHeld<T>;
+  static constexpr std::int64_t in_warp = kWarp * kManyInRegisters<T>,
+                                in_block = kMaxThreads * kManyInRegisters<T>;
   static constexpr Variant<Args> kLadder[] = {
       {"plain", "a thread a row, read three times", [](const Args&) { return true; },
-       [](const Args& a, Stream s) { run_set_norm_forward<ThreadTeam>(O::kForward, a, O::Sets::of(a), s); }},
+       [](const Args& a, Stream s) { run_set_norm_forward<ThreadGroup>(O::kForward, a, O::Sets::of(a), s); }},
       {"long", "a block a row, read three times: neighbouring threads read neighbours",
        [](const Args&) { return true; },
        [](const Args& a, Stream s) { row_norm_long<1>(O::kForward, O::rows(a), s); }},

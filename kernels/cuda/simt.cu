@@ -53,10 +53,10 @@ cudaError_t allocate(void** memory, std::int64_t bytes) {
 void check_config(const char* name, const LaunchConfig& config) {
   if (config.blocks < 0 || config.blocks > INT32_MAX)
     fail(name, config, "a grid has at most 2^31 - 1 blocks; the tensor is too large");
-  if (config.team < 1 || config.blocks % config.team != 0 || config.cluster < 1 ||
-      config.team % config.cluster != 0)
+  if (config.grid_group < 1 || config.blocks % config.grid_group != 0 || config.cluster < 1 ||
+      config.grid_group % config.cluster != 0)
     fail(name, config,
-         "they do not fit into teams of " + std::to_string(config.team) + " and clusters of " +
+         "they do not fit into teams of " + std::to_string(config.grid_group) + " and clusters of " +
              std::to_string(config.cluster));
 }
 

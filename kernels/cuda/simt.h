@@ -4,7 +4,7 @@
 //
 //   SIMT_SHARED(float, tile, [16][17]);   a block's shared array, filled with NaN bytes by the executor
 //   SIMT_DYN_SHARED(T, name);             the dynamic part: a T* to `shared` bytes of the launch
-//   launch("name", kernel, {blocks, threads, shared, stream, team}, args...)   instead of <<<>>>, checked
+//   launch("name", kernel, {blocks, threads, shared, stream, grid_group}, args...)  checked, for <<<>>>
 //   EK_UNROLL       before a loop that must be unrolled, so that its array stays in registers
 //   EK_NO_UNROLL    before one that must not be, as its body fills the registers
 #pragma once
@@ -37,8 +37,10 @@ struct LaunchConfig {
   int threads;              ///< a block
   std::int64_t shared = 0;  ///< bytes of dynamic shared memory a block
   Stream stream = nullptr;
-  int team = 1;  ///< neighbouring blocks that wait for each other, by sync_team(); all are resident at once
-  int cluster = 1;  ///< neighbours of a team that use each other's shared memory: kernels/cuda/cluster.cuh
+  /// Neighbouring blocks that wait for each other, by sync_grid_group(); all are resident at once.
+  int grid_group = 1;
+  /// Neighbours of a grid group that use each other's shared memory: kernels/cuda/cluster.cuh.
+  int cluster = 1;
 };
 
 /// Throws std::runtime_error, naming the kernel, if the grid is larger than CUDA's 2^31 - 1 blocks.
@@ -47,13 +49,13 @@ void check_config(const char* name, const LaunchConfig& config);
 void check_launch(const char* name, const LaunchConfig& config, cudaError_t error);
 
 #ifdef __CUDACC__
-/// How CUDA launches a grid with teams, which it refuses where not all blocks are resident at once, and with
-/// clusters.
-struct TeamLaunch {
+/// How CUDA launches a grid with grid groups, which it refuses where not all blocks are resident at once, and
+/// with clusters.
+struct GroupLaunch {
   cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
 
-  explicit TeamLaunch(const LaunchConfig& c) {
+  explicit GroupLaunch(const LaunchConfig& c) {
     config.gridDim = dim3(static_cast<unsigned>(c.blocks));
     config.blockDim = dim3(static_cast<unsigned>(c.threads));
     config.dynamicSmemBytes = static_cast<std::size_t>(c.shared);
@@ -65,8 +67,8 @@ struct TeamLaunch {
     attributes[1].id = cudaLaunchAttributeClusterDimension;
     attributes[1].val.clusterDim = {static_cast<unsigned>(c.cluster), 1, 1};
   }
-  TeamLaunch(const TeamLaunch&) = delete;
-  TeamLaunch& operator=(const TeamLaunch&) = delete;
+  GroupLaunch(const GroupLaunch&) = delete;
+  GroupLaunch& operator=(const GroupLaunch&) = delete;
 };
 template <typename... Parameters>
 void allow_shared_memory(const char* name, void (*kernel)(Parameters...), const LaunchConfig& config) {
@@ -89,10 +91,10 @@ int most_clusters(const char* name, [[maybe_unused]] void (*kernel)(Parameters..
   check_launch(name, config, cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   if (major < 9) return 0;
   allow_shared_memory(name, kernel, config);
-  TeamLaunch team(config);
-  team.config.attrs = &team.attributes[1];  // only the cluster's
-  team.config.numAttrs = 1;
-  check_launch(name, config, cudaOccupancyMaxActiveClusters(&clusters, kernel, &team.config));
+  GroupLaunch group(config);
+  group.config.attrs = &group.attributes[1];  // only the cluster's
+  group.config.numAttrs = 1;
+  check_launch(name, config, cudaOccupancyMaxActiveClusters(&clusters, kernel, &group.config));
 #else
   check_launch(name, config, cudaDeviceGetAttribute(&clusters, cudaDevAttrMultiProcessorCount, device));
   clusters /= config.cluster;
@@ -100,7 +102,7 @@ int most_clusters(const char* name, [[maybe_unused]] void (*kernel)(Parameters..
   return clusters;
 }
 
-/// Enqueues a kernel, whose blocks are a multiple of its team, and that of its cluster. Throws
+/// Enqueues a kernel, whose blocks are a multiple of its grid group, and that of its cluster. Throws
 /// std::runtime_error if it cannot be launched.
 template <typename... Parameters, typename... Args>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchConfig& config,
@@ -110,9 +112,9 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchConfig&
   const auto blocks = static_cast<unsigned>(config.blocks), threads = static_cast<unsigned>(config.threads);
 #ifdef __CUDACC__
   allow_shared_memory(name, kernel, config);
-  if (config.team > 1) {
-    const TeamLaunch team(config);
-    check_launch(name, config, cudaLaunchKernelEx(&team.config, kernel, static_cast<Parameters>(args)...));
+  if (config.grid_group > 1) {
+    const GroupLaunch group(config);
+    check_launch(name, config, cudaLaunchKernelEx(&group.config, kernel, static_cast<Parameters>(args)...));
   } else {
     kernel<<<blocks, threads, config.shared, config.stream>>>(static_cast<Parameters>(args)...);
   }
@@ -122,7 +124,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchConfig&
                 {threads, 1, 1},
                 static_cast<std::size_t>(config.shared),
                 config.stream,
-                static_cast<unsigned>(config.team),
+                static_cast<unsigned>(config.grid_group),
                 static_cast<unsigned>(config.cluster)},
                kernel, args...);
 #endif

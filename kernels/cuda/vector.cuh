@@ -44,7 +44,7 @@ __device__ __forceinline__ std::int64_t thread_number() {
 
 inline constexpr int kMapThreads = 256;
 
-/// y[i] = f(i, x[i]...) for i in [0, n): N elements a thread, the last thread the tail.
+/// y[i] = f(i, x[i]...) for i in [0, n): N elements a thread, and the last thread takes what remains.
 /// Bytes: n * sizeof(T) for y and each x, once.
 template <int N, typename T, typename F, typename... X>
 __global__ void __launch_bounds__(kMapThreads) map_kernel(T* y, std::int64_t n, F f, const X*... x) {

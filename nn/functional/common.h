@@ -27,8 +27,8 @@ template <typename T>
 const T* in(const Tensor& x) {
   return x.defined() ? x.data<T>(x.format()) : nullptr;
 }
-/// Likewise, for a kernel that writes it: throws Error unless x is dense. What a user hands over goes through
-/// DenseTarget (core/overlap.h) before.
+/// The first element of a tensor that a kernel writes; null for an undefined tensor. Throws Error unless x is
+/// dense. What a user passes goes through DenseTarget (core/overlap.h) before.
 template <typename T>
 T* out(Tensor& x) {
   if (!x.defined()) return nullptr;
@@ -41,7 +41,8 @@ inline bool wants_grad(const Tensor& x) { return x.defined() && x.requires_grad(
 /// The detached, dense form in which kernels read an optional tensor.
 inline Tensor dense(const Tensor& x) { return x.defined() ? x.detach().contiguous() : Tensor(); }
 
-/// Likewise, but what lies in lanes stays there: for ops whose kernels know both formats.
+/// The detached form in which kernels that know both formats read an optional tensor: one that lies in lanes
+/// stays there, any other becomes dense.
 inline Tensor dense_or_lanes(const Tensor& x) {
   return x.format() == MemoryFormat::lanes && x.numel() > 0 ? x.detach() : dense(x);
 }

@@ -15,7 +15,7 @@ namespace evenkeel::fuzz {
 
 /// A file of these bytes, in a folder of this process's own.
 std::filesystem::path file_of(std::string_view bytes, const char* name = "file");
-/// Beside it: where a target writes.
+/// The file beside it, to which a target writes.
 std::filesystem::path written_file();
 
 inline void require(bool condition, std::string_view what) {

@@ -1,5 +1,5 @@
-// Layers where they add something to their functions: chains in lanes, Sequential's fusions, modules used
-// twice, Flatten and global pooling of nothing, state that moves along.
+// Layers where they add something to their functions: sequences of layers in lanes, Sequential's fusions,
+// modules used twice, Flatten and global pooling of nothing, state that moves along.
 #include "evenkeel/nn/layers.h"
 #include "evenkeel/core/autograd.h"
 #include "evenkeel/core/ops.h"

@@ -115,7 +115,7 @@ bool run_case(const Options& o, const Job& job) {
   return false;
 }
 
-/// What the child that runs the cases leaves to its parent.
+/// What the child that runs the cases tells its parent.
 struct Progress {
   std::size_t next = 0;
   std::size_t failures = 0;

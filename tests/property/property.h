@@ -70,7 +70,7 @@ class Gen {
   /// Numbers of one kind: normal, small integers, or far from 0; now and then with NaN and infinities if
   /// `special`.
   Operand operand(const Sizes& shape, bool special = true);
-  /// Likewise, laid out densely or anyhow, for the parameters of a layer: finite, without lanes.
+  /// Numbers for the parameters of a layer: finite, laid out densely or anyhow, without lanes.
   Operand parameter(const Sizes& shape);
   Operand labels(Index n, Index classes);
   Array numbers(const Sizes& shape, bool special);
@@ -110,7 +110,7 @@ struct OpCase {
   /// What |actual - expected| <= tolerance * scale means: by default the largest expected value. For sums of
   /// products it is what the reference gives for absolute values.
   bool is_sum_of_products = false;
-  /// Of y and of each gradient, in place of the above.
+  /// Gives the scale of y and of each gradient, in place of the above.
   std::function<std::vector<double>(const std::vector<Array>& inputs, const Array& y, const Array& dy)> scale;
   std::optional<DType> y_dtype;  // else the run's
   bool torch_has_it = true;      // for tests/interop/property_interop.py

@@ -58,7 +58,7 @@ Partition layer_norm_partition(const Sizes& shape, int normalized_axes) {
 }
 
 Statistics statistics(const Array& x, const Partition& partition, bool centred) {
-  // In 80 bits, so that what is judged in f64 can be held to the last place of the mean.
+  // In 80 bits, so that results in f64 can be checked to the last place of the mean.
   using Wide = Eigen::Array<long double, Eigen::Dynamic, 1>;
   const Wide zero = Wide::Zero(partition.sets);
   Wide mean = zero, var = zero, count = zero;

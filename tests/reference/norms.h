@@ -42,7 +42,7 @@ struct NormGradients {
 /// 2015).
 NormGradients normalize_backward(const Array& dy, const Array& x, const Partition& partition,
                                  const Array& gamma, double eps, bool centred = true);
-/// Likewise where the statistics are constants, as in batch norm's evaluation mode.
+/// The gradients where mean and variance are constants, as in batch norm's evaluation mode.
 NormGradients normalize_backward_fixed(const Array& dy, const Array& x, const Partition& partition,
                                        const Statistics& stats, const Array& gamma, double eps);
 

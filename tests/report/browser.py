@@ -20,7 +20,7 @@ return [...document.querySelectorAll("#misclassified-grid > figure.digit")].map(
 });
 """
 
-# Of each of the first figures: the 28 x 28 grey values that its background shows.
+# The 28 x 28 grey values that the background of each of the first figures shows.
 PIXELS = """
 const done = arguments[arguments.length - 1];
 const figures = [...document.querySelectorAll("figure.digit")].slice(0, 100);

@@ -78,11 +78,11 @@ void launch_1d(unsigned blocks, unsigned threads, void (*kernel)(Parameters...),
                const Arguments&... arguments) {
   launch({"test", {blocks, 1, 1}, {threads, 1, 1}, 0}, kernel, arguments...);
 }
-/// Likewise, with teams of blocks.
+/// Launches one-dimensionally `groups` grid groups of `blocks` blocks each.
 template <typename... Parameters, typename... Arguments>
-void launch_teams(unsigned teams, unsigned team, unsigned threads, void (*kernel)(Parameters...),
-                  const Arguments&... arguments) {
-  launch({"test", {teams * team, 1, 1}, {threads, 1, 1}, 0, nullptr, team}, kernel, arguments...);
+void launch_grid_groups(unsigned groups, unsigned blocks, unsigned threads, void (*kernel)(Parameters...),
+                        const Arguments&... arguments) {
+  launch({"test", {groups * blocks, 1, 1}, {threads, 1, 1}, 0, nullptr, blocks}, kernel, arguments...);
 }
 
 }  // namespace simt::test

@@ -2,7 +2,7 @@
 #include <cuda_runtime.h>
 
 #include "evenkeel/kernels/cuda/cluster.cuh"
-#include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "simt/device_array.h"
 #include "simt/race_kernels.h"
 
@@ -10,21 +10,21 @@ using namespace simt::test;
 using evenkeel::cuda::cluster_rank;
 using evenkeel::cuda::in_cluster;
 using evenkeel::cuda::sync_cluster;
-using evenkeel::cuda::sync_team;
+using evenkeel::cuda::sync_grid_group;
 
 namespace {
 
-constexpr int kCluster = 2, kTeam = 4, kTeams = 2, kThreads = 70, kBlocks = kTeams * kTeam;
+constexpr int kCluster = 2, kGroup = 4, kGroups = 2, kThreads = 70, kBlocks = kGroups * kGroup;
 
 void expect(bool right) {
   if (!right) throw simt::Failure("wrong values");
 }
 
-/// Two teams of two clusters; a block has an int of shared memory for each thread.
+/// Two grid groups of two clusters; a block has an int of shared memory for each thread.
 template <typename... Parameters, typename... Arguments>
 void launch_clusters(void (*kernel)(Parameters...), const Arguments&... arguments) {
-  const DeviceArray<unsigned> arrivals(std::vector<unsigned>(kTeams, 0));
-  simt::launch({"test", {kBlocks, 1, 1}, {kThreads, 1, 1}, kThreads * sizeof(int), nullptr, kTeam, kCluster},
+  const DeviceArray<unsigned> arrivals(std::vector<unsigned>(kGroups, 0));
+  simt::launch({"test", {kBlocks, 1, 1}, {kThreads, 1, 1}, kThreads * sizeof(int), nullptr, kGroup, kCluster},
                kernel, arrivals.data(), arguments...);
 }
 
@@ -76,19 +76,19 @@ void run_exchange() {
 }
 
 /// Blocks of a cluster hand over global memory. The race: a block of another cluster reads it too, before the
-/// sync_team.
+/// sync_grid_group.
 template <bool RACE>
 __global__ void hand_over(unsigned* arrivals, int* x, int* y) {
-  const unsigned team = blockIdx.x / kTeam, first = team * kTeam;
+  const unsigned group = blockIdx.x / kGroup, first = group * kGroup;
   sync_cluster();
   if (blockIdx.x % kCluster == 0) x[element(blockIdx.x)] = static_cast<int>(blockIdx.x);
   sync_cluster();
   int sum = 0;
   if (blockIdx.x % kCluster == 1) sum = x[element(blockIdx.x - 1)];
-  if (!RACE) sync_team(arrivals + team, kTeam);
+  if (!RACE) sync_grid_group(arrivals + group, kGroup);
   sum += x[element(first)] + x[element(first + kCluster)];
   y[element(blockIdx.x)] = sum;
-  if (RACE) sync_team(arrivals + team, kTeam);
+  if (RACE) sync_grid_group(arrivals + group, kGroup);
 }
 
 template <bool RACE>
@@ -101,10 +101,10 @@ void run_hand_over() {
 /// The race: of the reads that a write replaces, those of another cluster came neither first nor last.
 template <bool RACE>
 __global__ void write_after_reads(unsigned* arrivals, int* x, int* y) {
-  const unsigned team = blockIdx.x / kTeam, rank = blockIdx.x % kTeam;
-  int* const mine = x + team;
+  const unsigned group = blockIdx.x / kGroup, rank = blockIdx.x % kGroup;
+  int* const mine = x + group;
   if (rank == 0) y[element(blockIdx.x)] = *mine;
-  sync_team(arrivals + team, kTeam);
+  sync_grid_group(arrivals + group, kGroup);
   if (rank == 3 || (RACE && rank == 0)) y[element(blockIdx.x)] = *mine;
   sync_cluster();
   if (rank == 2) y[element(blockIdx.x)] = *mine;
@@ -114,9 +114,9 @@ __global__ void write_after_reads(unsigned* arrivals, int* x, int* y) {
 
 template <bool RACE>
 void run_write_after_reads() {
-  const DeviceArray<int> x(std::vector<int>(kTeams, 3)), y(kBlocks * kThreads);
+  const DeviceArray<int> x(std::vector<int>(kGroups, 3)), y(kBlocks * kThreads);
   launch_clusters(write_after_reads<RACE>, x.data(), y.data());
-  expect(x.values() == std::vector<int>(kTeams, 7) && y.values()[3 * kThreads] == 3);
+  expect(x.values() == std::vector<int>(kGroups, 7) && y.values()[3 * kThreads] == 3);
 }
 
 /// The fault: the other block may not have started.
@@ -157,12 +157,12 @@ void run_read_at_last() {
 template <bool RACE>
 __global__ void share_address(unsigned* arrivals, int** tiles, int* y) {
   SIMT_DYN_SHARED(int, tile);
-  const unsigned team = blockIdx.x / kTeam, next = (blockIdx.x + (RACE ? 2 : 0)) % kTeam;
+  const unsigned group = blockIdx.x / kGroup, next = (blockIdx.x + (RACE ? 2 : 0)) % kGroup;
   tile[threadIdx.x] = static_cast<int>(blockIdx.x);
   if (threadIdx.x == 0) tiles[blockIdx.x] = tile;
-  sync_team(arrivals + team, kTeam);
-  y[element(blockIdx.x)] = tiles[team * kTeam + next][threadIdx.x];
-  sync_team(arrivals + team, kTeam);
+  sync_grid_group(arrivals + group, kGroup);
+  y[element(blockIdx.x)] = tiles[group * kGroup + next][threadIdx.x];
+  sync_grid_group(arrivals + group, kGroup);
 }
 
 template <bool RACE>

@@ -21,5 +21,5 @@ struct RaceCase {
 
 std::vector<RaceCase> shared_memory_cases();
 std::vector<RaceCase> global_memory_cases();
-std::vector<RaceCase> team_cases();
+std::vector<RaceCase> grid_group_cases();
 std::vector<RaceCase> cluster_cases();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes each __syncthreads, sync_cluster and sync_team out of the shipped kernels in turn; the op's test must fail every time.
+# Takes each __syncthreads, sync_cluster and sync_grid_group out of the shipped kernels in turn; the op's test must fail every time.
 #   skip_barriers.sh FOLDER-OF-THE-TESTS [FILE:LINE]      (of a build with the race detector; all barriers, or one)
 set -uo pipefail
 tests=$1
@@ -16,7 +16,7 @@ test_of() {
     norm.cuh) echo op layer_norm ;;
     reduce.cuh) echo op batch_norm ;;
     reduce.cu) echo core ops ;;
-    team.cu) echo core cuda ;;
+    grid_group.cu) echo core cuda ;;
     *) echo op "${1%.cu}" ;;
   esac
 }
@@ -42,8 +42,8 @@ if [ $# -eq 2 ]; then
   without_barrier "$2"
   exit
 fi
-barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(team|cluster)\()' "$root"/{kernels/cuda,apps/mnist}/*.{cu,cuh} |
-  grep -vE '/(team|cluster).cuh:' | sed -E 's|^.*/([^/:]*:[0-9]+):.*|\1|')
+barriers=$(grep -nE '^[^/]*(__syncthreads\(\)|sync_(grid_group|cluster)\()' "$root"/{kernels/cuda,apps/mnist}/*.{cu,cuh} |
+  grep -vE '/(grid_group|cluster).cuh:' | sed -E 's|^.*/([^/:]*:[0-9]+):.*|\1|')
 [ -n "$barriers" ] || { echo "no barrier in the kernels"; exit 1; }
 xargs -P "$(nproc)" -n 1 bash "$0" "$tests" <<<"$barriers" || { echo "not every one of $(wc -l <<<"$barriers") barriers is noticed"; exit 1; }
 echo "$(wc -l <<<"$barriers") barriers, each noticed"

@@ -4,7 +4,7 @@
 
 #include "catch.h"
 #include "evenkeel/kernels/cuda/cluster.cuh"
-#include "evenkeel/kernels/cuda/team.cuh"
+#include "evenkeel/kernels/cuda/grid_group.cuh"
 #include "simt/device_array.h"
 
 using namespace simt::test;
@@ -12,14 +12,14 @@ using evenkeel::cuda::cluster_rank;
 using evenkeel::cuda::cluster_size;
 using evenkeel::cuda::in_cluster;
 using evenkeel::cuda::sync_cluster;
-using evenkeel::cuda::sync_team;
+using evenkeel::cuda::sync_grid_group;
 
 namespace {
 
 template <typename... Parameters, typename... Arguments>
-void launch_clusters(unsigned blocks, unsigned team, unsigned cluster, void (*kernel)(Parameters...),
+void launch_clusters(unsigned blocks, unsigned group, unsigned cluster, void (*kernel)(Parameters...),
                      const Arguments&... arguments) {
-  simt::launch({"test", {blocks, 1, 1}, {64, 1, 1}, 64 * sizeof(int), nullptr, team, cluster}, kernel,
+  simt::launch({"test", {blocks, 1, 1}, {64, 1, 1}, 64 * sizeof(int), nullptr, group, cluster}, kernel,
                arguments...);
 }
 
@@ -37,13 +37,13 @@ __global__ void sum_over_cluster(int* y) {
 __global__ void leave_early(unsigned*) {
   if (blockIdx.x != 1) sync_cluster();
 }
-__global__ void wait_for_team_early(unsigned* arrivals) {
+__global__ void wait_for_group_early(unsigned* arrivals) {
   if (blockIdx.x != 1) sync_cluster();
-  sync_team(arrivals, 4);
+  sync_grid_group(arrivals, 4);
 }
 __global__ void one_cluster_leaves(unsigned* arrivals) {
   sync_cluster();
-  if (blockIdx.x < 2) sync_team(arrivals, 4);
+  if (blockIdx.x < 2) sync_grid_group(arrivals, 4);
 }
 __global__ void threads_leave(unsigned*) {
   if (threadIdx.x < 40) sync_cluster();
@@ -55,11 +55,11 @@ __global__ void half_waits_for_block(unsigned*) {
     __syncthreads();
   }
 }
-__global__ void half_waits_for_team(unsigned* arrivals) {
+__global__ void half_waits_for_group(unsigned* arrivals) {
   if (threadIdx.x < 32) {
     sync_cluster();
   } else {
-    sync_team(arrivals, 4);
+    sync_grid_group(arrivals, 4);
   }
 }
 __global__ void different_places(unsigned*) {
@@ -71,7 +71,7 @@ __global__ void different_places(unsigned*) {
 }
 __global__ void one_cluster_waits_more(unsigned* arrivals) {
   for (unsigned i = 0; i < blockIdx.x / 2; ++i) sync_cluster();
-  sync_team(arrivals, 4);
+  sync_grid_group(arrivals, 4);
 }
 __global__ void no_such_block(unsigned*) {
   SIMT_DYN_SHARED(int, tile);
@@ -107,12 +107,13 @@ TEST_CASE("blocks and threads of a cluster that others wait for in vain") {
     launch_clusters(4, 4, 2, kernel, arrivals.data());
   };
   CHECK_FAILS(launch_kernel(leave_early), "is never reached by block 1, which has exited");
-  CHECK_FAILS(launch_kernel(wait_for_team_early), "is never reached by block 1, which waits at sync_team at");
+  CHECK_FAILS(launch_kernel(wait_for_group_early),
+              "is never reached by block 1, which waits at sync_grid_group at");
   CHECK_FAILS(launch_kernel(one_cluster_leaves), "is never reached by block 2, which has exited");
   CHECK_FAILS(launch_kernel(threads_leave), "sync_cluster at test_cluster.cpp:");
   CHECK_FAILS(launch_kernel(threads_leave), "is never reached by 24 threads that have exited");
   CHECK_FAILS(launch_kernel(half_waits_for_block), " for the cluster; thread 32 and 31 more wait at ");
-  CHECK_FAILS(launch_kernel(half_waits_for_team), "threads 0 and 32 wait at different sync_cluster: ");
+  CHECK_FAILS(launch_kernel(half_waits_for_group), "threads 0 and 32 wait at different sync_cluster: ");
   CHECK_FAILS(launch_kernel(different_places), " wait at different sync_cluster: test_cluster.cpp:");
   launch_kernel(one_cluster_waits_more);  // clusters do not wait for each other
   CHECK(arrivals.values()[0] == 4);

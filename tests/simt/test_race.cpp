@@ -27,5 +27,5 @@ void check_cases(const std::vector<RaceCase>& cases) {
 
 TEST_CASE("shared memory") { check_cases(shared_memory_cases()); }
 TEST_CASE("global memory") { check_cases(global_memory_cases()); }
-TEST_CASE("teams") { check_cases(team_cases()); }
+TEST_CASE("grid groups") { check_cases(grid_group_cases()); }
 TEST_CASE("clusters") { check_cases(cluster_cases()); }

@@ -1,4 +1,4 @@
-# The executor's own tests, which need nothing of the library but kernels/cuda/team.cuh and cluster.cuh.
+# The executor's own tests, which need nothing of the library but kernels/cuda/grid_group.cuh and cluster.cuh.
 set(simt ${CMAKE_CURRENT_LIST_DIR})
 file(GLOB kernels CONFIGURE_DEPENDS ${simt}/*.cu)
 set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "${EK_EMULATED_FLAGS}")
@@ -18,8 +18,8 @@ ek_add_simt_test(executor test_executor.cpp)
 ek_add_simt_test(warp test_warp.cpp)
 ek_add_simt_test(runtime test_runtime.cpp)
 ek_add_simt_test(graph test_graph.cpp)
-ek_add_simt_test(race test_race.cpp race_global.cu race_shared.cu race_team.cu race_cluster.cu)
-ek_add_simt_test(team test_team.cpp)
+ek_add_simt_test(race test_race.cpp race_global.cu race_shared.cu race_grid_group.cu race_cluster.cu)
+ek_add_simt_test(grid_group test_grid_group.cpp)
 ek_add_simt_test(cluster test_cluster.cpp)
 if(EVENKEEL_SANITIZE MATCHES address)
   ek_add_simt_test(overruns test_overruns.cpp)

@@ -10,8 +10,8 @@ Ladder<NormForwardArgs<T>> replaced_batch_norm_forward_variants() {
       {"block", "a block a channel: neighbouring threads read neighbours",
        [](const Args& a) { return a.training; },
        [](const Args& a, Stream s) {
-         cuda::run_set_norm_forward<cuda::BlockTeam>("batch_norm_forward", a, cuda::Channels::of(a), s,
-                                                     cuda::RunningAverage<Arithmetic<T>>::of(a));
+         cuda::run_set_norm_forward<cuda::BlockGroup>("batch_norm_forward", a, cuda::Channels::of(a), s,
+                                                      cuda::RunningAverage<Arithmetic<T>>::of(a));
        }},
   };
   return kRungs;
@@ -24,7 +24,7 @@ Ladder<NormBackwardArgs<T>> replaced_batch_norm_backward_variants() {
       {"block", "plain, with a block for each: neighbouring threads read neighbours",
        [](const Args& a) { return a.training; },
        [](const Args& a, Stream s) {
-         cuda::run_set_norm_backward<cuda::BlockTeam>("batch_norm_backward", a, cuda::Channels::of(a), s);
+         cuda::run_set_norm_backward<cuda::BlockGroup>("batch_norm_backward", a, cuda::Channels::of(a), s);
        }},
   };
   return kRungs;

@@ -10,7 +10,7 @@ Ladder<NormBackwardArgs<T>> replaced_group_norm_backward_variants() {
       {"two_kernels", "plain, with a block for each: neighbouring threads read neighbours",
        [](const Args&) { return true; },
        [](const Args& a, Stream s) {
-         cuda::run_set_norm_backward<cuda::BlockTeam>("group_norm_backward", a, cuda::Groups::of(a), s);
+         cuda::run_set_norm_backward<cuda::BlockGroup>("group_norm_backward", a, cuda::Groups::of(a), s);
        }},
   };
   return kRungs;

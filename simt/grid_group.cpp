@@ -1,5 +1,5 @@
-// A team: its blocks are alive together and run one after another: the clusters from one sync_team to the
-// next, and the blocks of each from one sync_cluster to the next.
+// A grid group: its blocks are alive together and run one after another: the clusters from one
+// sync_grid_group to the next, and the blocks of each from one sync_cluster to the next.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -16,8 +16,8 @@ namespace {
 
 using Blocks = std::span<Block* const>;
 
-std::vector<Block*> team;
-std::map<const unsigned*, std::size_t> counters;  // which team, by its first block, uses it in this grid
+std::vector<Block*> group;
+std::map<const unsigned*, std::size_t> counters;  // which group, by its first block, uses it in this grid
 
 std::string number_of(const Block& block) { return "block " + std::to_string(block.number); }
 
@@ -44,11 +44,11 @@ bool all_wait(Blocks blocks, State barrier) {
   return true;
 }
 
-/// Where the counter cannot work on a GPU, on which teams run together.
+/// Fails if the counter could not work on a GPU, on which the grid groups run together.
 void check_counter(const Block& first) {
-  const std::string counter = "the counter of sync_team at " + str(first.site());
+  const std::string counter = "the counter of sync_grid_group at " + str(first.site());
   const unsigned* arrivals = first.arrivals;
-  for (const Block* block : team) {
+  for (const Block* block : group) {
     if (block->arrivals != arrivals)
       fail(counter + " is not the same for " + number_of(first) + " and " + number_of(*block));
   }
@@ -57,20 +57,20 @@ void check_counter(const Block& first) {
       owner != first.number)
     fail(counter + " is that of two teams, of blocks " + std::to_string(owner) + " and " +
          std::to_string(first.number));
-  if (*arrivals % team.size() != 0)
+  if (*arrivals % group.size() != 0)
     fail(counter + " was " + std::to_string(*arrivals) + ", not a multiple of the team's " +
-         std::to_string(team.size()) + " blocks");
+         std::to_string(group.size()) + " blocks");
 }
 
-bool pass_team_barrier() {
-  if (!all_wait(team, State::at_team_barrier)) return false;
-  const Block& first = *team[0];
+bool pass_grid_group_barrier() {
+  if (!all_wait(group, State::at_grid_group_barrier)) return false;
+  const Block& first = *group[0];
   check_counter(first);
-  *first.arrivals += static_cast<unsigned>(team.size());
+  *first.arrivals += static_cast<unsigned>(group.size());
   return true;
 }
 
-/// Runs the blocks of a cluster until all of them wait for the team or have exited.
+/// Runs the blocks of a cluster until all of them wait for the grid group or have exited.
 void run_cluster(Blocks cluster, Order& order) {
   epochs.first_of_cluster = epochs.now + 1;
   do {
@@ -89,7 +89,7 @@ void run_cluster(Blocks cluster, Order& order) {
   }
 }
 
-/// Makes the i-th block of the team.
+/// Makes the i-th block of the grid group.
 void make_block(Block& block, std::size_t i) {
   static std::vector<std::unique_ptr<Fiber>> pool;
   const Index shape = launched.block;
@@ -106,35 +106,35 @@ void make_block(Block& block, std::size_t i) {
 
 }  // namespace
 
-void make_team() {
+void make_grid_group() {
   static std::vector<std::unique_ptr<Block>> pool;
-  team.clear();
-  for (std::size_t i = 0; i < launched.team; ++i) {
+  group.clear();
+  for (std::size_t i = 0; i < launched.grid_group; ++i) {
     if (i == pool.size()) pool.push_back(std::make_unique<Block>());
     make_block(*pool[i], i);
-    team.push_back(pool[i].get());
+    group.push_back(pool[i].get());
   }
 }
 
-void begin_teams() { counters.clear(); }
+void begin_grid_groups() { counters.clear(); }
 
-void run_team(std::size_t first, Order& order) {
-  epochs.first_of_team = epochs.now + 1;
-  for (std::size_t i = 0; i < team.size(); ++i) begin_block(*team[i], first + i);
+void run_grid_group(std::size_t first, Order& order) {
+  epochs.first_of_grid_group = epochs.now + 1;
+  for (std::size_t i = 0; i < group.size(); ++i) begin_block(*group[i], first + i);
   std::vector<Blocks> clusters;
-  for (std::size_t i = 0; i < team.size(); i += launched.cluster)
-    clusters.push_back(Blocks(team).subspan(i, launched.cluster));
+  for (std::size_t i = 0; i < group.size(); i += launched.cluster)
+    clusters.push_back(Blocks(group).subspan(i, launched.cluster));
   do {
     epochs.first_of_phase = epochs.now + 1;
     std::vector<Blocks> turns = clusters;
     order.arrange(turns);
     for (const Blocks cluster : turns) run_cluster(cluster, order);
-  } while (pass_team_barrier());
+  } while (pass_grid_group_barrier());
 }
 
 void discard_threads() {
   running = nullptr;
-  for (Block* block : team) {
+  for (Block* block : group) {
     for (Thread& t : block->threads) {
       if (t.state != State::exited) t.fiber->reset();
       t.state = State::exited;
