@@ -122,7 +122,7 @@ std::vector<Group> waiting_groups(const Block& block) {
            str(g.first->site) +
            (state == State::at_barrier              ? " for the block"
             : state == State::at_cluster_barrier    ? " for the cluster"
-            : state == State::at_grid_group_barrier ? " for the team"
+            : state == State::at_grid_group_barrier ? " for the grid group"
                                                     : " for the warp");
   }
   fail("deadlock: " + who);

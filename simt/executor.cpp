@@ -50,12 +50,12 @@ void check_limits(const Launch& launch) {
     fail("a grid of " + std::to_string(product(grid)) + " blocks in teams of " +
          std::to_string(launch.grid_group));
   if (launch.cluster < 1 || launch.cluster > kMaxCluster || launch.grid_group % launch.cluster != 0)
-    fail("a team of " + std::to_string(launch.grid_group) + " blocks in clusters of " +
+    fail("a grid group of " + std::to_string(launch.grid_group) + " blocks in clusters of " +
          std::to_string(launch.cluster) + "; 8 are the most");
   if (launch.grid_group > kMaxGridGroup ||
       (launch.grid_group > 1 && launch.grid_group * product(block) > kMaxFibers))
-    fail("a team of " + std::to_string(launch.grid_group) + " blocks of " + std::to_string(product(block)) +
-         " threads; the executor has 64 blocks and 16384 threads at once");
+    fail("a grid group of " + std::to_string(launch.grid_group) + " blocks of " +
+         std::to_string(product(block)) + " threads; the executor has 64 blocks and 16384 threads at once");
 }
 
 /// All blocks of one launch. `seed`: 1 ascending, 2 descending, else random threads, warps, blocks and

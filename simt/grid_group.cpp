@@ -58,7 +58,7 @@ void check_counter(const Block& first) {
     fail(counter + " is that of two teams, of blocks " + std::to_string(owner) + " and " +
          std::to_string(first.number));
   if (*arrivals % group.size() != 0)
-    fail(counter + " was " + std::to_string(*arrivals) + ", not a multiple of the team's " +
+    fail(counter + " was " + std::to_string(*arrivals) + ", not a multiple of the grid group's " +
          std::to_string(group.size()) + " blocks");
 }
 

@@ -139,7 +139,7 @@ void report_race(const Access& access, const char* kind, unsigned who, std::uint
                std::string("race: ") + kind + " " + describe(access.address) + " by thread " +
                    std::to_string(running->id) + " and, unordered, thread " + std::to_string(who) +
                    (epoch >= epochs.first_of_block                                  ? ""
-                    : epoch < epochs.first_of_grid_group && launched.grid_group > 1 ? " of another team"
+                    : epoch < epochs.first_of_grid_group && launched.grid_group > 1 ? " of another grid group"
                                                                                     : " of another block"));
 }
 

@@ -198,7 +198,7 @@ std::vector<RaceCase> grid_group_cases() {
   return {RACE_CASE("write, then read the neighbour's", run_read_neighbour, "of another block"),
           RACE_CASE("rotate blocks", run_rotate_blocks, "race: write after read"),
           RACE_CASE("scale by the sum", run_scale_by_sum, "of another block"),
-          RACE_CASE("write one element", run_write_one, "of another team"),
+          RACE_CASE("write one element", run_write_one, "of another grid group"),
           RACE_CASE("read, then write", run_read_then_write, "race: write after read"),
           RACE_CASE("count in a grid group", run_count_in_group, "race: read after write"),
           RACE_CASE("count twice", run_count_twice, "of another block"),

@@ -96,8 +96,10 @@ TEST_CASE("blocks of a cluster wait for each other and read each other's memory"
 
 TEST_CASE("launches in clusters that are refused") {
   const DeviceArray<int> y(18);
-  CHECK_FAILS(launch_clusters(6, 3, 2, sum_over_cluster, y.data()), "a team of 3 blocks in clusters of 2");
-  CHECK_FAILS(launch_clusters(6, 6, 0, sum_over_cluster, y.data()), "a team of 6 blocks in clusters of 0");
+  CHECK_FAILS(launch_clusters(6, 3, 2, sum_over_cluster, y.data()),
+              "a grid group of 3 blocks in clusters of 2");
+  CHECK_FAILS(launch_clusters(6, 6, 0, sum_over_cluster, y.data()),
+              "a grid group of 6 blocks in clusters of 0");
   CHECK_FAILS(launch_clusters(18, 18, 9, sum_over_cluster, y.data()), "in clusters of 9; 8 are the most");
 }
 

@@ -146,8 +146,8 @@ TEST_CASE("launches in grid groups that are refused") {
   };
   CHECK_FAILS(launch_grid(7, 2, 1), "a grid of 7 blocks in teams of 2");
   CHECK_FAILS(launch_grid(7, 0, 1), "a grid of 7 blocks in teams of 0");
-  CHECK_FAILS(launch_grid(65, 65, 1), "a team of 65 blocks of 1 threads; the executor has 64 blocks");
-  CHECK_FAILS(launch_grid(34, 17, 1024), "a team of 17 blocks of 1024 threads");
+  CHECK_FAILS(launch_grid(65, 65, 1), "a grid group of 65 blocks of 1 threads; the executor has 64 blocks");
+  CHECK_FAILS(launch_grid(34, 17, 1024), "a grid group of 17 blocks of 1024 threads");
   CHECK_FAILS(launch_grid(4, 1, 32), "of 4 blocks, in a launch with teams of 1");
   CHECK_FAILS(launch_grid(4, 2, 32), "of 4 blocks, in a launch with teams of 2");
 }
@@ -163,7 +163,7 @@ TEST_CASE("blocks and threads that others wait for in vain") {
   CHECK_FAILS(launch_grid_groups(1, 4, 64, half_waits_for_block, arrivals.data()),
               "deadlock: 0 threads have exited; thread 0 and 31 more wait at test_grid_group.cpp:");
   CHECK_FAILS(launch_grid_groups(1, 4, 64, half_waits_for_block, arrivals.data()),
-              " for the team; thread 32 and ");
+              " for the grid group; thread 32 and ");
   CHECK_FAILS(launch_grid_groups(1, 4, 64, different_places_in_block, arrivals.data()),
               "threads 0 and 32 wait at different sync_grid_group: test_grid_group.cpp:");
   CHECK_FAILS(launch_grid_groups(1, 4, 64, different_places_in_group, arrivals.data()),
@@ -181,5 +181,5 @@ TEST_CASE("counters that would not work on a GPU") {
               "is that of two teams, of blocks 0 and 4");
   CHECK_FAILS(launch_grid_groups(1, 4, 32, one_counter, &on_host), "is not in device memory");
   CHECK_FAILS(launch_grid_groups(1, 4, 32, one_counter, arrivals.data() + 1),
-              "was 3, not a multiple of the team's 4");
+              "was 3, not a multiple of the grid group's 4");
 }
