@@ -239,7 +239,7 @@ void sync_threads(Site site) {
 void sync_grid_group(unsigned* arrivals, int blocks, Site site) {
   if (blocks != static_cast<int>(launched.grid_group))
     fail("sync_grid_group at " + str(site) + " of " + std::to_string(blocks) +
-         " blocks, in a launch with teams of " + std::to_string(launched.grid_group));
+         " blocks, in a launch with grid groups of " + std::to_string(launched.grid_group));
   if (blocks == 1) return sync_threads(site);
   if (skipped != nullptr && is_named(site, skipped)) return;
   if (running->id == 0) running_block->arrivals = arrivals;

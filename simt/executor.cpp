@@ -47,7 +47,7 @@ void check_limits(const Launch& launch) {
   if (launch.dynamic_shared > kShared)
     fail(std::to_string(launch.dynamic_shared) + " bytes of shared memory; 232448 are the most");
   if (launch.grid_group < 1 || product(grid) % launch.grid_group != 0)
-    fail("a grid of " + std::to_string(product(grid)) + " blocks in teams of " +
+    fail("a grid of " + std::to_string(product(grid)) + " blocks in grid groups of " +
          std::to_string(launch.grid_group));
   if (launch.cluster < 1 || launch.cluster > kMaxCluster || launch.grid_group % launch.cluster != 0)
     fail("a grid group of " + std::to_string(launch.grid_group) + " blocks in clusters of " +

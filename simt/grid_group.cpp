@@ -55,7 +55,7 @@ void check_counter(const Block& first) {
   if (!in_device_block(arrivals, sizeof *arrivals)) fail(counter + " is not in device memory");
   if (const std::size_t owner = counters.try_emplace(arrivals, first.number).first->second;
       owner != first.number)
-    fail(counter + " is that of two teams, of blocks " + std::to_string(owner) + " and " +
+    fail(counter + " is that of two grid groups, of blocks " + std::to_string(owner) + " and " +
          std::to_string(first.number));
   if (*arrivals % group.size() != 0)
     fail(counter + " was " + std::to_string(*arrivals) + ", not a multiple of the grid group's " +

@@ -56,7 +56,7 @@ void check_config(const char* name, const LaunchConfig& config) {
   if (config.grid_group < 1 || config.blocks % config.grid_group != 0 || config.cluster < 1 ||
       config.grid_group % config.cluster != 0)
     fail(name, config,
-         "they do not fit into teams of " + std::to_string(config.grid_group) + " and clusters of " +
+         "they do not fit into grid groups of " + std::to_string(config.grid_group) + " and clusters of " +
              std::to_string(config.cluster));
 }
 

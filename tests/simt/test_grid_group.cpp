@@ -144,12 +144,12 @@ TEST_CASE("launches in grid groups that are refused") {
   const auto launch_grid = [&](unsigned blocks, unsigned group, unsigned threads) {
     simt::launch({"test", {blocks, 1, 1}, {threads, 1, 1}, 0, nullptr, group}, wait_once, arrivals.data(), 4);
   };
-  CHECK_FAILS(launch_grid(7, 2, 1), "a grid of 7 blocks in teams of 2");
-  CHECK_FAILS(launch_grid(7, 0, 1), "a grid of 7 blocks in teams of 0");
+  CHECK_FAILS(launch_grid(7, 2, 1), "a grid of 7 blocks in grid groups of 2");
+  CHECK_FAILS(launch_grid(7, 0, 1), "a grid of 7 blocks in grid groups of 0");
   CHECK_FAILS(launch_grid(65, 65, 1), "a grid group of 65 blocks of 1 threads; the executor has 64 blocks");
   CHECK_FAILS(launch_grid(34, 17, 1024), "a grid group of 17 blocks of 1024 threads");
-  CHECK_FAILS(launch_grid(4, 1, 32), "of 4 blocks, in a launch with teams of 1");
-  CHECK_FAILS(launch_grid(4, 2, 32), "of 4 blocks, in a launch with teams of 2");
+  CHECK_FAILS(launch_grid(4, 1, 32), "of 4 blocks, in a launch with grid groups of 1");
+  CHECK_FAILS(launch_grid(4, 2, 32), "of 4 blocks, in a launch with grid groups of 2");
 }
 
 TEST_CASE("blocks and threads that others wait for in vain") {
@@ -178,7 +178,7 @@ TEST_CASE("counters that would not work on a GPU") {
   CHECK_FAILS(launch_grid_groups(1, 4, 32, different_counters, arrivals.data()),
               "is not the same for block 0 and block 2");
   CHECK_FAILS(launch_grid_groups(2, 4, 32, one_counter, arrivals.data()),
-              "is that of two teams, of blocks 0 and 4");
+              "is that of two grid groups, of blocks 0 and 4");
   CHECK_FAILS(launch_grid_groups(1, 4, 32, one_counter, &on_host), "is not in device memory");
   CHECK_FAILS(launch_grid_groups(1, 4, 32, one_counter, arrivals.data() + 1),
               "was 3, not a multiple of the grid group's 4");
