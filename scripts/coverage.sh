@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints which share of the lines of core, nn and apps the tests have run, by folder, and the files below 90 %:
+# Prints which share of the lines of base, core, nn and apps the tests have run, by folder, and the files below 90 %:
 #   scripts/coverage.sh BUILD
 # BUILD was configured with -DEVENKEEL_COVERAGE=ON, and its tests have run. Needs gcovr (Debian: gcovr).
 # Exit codes: 0 printed, 2 usage, 3 nothing was measured.
