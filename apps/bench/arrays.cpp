@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "evenkeel/core/dispatch.h"
+
 namespace evenkeel::bench {
 namespace {
 
