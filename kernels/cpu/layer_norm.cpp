@@ -32,15 +32,25 @@ EK_INLINE void normalize_row(T* y, const T* x, SetStatistics<T> row, const T* ga
 
 constexpr std::int64_t kRowsTogether = 16;
 
+/// moments() about 0, for RMS norm.
+template <typename T>
+EK_INLINE Moments moments_about_zero(const T* x, std::int64_t n) {
+  const double squares = lane_sum(n, [=](std::int64_t i) EK_INLINE_LAMBDA {
+    return static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  });
+  return {static_cast<double>(n), 0, squares};
+}
+
 /// Rows first .. last-1, at most kRowsTogether. All moments come first, so that no row waits for another's
 /// divisions and root.
 template <typename T>
 void normalize_rows(const NormForwardArgs<T>& a, std::int64_t first, std::int64_t last, bool streamed) {
   double mean[kRowsTogether], variance[kRowsTogether];
   for (std::int64_t m = first; m < last; ++m) {
-    const Moments row = moments(a.x + m * a.S, a.S);
-    mean[m - first] = a.centred ? row.mean : 0;
-    variance[m - first] = (a.centred ? row.m2 : squares_about(row.m2, row.count, row.mean)) / row.count;
+    const T* x = a.x + m * a.S;
+    const Moments row = a.centred ? moments(x, a.S) : moments_about_zero(x, a.S);
+    mean[m - first] = row.mean;
+    variance[m - first] = row.variance();
   }
   for (std::int64_t m = first; m < last; ++m) {
     a.mean[m] = static_cast<T>(mean[m - first]);

@@ -46,11 +46,8 @@ struct Moments {
   __device__ __forceinline__ T rstd(const Count<T>& count, T eps) const {
     return rstd_of(m2 * count.inverse, eps);
   }
-  /// Not centred: the mean is 0, and the variance is about 0.
-  __device__ __forceinline__ SetStatistics<T> statistics(const Count<T>& count, T eps,
-                                                         bool centred = true) const {
-    if (centred) return {mean, rstd(count, eps)};
-    return {{0, 0}, rstd_of(squares_about(m2, count.n, mean.high) * count.inverse, eps)};
+  __device__ __forceinline__ SetStatistics<T> statistics(const Count<T>& count, T eps) const {
+    return {mean, rstd(count, eps)};
   }
 };
 
@@ -58,16 +55,16 @@ struct Moments {
 /// for_each(f) calls f(x) for every element of this thread, the same each time. The first pass adds distances
 /// from `pivot`, any of the elements: they are exact where the elements are close together. The second adds
 /// distances from the rounded mean; their sum takes the first pass's error out of mean and variance.
-/// A thread adds up its elements in a Sum. Call: all threads that threads.sum() needs. Result: in all of
-/// them.
+/// A thread adds up its elements in a Sum. Not centred: the mean is 0, and the squares are about 0.
+/// Call: all threads that threads.sum() needs. Result: in all of them.
 template <typename Sum, typename T, typename Group, typename ForEach>
 __device__ __forceinline__ Moments<T> moments(const Group& threads, const Count<T>& count, T pivot,
-                                              const ForEach& for_each) {
+                                              const ForEach& for_each, bool centred = true) {
   Sum distances{};
   for_each([&](T x) { distances += x - pivot; });
   T sum = distances;
   threads.sum(sum);
-  const T rounded = pivot + sum * count.inverse;
+  const T rounded = centred ? pivot + sum * count.inverse : T(0);
   Sum rests{}, squares{};
   for_each([&](T x) {
     const T d = x - rounded;
@@ -76,13 +73,14 @@ __device__ __forceinline__ Moments<T> moments(const Group& threads, const Count<
   });
   T rest = rests, m2 = squares;
   threads.sum(rest, m2);
+  if (!centred) return {{0, 0}, m2};
   rest *= count.inverse;
   return {two_sum(rounded, rest), m2 - rest * rest * count.n};
 }
 template <typename T, typename Group, typename ForEach>
 __device__ __forceinline__ Moments<T> moments(const Group& threads, const Count<T>& count, T pivot,
-                                              const ForEach& for_each) {
-  return moments<T, T>(threads, count, pivot, for_each);
+                                              const ForEach& for_each, bool centred = true) {
+  return moments<T, T>(threads, count, pivot, for_each, centred);
 }
 
 /// What dx of a set is made of.

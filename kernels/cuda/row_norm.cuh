@@ -12,6 +12,7 @@ namespace evenkeel::cuda {
 /// gamma and beta [D], one a column. Null stands for 1 and 0.
 template <typename A>
 struct ColumnAffine {
+  static constexpr bool kAlwaysCentred = false;
   const A *gamma, *beta;
 
   template <int N>
@@ -37,6 +38,7 @@ struct ColumnAffine {
 /// gamma and beta [C], one a channel; row n*G + g is `channels` planes of S elements, S a multiple of N.
 template <typename A>
 struct ChannelAffine {
+  static constexpr bool kAlwaysCentred = true;
   const A *gamma, *beta;
   std::int64_t groups, channels, S;
 
@@ -133,13 +135,16 @@ __device__ __forceinline__ void normalize_row(const RowNorm<T, Affine>& a, const
   RowPart<T, N, K, IN_REGISTERS, Group> part(threads, x, D);
   const Count<A> count(a.D);
   const A pivot = D > 0 ? static_cast<A>(x[0]) : A(0);
-  const Moments<A> m = moments(threads, count, pivot, [&](const auto& f) {
-    part.for_each([&](auto, const Vector<T, N>& v) {
-      EK_UNROLL
-      for (int j = 0; j < N; ++j) f(v.at[j]);
-    });
-  });
-  const SetStatistics<A> set = m.statistics(count, a.eps, a.centred);
+  const Moments<A> m = moments(
+      threads, count, pivot,
+      [&](const auto& f) {
+        part.for_each([&](auto, const Vector<T, N>& v) {
+          EK_UNROLL
+          for (int j = 0; j < N; ++j) f(v.at[j]);
+        });
+      },
+      Affine::kAlwaysCentred || a.centred);
+  const SetStatistics<A> set = m.statistics(count, a.eps);
   if (there && threads.rank() == 0) {
     a.mean[row] = set.mean.high;
     a.rstd[row] = set.rstd;

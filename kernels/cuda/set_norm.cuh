@@ -71,10 +71,13 @@ __global__ void __launch_bounds__(kSetThreads)
   const auto set = sets.set(number);
   const Count<A> count(sets.per_set);
   const A pivot = sets.per_set > 0 ? static_cast<A>(x[set.offset(0)]) : A(0);
-  const Moments<A> m = moments<CompensatedSum<A>, A>(threads, count, pivot, [&](const auto& f) {
-    for (std::int64_t k = threads.rank(); k < sets.per_set; k += threads.size()) f(x[set.offset(k)]);
-  });
-  const SetStatistics<A> statistics = m.statistics(count, eps, a.centred);
+  const Moments<A> m = moments<CompensatedSum<A>, A>(
+      threads, count, pivot,
+      [&](const auto& f) {
+        for (std::int64_t k = threads.rank(); k < sets.per_set; k += threads.size()) f(x[set.offset(k)]);
+      },
+      a.centred);
+  const SetStatistics<A> statistics = m.statistics(count, eps);
   if (threads.rank() == 0) {
     a.mean[number] = statistics.mean.high;
     a.rstd[number] = statistics.rstd;
