@@ -31,7 +31,7 @@ struct NormForwardArgs {
   NormPartition partition = NormPartition::none;
   std::int64_t N = 0, C = 0, S = 0;
   std::int64_t G = 1;   // group only
-  bool centred = true;  // rows only; false: RMS norm, whose mean is 0 and whose variance is about 0
+  bool centred = true;  // false: RMS norm, whose mean is 0 and whose variance is about 0; strided rows only
   double eps = kNormEps;
   double momentum = 0;   // batch only
   bool training = true;  // batch only

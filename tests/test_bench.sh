@@ -30,7 +30,7 @@ refuses() {
 count() { grep -c "$1" "$2"; }
 
 tiny="--shape 3,4,6,5 --shape 5,7 --shape 19 --shape 3,1,9,8 --repeat 2 --min-time 0"
-ops="conv2d batch_norm group_norm layer_norm layer_norm2d max_pool2d avg_pool2d relu dropout rotate_normalize
+ops="conv2d batch_norm group_norm layer_norm layer_norm2d rms_norm max_pool2d avg_pool2d relu dropout rotate_normalize
   log_softmax_nll sgd"
 
 # --- what it refuses --------------------------------------------------------------------------------------------------

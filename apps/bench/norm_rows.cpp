@@ -293,6 +293,12 @@ std::vector<Norm> layer_norms(const Shape& x, const Kind& kind) {
   return {layer_norm(x, kind, 3, "chw", true), layer_norm(x, kind, 1, "row", false)};
 }
 
+/// None in lanes, which have no kernel for it.
+std::vector<Norm> rms_norms(const Shape& x, const Kind& kind) {
+  if (kind.format() == MemoryFormat::lanes) return {};
+  return {rms_norm(x, kind)};
+}
+
 }  // namespace
 
 std::vector<Op> norm_ops() {
@@ -300,8 +306,7 @@ std::vector<Op> norm_ops() {
   return {norm_op("batch_norm", shapes, of_images(batch_norm)), norm_op("group_norm", shapes, group_norms),
           norm_op("layer_norm", with(shapes, {kLargeRows}), layer_norms),
           norm_op("layer_norm2d", shapes, of_images(layer_norm2d)),
-          norm_op("rms_norm", {kLargeRows},
-                  [](const Shape& x, const Kind& kind) { return std::vector<Norm>{rms_norm(x, kind)}; })};
+          norm_op("rms_norm", {kLargeRows}, rms_norms)};
 }
 
 }  // namespace evenkeel::bench
