@@ -144,6 +144,24 @@ def layer_norm(row):
         dy, x, shape, mean, rstd, gamma, beta, [True, affine, affine])
 
 
+def rms_norm(row):
+    """F.rms_norm where PyTorch has it, from 2.4 on, else its formula."""
+    shape, eps = row.parameters["normalized_shape"], row.parameters["eps"]
+    x, dy, gamma = row.x(), row.normal(*row.shape), row.normal(*shape)
+
+    def forward():
+        if hasattr(F, "rms_norm"):
+            return F.rms_norm(x, shape, gamma, eps)
+        dims = list(range(-len(shape), 0))
+        return x * torch.rsqrt(x.square().mean(dims, keepdim=True) + eps) * gamma
+
+    if row.which == "forward":
+        return forward
+    inputs = [t.requires_grad_() for t in (x, gamma)]
+    y = forward()
+    return lambda: torch.autograd.grad(y, inputs, dy, retain_graph=True)
+
+
 def layer_norm2d(row):
     """As torchvision's LayerNorm2d: the channels moved last, and back."""
     c = row.shape[1]
@@ -270,11 +288,11 @@ def train_step(row):
     return step
 
 
-OPS = {f.__name__: f for f in (conv2d, batch_norm, group_norm, layer_norm, layer_norm2d, relu, max_pool2d, avg_pool2d,
-                               dropout, log_softmax_nll, sgd, rotate_normalize, train_step)}
+OPS = {f.__name__: f for f in (conv2d, batch_norm, group_norm, layer_norm, layer_norm2d, rms_norm, relu, max_pool2d,
+                               avg_pool2d, dropout, log_softmax_nll, sgd, rotate_normalize, train_step)}
 
 
-COMPILED = ("batch_norm", "group_norm", "layer_norm", "layer_norm2d", "conv2d")
+COMPILED = ("batch_norm", "group_norm", "layer_norm", "layer_norm2d", "rms_norm", "conv2d")
 
 
 # --- timing, as in apps/bench/timing.cpp ----------------------------------------------------------------------------------
