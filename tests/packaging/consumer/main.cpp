@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "base/error.h"
+#include "core/error.h"
 #include "core/shape.h"
 #include "core/tensor.h"
 #include "kernels/common.h"
