@@ -100,7 +100,7 @@ run "all headers at once, C++23" compile_headers 23 <<<"$headers"
 # --- add_subdirectory ---------------------------------------------------------------------------------------------------
 sources="$work/third party/evenkeel"
 mkdir -p "$sources"
-cp -r "$source"/{CMakeLists.txt,LICENSE,cmake,core,evenkeel.h,kernels,nn} "$sources"
+cp -r "$source"/{CMakeLists.txt,LICENSE,base,cmake,core,evenkeel.h,kernels,nn} "$sources"
 # Evenkeel_DIR: what find_package finds although the sources are there.
 within=(-DEVENKEEL_SOURCE="$sources" -DEVENKEEL_CUDA=no -DEvenkeel_DIR="$build")
 # In CMake's script mode, which stops where a compiler would be looked for.
