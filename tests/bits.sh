@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # The bits of results, against those that are on record: a change that is only about the code leaves them as they are.
 #
-#     tests/bits.sh cpu|cuda TEST_PROPERTY TRAIN_MNIST [record]
+#     tests/bits.sh cpu|cuda|cuda_ops TEST_PROPERTY TRAIN_MNIST [record]
 #
 # cpu: for each instruction set that this machine has, all results of test_property, and of each network the weights after
-# 60 steps. cuda: the same on the SIMT executor, where each engine trains a network for 3 steps. The record is
-# tests/bits.txt; with "record" the lines that are made here are written anew. The networks need MNIST in $EVENKEEL_DATA or
-# data/mnist; without it they are left out.
+# 60 steps. cuda: the same on the SIMT executor, where each engine trains a network for 3 steps; cuda_ops: without networks.
+# The record is tests/bits.txt; with "record" the lines that are made here are written anew. The networks need MNIST in
+# $EVENKEEL_DATA or data/mnist; without it they are left out.
 set -u
-[ $# -ge 3 ] || { echo "usage: $0 cpu|cuda TEST_PROPERTY TRAIN_MNIST [record]" >&2; exit 2; }
-[ "$1" = cpu ] || [ "$1" = cuda ] || { echo "$0: '$1' is neither cpu nor cuda" >&2; exit 2; }
+[ $# -ge 3 ] || { echo "usage: $0 cpu|cuda|cuda_ops TEST_PROPERTY TRAIN_MNIST [record]" >&2; exit 2; }
+[[ $1 =~ ^(cpu|cuda|cuda_ops)$ ]] || { echo "$0: '$1' is none of cpu, cuda, cuda_ops" >&2; exit 2; }
 device=$1 property=$(realpath "$2") train=$(realpath "$3") mode=${4:-check}
 source_dir=$(dirname "$(dirname "$(realpath "$0")")")
 record=$source_dir/tests/bits.txt
@@ -47,8 +47,9 @@ cpu() {
     for norm in $norms; do of_network "cpu-$isa" "$norm" --device cpu --max-steps 60; done
   done
 }
+cuda_ops() { of_properties cuda --device cuda --cases 20; }
 cuda() {
-  of_properties cuda --device cuda --cases 20
+  cuda_ops
   for norm in $norms; do
     for engine in layers grid sm; do
       of_network "cuda-$engine" "$norm" --device cuda --engine $engine --max-steps 3 --batch-size 8
