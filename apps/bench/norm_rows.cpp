@@ -293,9 +293,9 @@ std::vector<Norm> layer_norms(const Shape& x, const Kind& kind) {
   return {layer_norm(x, kind, 3, "chw", true), layer_norm(x, kind, 1, "row", false)};
 }
 
-/// None in lanes, which have no kernel for it.
+/// Over the last axis of x with two axes or more; none in lanes, which have no kernel for it.
 std::vector<Norm> rms_norms(const Shape& x, const Kind& kind) {
-  if (kind.format() == MemoryFormat::lanes) return {};
+  if (kind.format() == MemoryFormat::lanes || x.rank() < 2) return {};
   return {rms_norm(x, kind)};
 }
 
