@@ -4,8 +4,8 @@
 #include <cmath>
 #include <map>
 
-#include "evenkeel/core/json.h"
 #include "evenkeel/base/error.h"
+#include "evenkeel/core/json.h"
 #include "evenkeel/nn/functional.h"
 #include "evenkeel/nn/safetensors.h"
 #include "program.h"

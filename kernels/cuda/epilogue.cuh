@@ -85,9 +85,9 @@ struct EpilogueImage {
                                            const FusedStatistics<T>* merged)
       : epilogue(t),
         z(t.z + n * t.elements()),
-        statistics(merged != nullptr            ? merged
+        statistics(merged != nullptr                ? merged
                    : t.norm == NormPartition::batch ? t.statistics
-                                                : t.statistics + n * t.sets) {}
+                                                    : t.statistics + n * t.sets) {}
 
   __device__ __forceinline__ T xhat(T value, int set) const {
     const FusedStatistics<T> of = statistics[set];

@@ -90,8 +90,8 @@ __global__ void __launch_bounds__(kFusedThreads, 2)
                       });
     __syncthreads();
     const DeviceEpilogue<T>& after = a.after;
-    store_statistics(after, z,
-                     (after.norm == NormPartition::batch ? after.moments : after.statistics) + n * after.sets);
+    store_statistics(
+        after, z, (after.norm == NormPartition::batch ? after.moments : after.statistics) + n * after.sets);
   }
 }
 

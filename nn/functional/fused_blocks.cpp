@@ -1,5 +1,5 @@
-#include "evenkeel/nn/functional/common.h"
 #include "evenkeel/core/dispatch.h"
+#include "evenkeel/nn/functional/common.h"
 #include "evenkeel/nn/functional/fused_block_sizes.h"
 
 namespace evenkeel {
