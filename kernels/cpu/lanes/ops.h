@@ -1,9 +1,9 @@
 // The kernels for MemoryFormat::lanes, which those of cpu:: call when their args ask for it.
 #pragma once
 
-#include "evenkeel/kernels/norm.h"
 #include "evenkeel/kernels/conv2d.h"
 #include "evenkeel/kernels/dropout.h"
+#include "evenkeel/kernels/norm.h"
 #include "evenkeel/kernels/pool2d.h"
 
 namespace evenkeel::cpu::EK_ISA::lanes {
