@@ -27,7 +27,7 @@ struct TensorOptions {
 const char* name_of(MemoryFormat format);
 /// The format in which `device` works fastest on batches of images.
 inline MemoryFormat fastest_format(Device device) {
-  return device.is_cpu() ? MemoryFormat::lanes : MemoryFormat::strided;
+  return device.is_cpu() ? MemoryFormat::strided : MemoryFormat::strided;
 }
 
 /// An n-dimensional array. A handle: copies are shallow and share data and gradient; clone() is deep.

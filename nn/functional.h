@@ -25,6 +25,7 @@ struct Size2d {
 struct ConvOptions {
   Size2d stride = 1, padding = 0, dilation = 1;
   std::int64_t groups = 1;
+  friend constexpr bool operator==(const ConvOptions&, const ConvOptions&) = default;
 };
 /// x [N, C, H, W], weight [K, C/groups, R, S], bias [K] or undefined -> [N, K, P, Q]. See kernels/conv2d.h.
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, ConvOptions options = {});

@@ -81,29 +81,63 @@ NoFusion::NoFusion() : before_(std::exchange(t_fusion_enabled, false)) {}
 NoFusion::~NoFusion() { t_fusion_enabled = before_; }
 bool fusion_enabled() { return t_fusion_enabled; }
 
-bool can_fuse(const Tensor& x, const std::vector<FusedBlock>& blocks) {
+namespace {
+
+constexpr std::int64_t kLongest = 1024;  // so that sizes and their products have 32 bits
+
+/// True if the parameters, buffers and pool of the block fit its z [C, H, W] of N images.
+bool epilogue_fits(const Tensor& x, const FusedBlock& b, std::int64_t C, std::int64_t H, std::int64_t W) {
+  for (const Tensor* t : {&b.weight, &b.bias, &b.gamma, &b.beta, &b.running_mean, &b.running_var}) {
+    if (!same_kind(x, *t)) return false;
+  }
+  if (!statistics_fit(b) || !norm_fits(b, C, H, W) || H < b.window || W < b.window) return false;
+  return b.norm != NormPartition::batch || !b.training || x.size(0) * H * W >= 2;
+}
+
+bool all_fusable_on_cuda(const Tensor& x, const std::vector<FusedBlock>& blocks) {
   if constexpr (!kCudaEnabled) return false;
-  if (blocks.empty() || !x.device().is_cuda() || x.rank() != 4 || x.size(0) == 0) return false;
-  if (x.dtype() != DType::f32 && x.dtype() != DType::f64) return false;
   std::int64_t C = x.size(1), H = x.size(2), W = x.size(3);
   for (const FusedBlock& b : blocks) {
-    const std::int64_t K = b.weight.size(0), R = b.weight.size(2), pad = b.padding;
-    for (const Tensor* t : {&b.weight, &b.gamma, &b.beta, &b.running_mean, &b.running_var}) {
-      if (!same_kind(x, *t)) return false;
-    }
-    if (!statistics_fit(b)) return false;
+    if (!b.weight.defined() || b.bias.defined()) return false;
+    const std::int64_t K = b.weight.size(0), R = b.weight.size(2), pad = b.conv.padding.h;
     const std::int64_t P = H + 2 * pad - R + 1, Q = W + 2 * pad - R + 1;
-    constexpr std::int64_t kLongest = 1024;  // so that sizes and their products have 32 bits
     if (b.weight.size(1) != C || C < 1 || H < 1 || W < 1 || P < 1 || Q < 1 || H > kLongest || W > kLongest ||
         H * W * std::max(C, K) > kLongest * kLongest)
       return false;
-    if (!norm_fits(b, K, P, Q) || P < b.window || Q < b.window) return false;
-    if (b.norm == NormPartition::batch && b.training && x.size(0) * P * Q < 2) return false;
+    if (!epilogue_fits(x, b, K, P, Q)) return false;
     C = K;
     H = P / b.window;
     W = Q / b.window;
   }
   return dispatch_floating(x.dtype(), [&]<typename T>() { return kernels_fit<T>(x, blocks); });
+}
+
+std::size_t fusable_on_cpu(const Tensor& x, const std::vector<FusedBlock>& blocks) {
+  using namespace functional;
+  Shape shape = x.shape();
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const FusedBlock& b = blocks[i];
+    const auto in_bounds = [](std::int64_t C, std::int64_t H, std::int64_t W) {
+      return C >= 1 && H >= 1 && W >= 1 && H <= kLongest && W <= kLongest && C * H * W <= kLongest * kLongest;
+    };
+    if (!in_bounds(shape[1], shape[2], shape[3])) return i;
+    const std::optional<Conv2dSizes> s = run_sizes(shape, b);
+    if (!s || !in_bounds(s->K, s->P, s->Q) || !epilogue_fits(x, b, s->K, s->P, s->Q)) return i;
+    const bool direct = dispatch_floating(
+        x.dtype(), [&]<typename T>() { return cpu::conv2d_format<T>(*s) == MemoryFormat::lanes; });
+    if (b.weight.defined() && !direct) return i;
+    shape = output_of(*s, b);
+  }
+  return blocks.size();
+}
+
+}  // namespace
+
+std::size_t fusable(const Tensor& x, const std::vector<FusedBlock>& blocks) {
+  if (blocks.empty() || x.rank() != 4 || x.numel() == 0) return 0;
+  if (x.dtype() != DType::f32 && x.dtype() != DType::f64) return 0;
+  if (x.device().is_cpu()) return fusable_on_cpu(x, blocks);
+  return all_fusable_on_cuda(x, blocks) ? blocks.size() : 0;
 }
 
 namespace nn {
@@ -118,24 +152,25 @@ const Layer* exactly(const Module& module) {
 /// Puts layers into blocks, one after another.
 class BlockBuilder {
  public:
-  /// False, and nothing has changed, if the layer has no place in a block after those before it.
+  /// `any`: blocks as the CPU has them, else as CUDA devices have.
+  explicit BlockBuilder(bool any) : any_(any) {}
+
+  /// False, and nothing has changed, if the layer has no place in a block.
   bool add(const Module& layer) {
-    if (const auto* conv = exactly<Conv2d>(layer)) return add_convolution(*conv);
-    if (exactly<ReLU>(layer)) return add_relu();
-    if (const auto* norm = exactly<BatchNorm2d>(layer)) return add_norm(*norm);
-    if (const auto* norm = exactly<GroupNorm>(layer)) return add_norm(*norm);
-    if (const auto* norm = exactly<InstanceNorm2d>(layer)) {
-      return !blocks_.empty() && blocks_.back().weight.size(0) == norm->channels() && add_norm(*norm);
-    }
-    if (const auto* norm = exactly<LayerNorm>(layer)) return add_norm(*norm);
-    if (const auto* norm = exactly<LayerNorm2d>(layer)) return add_norm(*norm);
-    if (const auto* pool = exactly<MaxPool2d>(layer)) return add_pool(FusedPool::max, *pool);
-    if (const auto* pool = exactly<AvgPool2d>(layer)) return add_pool(FusedPool::average, *pool);
-    if (const auto* dropout = exactly<Dropout>(layer)) return !dropout->is_active() || add_dropout(*dropout);
-    return exactly<Identity>(layer) != nullptr;
+    if (!find_place(layer)) return false;
+    ++layers_;
+    ends_.resize(blocks_.size(), layers_);
+    if (!ends_.empty()) ends_.back() = layers_;
+    return true;
   }
 
   std::vector<FusedBlock>& blocks() { return blocks_; }
+  /// Keeps the first n blocks; returns how many layers they are.
+  std::size_t keep(std::size_t n) {
+    blocks_.resize(n);
+    dropouts_.resize(n);
+    return n > 0 ? ends_[n - 1] : 0;
+  }
   /// The keys of all masks, in the order of the layers.
   void draw_keys() {
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
@@ -145,11 +180,46 @@ class BlockBuilder {
 
  private:
   enum class Place { convolution, relu_first, norm, relu, pool, dropout };
-  /// Moves on to `place` if it comes later than where the last block has got to.
+
+  bool find_place(const Module& layer) {
+    if (const auto* conv = exactly<Conv2d>(layer)) return add_convolution(*conv);
+    if (exactly<ReLU>(layer)) return add_relu();
+    if (const auto* norm = exactly<BatchNorm2d>(layer)) return add_norm(*norm);
+    if (const auto* norm = exactly<GroupNorm>(layer)) return add_norm(*norm);
+    if (const auto* norm = exactly<InstanceNorm2d>(layer)) {
+      return !blocks_.empty() && channels() == norm->channels() && add_norm(*norm);
+    }
+    if (const auto* norm = exactly<LayerNorm>(layer)) return add_norm(*norm);
+    if (const auto* norm = exactly<LayerNorm2d>(layer)) return add_norm(*norm);
+    if (const auto* pool = exactly<MaxPool2d>(layer)) return add_pool(FusedPool::max, *pool);
+    if (const auto* pool = exactly<AvgPool2d>(layer)) return add_pool(FusedPool::average, *pool);
+    if (const auto* dropout = exactly<Dropout>(layer)) return !dropout->is_active() || add_dropout(*dropout);
+    return exactly<Identity>(layer) != nullptr;
+  }
+
+  /// Of the last block's z, as far as convolutions say it; else -1.
+  std::int64_t channels() const {
+    for (std::size_t i = blocks_.size(); i-- > 0;) {
+      if (blocks_[i].weight.defined()) return blocks_[i].weight.size(0);
+    }
+    return -1;
+  }
+
+  /// Moves on to `place` in the last block, if it comes later than where that has got to, else in a new block
+  /// without a convolution, where there is one.
   bool reach(Place place) {
-    if (blocks_.empty() || place_ >= place) return false;
+    if (blocks_.empty() || place_ >= place) {
+      if (!any_) return false;
+      begin_block({});
+    }
     place_ = place;
     return true;
+  }
+
+  void begin_block(FusedBlock block) {
+    blocks_.push_back(std::move(block));
+    dropouts_.push_back(nullptr);
+    place_ = Place::convolution;
   }
 
   bool add_convolution(const Conv2d& conv) {
@@ -159,21 +229,24 @@ class BlockBuilder {
     const bool plain =
         o.stride == Size2d(1) && o.dilation == Size2d(1) && o.groups == 1 && !conv.bias().defined();
     const bool square = R == weight.size(3) && (R == 1 || R == 3);
-    if (!plain || !square || o.padding.h != o.padding.w || o.padding.h >= R || weight.numel() > kMostWeights)
+    if (!any_ && (!plain || !square || o.padding.h != o.padding.w || o.padding.h >= R ||
+                  weight.numel() > kMostWeights))
       return false;
     FusedBlock block;
     block.weight = weight;
-    block.padding = o.padding.h;
-    blocks_.push_back(std::move(block));
-    dropouts_.push_back(nullptr);
-    place_ = Place::convolution;
+    block.bias = conv.bias();
+    block.conv = o;
+    begin_block(std::move(block));
     return true;
   }
 
   bool add_relu() {
-    if (reach(Place::relu_first)) return blocks_.back().relu_first = true;
-    if (place_ == Place::relu_first || place_ == Place::relu) return true;  // twice is once
-    return reach(Place::relu) && (blocks_.back().relu = true);
+    const bool again = !blocks_.empty() && (place_ == Place::relu_first || place_ == Place::relu);
+    if (again) return true;  // twice is once
+    const bool first = blocks_.empty() || place_ < Place::relu_first || place_ > Place::relu;
+    if (!reach(first ? Place::relu_first : Place::relu)) return false;
+    (first ? blocks_.back().relu_first : blocks_.back().relu) = true;
+    return true;
   }
 
   template <typename Layer>
@@ -218,10 +291,10 @@ class BlockBuilder {
   bool add_pool(FusedPool pool, const Layer& layer) {
     const Size2d kernel = layer.kernel();
     const PoolOptions& o = layer.options();
-    const bool plain =
-        kernel.h == kernel.w && (o.stride == Size2d(0) || o.stride == kernel) && o.padding == Size2d(0);
-    const bool with_norm = !blocks_.empty() && blocks_.back().norm != NormPartition::none;
-    if (!plain || (pool == FusedPool::max && with_norm) || !reach(Place::pool)) return false;
+    const bool plain = kernel.h == kernel.w && kernel.h >= 1 && kernel.h <= kLargestWindow &&
+                       (o.stride == Size2d(0) || o.stride == kernel) && o.padding == Size2d(0);
+    const bool after_norm = !blocks_.empty() && blocks_.back().norm != NormPartition::none;
+    if (!plain || (!any_ && pool == FusedPool::max && after_norm) || !reach(Place::pool)) return false;
     blocks_.back().pool = pool;
     blocks_.back().window = kernel.h;
     return true;
@@ -234,9 +307,14 @@ class BlockBuilder {
     return true;
   }
 
+  static constexpr std::int64_t kLargestWindow = 16;  // taps have 8 bits
+
+  bool any_;
   std::vector<FusedBlock> blocks_;
   std::vector<const Dropout*> dropouts_;  // of each block; null: it has none that is active
   Place place_ = Place::convolution;      // of the last layer in the last block
+  std::size_t layers_ = 0;
+  std::vector<std::size_t> ends_;  // of each block: how many layers there are up to its end
 };
 
 /// Adds layers first, first + 1, ... as far as they have a place; returns the first that has none.
@@ -245,43 +323,31 @@ std::size_t add_layers(const Sequential& net, std::size_t first, BlockBuilder& b
   return first;
 }
 
-std::size_t forward_blocks(const Sequential& net, std::size_t first, Tensor& y) {
-  if (!fusion_enabled()) return first;
-  // A convolution right after a ReLU that ran alone begins no block: its results have conv2d's bits.
-  if (first > 0 && exactly<ReLU>(net[first - 1])) return first;
-  BlockBuilder builder;
-  const std::size_t end = add_layers(net, first, builder);
-  if (end < first + 2 || !can_fuse(y, builder.blocks())) return first;  // one convolution alone is conv2d's
-  builder.draw_keys();
-  y = fused_blocks(y, builder.blocks());
-  return end;
-}
-
-std::size_t forward_relu_and_norm(const Sequential& net, std::size_t first, Tensor& y) {
-  if (first + 1 >= net.size() || !exactly<ReLU>(net[first])) return first;
-  if (const auto* norm = exactly<GroupNorm>(net[first + 1])) {
-    y = group_norm(y, norm->groups(), norm->gamma(), norm->beta(), norm->eps(), /*relu_first=*/true);
-  } else if (const auto* rows = exactly<LayerNorm>(net[first + 1])) {
-    y = layer_norm(y, rows->normalized_shape(), rows->gamma(), rows->beta(), rows->eps(),
-                   /*relu_first=*/true);
-  } else {
-    return first;
-  }
-  return first + 2;
+bool has_convolution(const std::vector<FusedBlock>& blocks) {
+  return std::any_of(blocks.begin(), blocks.end(), [](const FusedBlock& b) { return b.weight.defined(); });
 }
 
 }  // namespace
 
 FoundBlocks find_blocks(const Sequential& net, std::size_t first) {
-  BlockBuilder builder;
+  BlockBuilder builder(/*any=*/false);
   const std::size_t end = add_layers(net, first, builder);
   return {std::move(builder.blocks()), end};
 }
 
 std::size_t forward_fused(const Sequential& net, std::size_t first, Tensor& y) {
-  if (y.device().is_cuda()) return forward_blocks(net, first, y);
-  if (y.format() == MemoryFormat::lanes) return forward_relu_and_norm(net, first, y);
-  return first;
+  if (!fusion_enabled()) return first;
+  const bool cpu = y.device().is_cpu();
+  // On CUDA devices a convolution right after a ReLU that ran alone begins no block: its results have
+  // conv2d's bits.
+  if (!cpu && first > 0 && exactly<ReLU>(net[first - 1])) return first;
+  BlockBuilder builder(/*any=*/cpu);
+  add_layers(net, first, builder);
+  const std::size_t count = fusable(y, builder.blocks()), end = first + builder.keep(count);
+  if (end < first + 2 || !has_convolution(builder.blocks())) return first;  // one layer alone is an op
+  builder.draw_keys();
+  y = fused_blocks(y, builder.blocks());
+  return end;
 }
 
 }  // namespace nn

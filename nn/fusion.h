@@ -1,6 +1,6 @@
-// Which layers of a Sequential run as one, and how they are found; layers know nothing of it. On CUDA devices
-// they are blocks of small images, a convolution and what follows it (kernels/fused_block.h); on the CPU, in
-// MemoryFormat::lanes, a ReLU and the group or layer norm that follows it.
+// Which layers of a Sequential run as one, and how they are found; layers know nothing of it. They are blocks:
+// a convolution and what follows it. CUDA devices compute a convolution and direction in one kernel
+// (kernels/fused_block.h), the CPU takes a few images through all blocks at once (kernels/fused_run.h).
 #pragma once
 
 #include <tuple>
@@ -12,11 +12,12 @@
 
 namespace evenkeel {
 
-/// A convolution (stride 1, square filters, no bias) and what follows it, in this order: relu_first, norm,
-/// relu, pool, dropout; each may be missing.
+/// A convolution and what follows it, in this order: relu_first, norm, relu, pool, dropout; each may be
+/// missing. On CUDA devices there is always a convolution, with stride 1, square filters and no bias.
 struct FusedBlock {
-  Tensor weight;  ///< [K, C, R, R]
-  std::int64_t padding = 0;
+  Tensor weight;  ///< [K, C/groups, R, S], or undefined: no convolution
+  Tensor bias;    ///< [K] or undefined
+  ConvOptions conv;
   bool relu_first = false, relu = false;
   NormPartition norm = NormPartition::none;
   std::int64_t groups = 1;                            ///< of group norm
@@ -32,17 +33,18 @@ struct FusedBlock {
 
   /// What blocks that compute the same of their tensors agree in.
   auto settings() const {
-    return std::tie(padding, relu_first, relu, norm, groups, normalized_shape, training, eps, momentum, pool,
+    return std::tie(conv, relu_first, relu, norm, groups, normalized_shape, training, eps, momentum, pool,
                     window, p);
   }
 };
 
-/// True if fused_blocks() computes this of x: a CUDA tensor f32 or f64 of images small enough for the shared
-/// memory of a thread block, and parameters that fit them.
-bool can_fuse(const Tensor& x, const std::vector<FusedBlock>& blocks);
+/// How many of the blocks, from the first on, fused_blocks() computes of x, f32 or f64, and faster than one op
+/// after another. On CUDA devices it is all or none: images must be small enough for the shared memory of a
+/// thread block.
+std::size_t fusable(const Tensor& x, const std::vector<FusedBlock>& blocks);
 
-/// x [N, C, H, W] through all blocks, a kernel a convolution and direction: what the functions of
-/// nn/functional.h give one after another, to rounding, with their gradients. Throws Error unless can_fuse().
+/// x [N, C, H, W] through all blocks: what the functions of nn/functional.h give one after another, to
+/// rounding, with their gradients. Throws Error unless all of them are fusable().
 Tensor fused_blocks(const Tensor& x, const std::vector<FusedBlock>& blocks);
 
 /// While one is alive, Sequential runs the layers of blocks one by one on this thread.

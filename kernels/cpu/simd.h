@@ -16,6 +16,17 @@
 #define EK_INLINE inline __attribute__((always_inline))
 #define EK_INLINE_LAMBDA __attribute__((always_inline))
 
+/// Keeps a vector that was loaded in a register: GCC would load it again for each use as an operand.
+#if defined(__AVX512F__)
+#  define EK_KEEP_IN_REGISTER(v) asm("" : "+v"(v))
+#elif defined(__SSE2__)
+#  define EK_KEEP_IN_REGISTER(v) asm("" : "+x"(v))
+#elif defined(__aarch64__)
+#  define EK_KEEP_IN_REGISTER(v) asm("" : "+w"(v))
+#else
+#  define EK_KEEP_IN_REGISTER(v)
+#endif
+
 namespace evenkeel::cpu::EK_ISA {
 
 /// Bytes of a vector register, and whether there are 32 of them, so that a kernel can hold many, or 16.
@@ -35,6 +46,7 @@ struct VecOf<float> {
   typedef float whole __attribute__((vector_size(64), may_alias));
   typedef float in_register __attribute__((vector_size(kRegisterBytes), may_alias));
   typedef std::int32_t index __attribute__((vector_size(kRegisterBytes), may_alias));
+  typedef std::uint8_t bytes __attribute__((vector_size(kRegisterBytes / 4)));
   typedef float half __attribute__((vector_size(32), may_alias));
   typedef std::int32_t half_index __attribute__((vector_size(32)));
 };
@@ -43,6 +55,7 @@ struct VecOf<double> {
   typedef double whole __attribute__((vector_size(64), may_alias));
   typedef double in_register __attribute__((vector_size(kRegisterBytes), may_alias));
   typedef std::int64_t index __attribute__((vector_size(kRegisterBytes), may_alias));
+  typedef std::uint8_t bytes __attribute__((vector_size(kRegisterBytes / 8)));
   typedef double half __attribute__((vector_size(32), may_alias));
   typedef std::int64_t half_index __attribute__((vector_size(32)));
 };
@@ -61,6 +74,10 @@ inline constexpr int kRegisterLanes = kRegisterBytes / static_cast<int>(sizeof(T
 /// A vector of as many integers, each as wide as T.
 template <typename T>
 using Integers = typename VecOf<T>::index;
+
+/// A vector of as many bytes.
+template <typename T>
+using Bytes = typename VecOf<T>::bytes;
 
 /// Registers that make a Vec.
 inline constexpr int kParts = 64 / kRegisterBytes;

@@ -1,6 +1,9 @@
 // The sizes of fused blocks, and their epilogues without memory.
 #pragma once
 
+#include <optional>
+
+#include "evenkeel/kernels/conv2d.h"
 #include "evenkeel/nn/fusion.h"
 
 namespace evenkeel::functional {
@@ -16,7 +19,7 @@ inline std::vector<FusedSizes> fused_sizes(const Shape& x, const std::vector<Fus
   auto C = static_cast<int>(x[1]), H = static_cast<int>(x[2]), W = static_cast<int>(x[3]);
   for (const FusedBlock& b : blocks) {
     const auto K = static_cast<int>(b.weight.size(0)), R = static_cast<int>(b.weight.size(2)),
-               pad = static_cast<int>(b.padding), window = static_cast<int>(b.window);
+               pad = static_cast<int>(b.conv.padding.h), window = static_cast<int>(b.window);
     const int P = H + 2 * pad - R + 1, Q = W + 2 * pad - R + 1;
     sizes.push_back({C, H, W, K, R, pad, P, Q});
     C = K;
@@ -82,6 +85,14 @@ Args fused_args(std::int64_t N, const FusedSizes& s) {
   a.pad = s.pad;
   return a;
 }
+
+/// fused_blocks() on the CPU.
+Tensor fused_run(const Tensor& x, const std::vector<FusedBlock>& blocks);
+/// The sizes of a block on x [N, C, H, W], as of a convolution; R 0: there is none. Nothing where the two do
+/// not fit each other.
+std::optional<Conv2dSizes> run_sizes(const Shape& x, const FusedBlock& block);
+/// The shape of its output.
+Shape output_of(const Conv2dSizes& sizes, const FusedBlock& block);
 
 /// As if a convolution followed the last one that leaves x as it is.
 inline FusedSizes sizes_after(const FusedSizes& s, const FusedBlock& b) {

@@ -1,0 +1,531 @@
+#include "evenkeel/kernels/cpu/fused/epilogue.h"
+
+#include <cmath>
+
+#include "evenkeel/kernels/cpu/philox_many.h"
+#include "evenkeel/kernels/norm_math.h"
+
+namespace evenkeel::cpu::EK_ISA {
+namespace {
+
+/// 1 / sqrt of each lane.
+template <typename T>
+EK_INLINE Register<T> reciprocal_root(const Register<T>& x) {
+  T lane[kRegisterLanes<T>];
+  std::memcpy(lane, &x, sizeof lane);
+  for (T& l : lane) l = 1 / std::sqrt(l);
+  Register<T> y;
+  std::memcpy(&y, lane, sizeof y);
+  return y;
+}
+
+/// The sums of each of f(0) .. f(n-1), N numbers at a time that f adds to its argument: four running sums,
+/// which are added up after every 256 elements, so that rounding grows with the root of a short sum.
+template <typename T, int N, typename F>
+EK_INLINE void running_sums(Register<T> (&total)[N], std::int64_t n, F f) {
+  constexpr std::int64_t kChunk = 256;
+  for (auto& t : total) t = Register<T>{};
+  for (std::int64_t begin = 0; begin < n; begin += kChunk) {
+    const std::int64_t end = std::min(n, begin + kChunk);
+    Register<T> sum[4][N] = {};
+    std::int64_t i = begin;
+    for (; i + 4 <= end; i += 4) {
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) f(sum[k], i + k);
+    }
+    for (; i < end; ++i) f(sum[0], i);
+    for (int j = 0; j < N; ++j) total[j] += (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]);
+  }
+}
+
+/// The mean and the sum of squared distances from it of x(0) .. x(n-1), in each lane. The mean is rounded
+/// first; what it lacks, and the squares, come from the distances to it, so that neither loses digits where
+/// the mean is far larger than the deviation.
+template <typename T, typename X>
+EK_INLINE UnitStatistics<T> moments_of(std::int64_t n, X x) {
+  const T count = static_cast<T>(n);
+  Register<T> sum[1];
+  running_sums<T>(sum, n, [=](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA { s[0] += x(i); });
+  const Register<T> mean = sum[0] / count;
+  Register<T> about[2];
+  running_sums<T>(about, n, [=](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
+    const Register<T> d = x(i) - mean;
+    s[0] += d;
+    s[1] += d * d;
+  });
+  const Register<T> lost = about[0] / count;
+  return {mean, lost, about[1] - lost * about[0]};
+}
+
+/// rstd in place of the sum of squared distances.
+template <typename T>
+EK_INLINE UnitStatistics<T> with_rstd(UnitStatistics<T> m, std::int64_t n, double eps) {
+  m.spread = reciprocal_root<T>(m.spread / static_cast<T>(n) + static_cast<T>(eps));
+  return m;
+}
+
+/// xhat of a set as one multiply-add: (x - mean) rstd - lost rstd.
+template <typename T>
+struct Xhat {
+  Register<T> mean, rstd, offset;
+  EK_INLINE explicit Xhat(const UnitStatistics<T>& s)
+      : mean(s.mean), rstd(s.spread), offset(-s.lost * s.spread) {}
+  EK_INLINE Register<T> operator()(const Register<T>& x) const { return (x - mean) * rstd + offset; }
+};
+
+/// y of a channel as one multiply-add: (x - mean) gamma rstd + (beta - lost gamma rstd).
+template <typename T>
+struct ScaleAndShift {
+  Register<T> mean, scale, shift;
+  EK_INLINE ScaleAndShift(const UnitStatistics<T>& s, T gamma, T beta)
+      : mean(s.mean), scale(s.spread * gamma), shift(beta - s.lost * scale) {}
+  EK_INLINE Register<T> operator()(const Register<T>& x) const { return (x - mean) * scale + shift; }
+};
+
+/// The lanes of a mask, as a condition.
+template <typename T>
+EK_INLINE auto kept_at(const std::uint8_t* mask, std::int64_t i) {
+  Bytes<T> bytes;
+  std::memcpy(&bytes, mask + i * kRegisterLanes<T>, sizeof bytes);
+  return __builtin_convertvector(bytes, Integers<T>);
+}
+
+}  // namespace
+
+template <typename T>
+UnitStatistics<T> UnitEpilogue<T>::of_channel(std::int64_t c) const {
+  if (e_.norm == NormPartition::batch) {
+    const T* m = kept_.merged + 3 * c;
+    return {Register<T>{} + m[0], Register<T>{} + m[1], Register<T>{} + m[2]};
+  }
+  return statistics()[c / (e_.C / e_.sets)];
+}
+
+template <typename T>
+void UnitEpilogue<T>::take_statistics(const Register<T>* z) const {
+  const std::int64_t S = pixels();
+  const bool relu = e_.relu_first;
+  const auto dense = [=](const Register<T>* from, std::int64_t n) EK_INLINE_LAMBDA {
+    if (relu)
+      return moments_of<T>(
+          n, [=](std::int64_t i) EK_INLINE_LAMBDA { return rectified<T>(from[i], true); });
+    return moments_of<T>(n, [=](std::int64_t i) EK_INLINE_LAMBDA { return from[i]; });
+  };
+  switch (e_.norm) {
+    case NormPartition::none:
+      return;
+    case NormPartition::batch:
+      for (std::int64_t c = 0; e_.training && c < e_.C; ++c) statistics()[c] = dense(z + c * S, S);
+      return;
+    case NormPartition::group:
+    case NormPartition::rows:
+      for (std::int64_t i = 0; i < e_.sets; ++i)
+        statistics()[i] = with_rstd(dense(z + i * e_.set_size, e_.set_size), e_.set_size, e_.eps);
+      return;
+    case NormPartition::pixels:
+      for (std::int64_t s = 0; s < S; ++s) {
+        const auto at = [=](std::int64_t c) EK_INLINE_LAMBDA { return rectified<T>(z[c * S + s], relu); };
+        statistics()[s] = with_rstd(moments_of<T>(e_.C, at), e_.C, e_.eps);
+      }
+  }
+}
+
+/// unit_interval(bits) >= p, in whole numbers. Where sizes are multiples of 4, the four numbers of a Philox
+/// block belong to four neighbours of an image. Bits first, then the mask, so that both loops vectorise.
+template <typename T>
+void UnitEpilogue<T>::draw_mask(std::int64_t image) const {
+  if (e_.p == 0) return;
+  constexpr std::int64_t L = kRegisterLanes<T>, kElements = 64;
+  const std::int64_t size = elements_of_output(e_);
+  const auto least = static_cast<std::uint32_t>(std::ceil(static_cast<float>(e_.p) * 0x1p24f));
+  for (std::int64_t begin = 0; begin < size; begin += kElements) {
+    const std::int64_t n = std::min(kElements, size - begin), blocks = (n + 3) / 4 * L;
+    std::uint32_t bits[4][kElements / 4 * L];  // [element % 4][element / 4][lane]
+    std::uint64_t number[kElements / 4 * L];
+    for (std::int64_t i = 0; i < n; i += 4) {
+      for (std::int64_t l = 0; l < L; ++l)
+        number[i / 4 * L + l] = static_cast<std::uint64_t>((image + l) * size + begin + i);
+    }
+    if (size % 4 == 0) {
+      for (std::int64_t b = 0; b < blocks; ++b) number[b] /= 4;
+      philox_many(bits, e_.key, number, blocks);
+    } else {
+      for (std::int64_t b = 0; b < blocks; ++b) {
+        for (std::uint64_t k = 0; k < 4; ++k)
+          bits[k][b] = philox(e_.key, (number[b] + k) / 4)[(number[b] + k) % 4];
+      }
+    }
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::uint32_t* of_element = &bits[i % 4][i / 4 * L];
+      std::uint8_t* to = kept_.mask + (begin + i) * L;
+#pragma GCC unroll 1  // else it is not vector code
+      for (std::int64_t l = 0; l < L; ++l) to[l] = of_element[l] >> 8 >= least ? 255 : 0;
+    }
+  }
+}
+
+template <typename T>
+void UnitEpilogue<T>::normalize(Register<T>* y, const Register<T>* z) const {
+  const std::int64_t S = pixels();
+  const bool first = e_.relu_first, second = e_.relu;
+  switch (e_.norm) {
+    case NormPartition::none:
+      return;
+    case NormPartition::batch:
+    case NormPartition::group:
+      for (std::int64_t c = 0; c < e_.C; ++c) {
+        const ScaleAndShift<T> f(of_channel(c), gamma(c), beta(c));
+        for (std::int64_t i = c * S; i < (c + 1) * S; ++i)
+          y[i] = rectified<T>(f(rectified<T>(z[i], first)), second);
+      }
+      return;
+    case NormPartition::rows:
+      for (std::int64_t set = 0; set < e_.sets; ++set) {
+        const Xhat<T> xhat(statistics()[set]);
+        const std::int64_t begin = set * e_.set_size;
+        for (std::int64_t d = 0; d < e_.set_size; ++d)
+          y[begin + d] =
+              rectified<T>(xhat(rectified<T>(z[begin + d], first)) * gamma(d) + beta(d), second);
+      }
+      return;
+    case NormPartition::pixels:
+      for (std::int64_t c = 0; c < e_.C; ++c) {
+        const T g = gamma(c), b = beta(c);
+        for (std::int64_t s = 0; s < S; ++s) {
+          const Xhat<T> xhat(statistics()[s]);
+          y[c * S + s] = rectified<T>(xhat(rectified<T>(z[c * S + s], first)) * g + b, second);
+        }
+      }
+  }
+}
+
+template <typename T>
+void UnitEpilogue<T>::rectify(Register<T>* y, const Register<T>* z) const {
+  const std::int64_t n = elements_of_z(e_);
+  for (std::int64_t i = 0; i < n; ++i) y[i] = rectified<T>(z[i], true);
+}
+
+/// The first of equal values is taken, and the last NaN, as max_pool2d does.
+template <typename T>
+void UnitEpilogue<T>::take_maximum(Register<T>* y, const Register<T>* x) const {
+  const std::int64_t window = e_.window, P = e_.pooled_height(), Q = e_.pooled_width();
+  std::uint8_t* taps = kept_.taps;
+  for (std::int64_t c = 0; c < e_.C; ++c) {
+    for (std::int64_t p = 0; p < P; ++p) {
+      const Register<T>* row = x + (c * e_.H + p * window) * e_.W;
+      for (std::int64_t q = 0; q < Q; ++q, ++y, taps += kRegisterLanes<T>, row += window) {
+        Register<T> largest = row[0];
+        Integers<T> tap = {};
+        const auto take = [&](std::int64_t h, std::int64_t w, int number) EK_INLINE_LAMBDA {
+          const Register<T> value = row[h * e_.W + w];
+          const Integers<T> wins = (value > largest) | (value != value);
+          largest = wins ? value : largest;
+          tap = wins ? Integers<T>{} + number : tap;
+        };
+        if (window == 2) {
+          take(0, 1, 1);
+          take(1, 0, 2);
+          take(1, 1, 3);
+        } else {
+          for (std::int64_t h = 0; h < window; ++h) {
+            for (std::int64_t w = 0; w < window; ++w) take(h, w, static_cast<int>(h * window + w));
+          }
+        }
+        *y = largest;
+        const auto bytes = __builtin_convertvector(tap, Bytes<T>);
+        std::memcpy(taps, &bytes, sizeof bytes);
+      }
+    }
+  }
+}
+
+template <typename T>
+void UnitEpilogue<T>::take_average(Register<T>* y, const Register<T>* x) const {
+  const std::int64_t window = e_.window, P = e_.pooled_height(), Q = e_.pooled_width();
+  const T area = static_cast<T>(window * window);
+  for (std::int64_t c = 0; c < e_.C; ++c) {
+    for (std::int64_t p = 0; p < P; ++p) {
+      const Register<T>* row = x + (c * e_.H + p * window) * e_.W;
+      for (std::int64_t q = 0; q < Q; ++q, ++y, row += window) {
+        Register<T> total = {};
+        for (std::int64_t h = 0; h < window; ++h) {
+          for (std::int64_t w = 0; w < window; ++w) total += row[h * e_.W + w];
+        }
+        *y = total / area;
+      }
+    }
+  }
+}
+
+template <typename T>
+void UnitEpilogue<T>::drop(Register<T>* y, const Register<T>* x) const {
+  const std::int64_t n = elements_of_output(e_);
+  const T scale = static_cast<T>(1 / (1 - e_.p));
+  for (std::int64_t i = 0; i < n; ++i) y[i] = kept_at<T>(kept_.mask, i) != 0 ? x[i] * scale : Register<T>{};
+}
+
+template <typename T>
+const Register<T>* UnitEpilogue<T>::forward(const Register<T>* z, Register<T>* out,
+                                            Register<T>* spare) const {
+  const Register<T>* y = z;
+  const auto other = [&](const Register<T>* used) { return used == out ? spare : out; };
+  if (e_.norm != NormPartition::none) {
+    normalize(out, y);
+    y = out;
+  } else if (e_.relu || e_.relu_first) {
+    rectify(out, y);
+    y = out;
+  }
+  if (e_.pool != FusedPool::none) {
+    Register<T>* to = keeps_pooled(e_) ? kept_.z : other(y);
+    e_.pool == FusedPool::max ? take_maximum(to, y) : take_average(to, y);
+    y = to;
+  }
+  if (e_.p == 0) return y;
+  Register<T>* to = y == out || y == spare ? const_cast<Register<T>*>(y) : out;
+  drop(to, y);
+  return to;
+}
+
+template <typename T>
+const Register<T>* UnitEpilogue<T>::again(Register<T>* out, Register<T>* spare) const {
+  if (!keeps_pooled(e_)) return forward(kept_.z, out, spare);
+  if (e_.p == 0) return kept_.z;
+  drop(out, kept_.z);
+  return out;
+}
+
+/// dx [C, H, W] from dy of the pool's output.
+template <typename T>
+void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy) const {
+  const std::int64_t window = e_.window, P = e_.pooled_height(), Q = e_.pooled_width();
+  const T area = static_cast<T>(window * window);
+  if (P * window != e_.H || Q * window != e_.W)
+    std::memset(dx, 0, static_cast<std::size_t>(elements_of_z(e_)) * sizeof *dx);
+  for (std::int64_t c = 0, i = 0; c < e_.C; ++c) {
+    for (std::int64_t p = 0; p < P; ++p) {
+      Register<T>* row = dx + (c * e_.H + p * window) * e_.W;
+      for (std::int64_t q = 0; q < Q; ++q, ++i, row += window) {
+        if (e_.pool == FusedPool::average) {
+          const Register<T> share = dy[i] / area;
+          for (std::int64_t h = 0; h < window; ++h) {
+            for (std::int64_t w = 0; w < window; ++w) row[h * e_.W + w] = share;
+          }
+          continue;
+        }
+        const auto tap = kept_at<T>(kept_.taps, i);
+        int number = 0;
+        for (std::int64_t h = 0; h < window; ++h) {
+          for (std::int64_t w = 0; w < window; ++w, ++number)
+            row[h * e_.W + w] = tap == number ? dy[i] : Register<T>{};
+        }
+      }
+    }
+  }
+}
+
+/// 0 where the norm's output was rectified.
+template <typename T>
+void UnitEpilogue<T>::mask_by_norm_output(Register<T>* d) const {
+  const std::int64_t S = pixels();
+  const bool first = e_.relu_first;
+  if (e_.norm == NormPartition::batch || e_.norm == NormPartition::group) {
+    for (std::int64_t c = 0; c < e_.C; ++c) {
+      const ScaleAndShift<T> f(of_channel(c), gamma(c), beta(c));
+      for (std::int64_t i = c * S; i < (c + 1) * S; ++i)
+        d[i] = rectified_gradient<T>(d[i], f(rectified<T>(kept_.z[i], first)), true);
+    }
+    return;
+  }
+  const bool rows = e_.norm == NormPartition::rows;
+  const std::int64_t n = elements_of_z(e_);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const std::int64_t set = rows ? i / e_.set_size : i % S, parameter = rows ? i % e_.set_size : i / S;
+    const Xhat<T> xhat(statistics()[set]);
+    const Register<T> y = xhat(rectified<T>(kept_.z[i], first)) * gamma(parameter) + beta(parameter);
+    d[i] = rectified_gradient<T>(d[i], y, true);
+  }
+}
+
+template <typename T>
+Register<T>* UnitEpilogue<T>::backward_to_norm(Register<T>* g, Register<T>* spare) const {
+  if (e_.p > 0) drop(g, g);
+  const bool relu_only = e_.norm == NormPartition::none && (e_.relu || e_.relu_first);
+  if (keeps_pooled(e_) && relu_only) {
+    const std::int64_t n = elements_of_output(e_);
+    for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
+  }
+  if (e_.pool != FusedPool::none) {
+    spread_gradient(spare, g);
+    g = spare;
+  }
+  if (!keeps_pooled(e_) && relu_only) {
+    const std::int64_t n = elements_of_z(e_);
+    for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
+  }
+  if (e_.norm != NormPartition::none && e_.relu) mask_by_norm_output(g);
+  return g;
+}
+
+template <typename T>
+void UnitEpilogue<T>::backward_norm(Register<T>* d, T* dgamma, T* dbeta) const {
+  if (e_.norm == NormPartition::group) backward_groups(d, dgamma, dbeta);
+  if (e_.norm == NormPartition::rows) backward_rows(d, dgamma, dbeta);
+  if (e_.norm == NormPartition::pixels) backward_pixels(d, dgamma, dbeta);
+}
+
+namespace {
+
+/// The sums of d xhat and d over n pixels.
+template <typename T>
+EK_INLINE ChannelSums<T> channel_sums(const Register<T>* d, const Register<T>* z, std::int64_t n,
+                                      const Xhat<T>& xhat, bool relu) {
+  Register<T> sums[2];
+  running_sums<T>(sums, n, [=](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
+    s[0] += d[i] * xhat(rectified<T>(z[i], relu));
+    s[1] += d[i];
+  });
+  return {sums[0], sums[1]};
+}
+
+/// dz = rstd (gamma d - mean(g) - xhat mean(g xhat)) of n pixels with one gamma, g = gamma d; rstd is a
+/// factor of all three.
+template <typename T>
+EK_INLINE void channel_gradient(Register<T>* d, const Register<T>* z, std::int64_t n, const Xhat<T>& xhat,
+                                T gamma, const ChannelSums<T>& means, bool relu) {
+  const Register<T> scale = xhat.rstd * gamma, offset = xhat.rstd * means.d,
+                    along = xhat.rstd * means.d_xhat;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Register<T> gradient = (d[i] * scale - offset) - xhat(rectified<T>(z[i], relu)) * along;
+    d[i] = rectified_gradient<T>(gradient, z[i], relu);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void UnitEpilogue<T>::backward_groups(Register<T>* d, T* dgamma, T* dbeta) const {
+  const std::int64_t S = pixels(), channels = e_.C / e_.sets;
+  static thread_local Scratch scratch;
+  auto* sums = scratch.get<ChannelSums<T>>(e_.C);
+  for (std::int64_t set = 0; set < e_.sets; ++set) {
+    const Xhat<T> xhat(statistics()[set]);
+    ChannelSums<T> means{};
+    const std::int64_t begin = set * channels, end = begin + channels;
+    for (std::int64_t c = begin; c < end; ++c) {
+      sums[c] = channel_sums<T>(d + c * S, kept_.z + c * S, S, xhat, e_.relu_first);
+      means.d_xhat += sums[c].d_xhat * gamma(c);
+      means.d += sums[c].d * gamma(c);
+    }
+    means.d_xhat /= static_cast<T>(e_.set_size);
+    means.d /= static_cast<T>(e_.set_size);
+    for (std::int64_t c = begin; c < end; ++c)
+      channel_gradient<T>(d + c * S, kept_.z + c * S, S, xhat, gamma(c), means, e_.relu_first);
+  }
+  if (dgamma != nullptr)
+    sum_lanes<T>(dgamma, e_.C, count_, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d_xhat; });
+  if (dbeta != nullptr)
+    sum_lanes<T>(dbeta, e_.C, count_, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d; });
+}
+
+template <typename T>
+void UnitEpilogue<T>::backward_rows(Register<T>* d, T* dgamma, T* dbeta) const {
+  const std::int64_t D = e_.set_size, sets = e_.sets;
+  const bool relu = e_.relu_first;
+  const Register<T>* z = kept_.z;
+  const UnitStatistics<T>* of = statistics();
+  if (dgamma != nullptr) {
+    sum_lanes<T>(dgamma, D, count_, [=](std::int64_t e) EK_INLINE_LAMBDA {
+      Register<T> sum = {};
+      for (std::int64_t set = 0; set < sets; ++set)
+        sum += d[set * D + e] * Xhat<T>(of[set])(rectified<T>(z[set * D + e], relu));
+      return sum;
+    });
+  }
+  if (dbeta != nullptr) {
+    sum_lanes<T>(dbeta, D, count_, [=](std::int64_t e) EK_INLINE_LAMBDA {
+      Register<T> sum = {};
+      for (std::int64_t set = 0; set < sets; ++set) sum += d[set * D + e];
+      return sum;
+    });
+  }
+  for (std::int64_t set = 0; set < sets; ++set, d += D, z += D) {
+    const Xhat<T> xhat(of[set]);
+    const Register<T>* from = z;
+    Register<T> sums[2];
+    running_sums<T>(sums, D, [=, this](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
+      const Register<T> g = d[i] * gamma(i);
+      s[0] += g * xhat(rectified<T>(from[i], relu));
+      s[1] += g;
+    });
+    const Register<T> offset = sums[1] / static_cast<T>(D), along = sums[0] / static_cast<T>(D);
+    for (std::int64_t i = 0; i < D; ++i) {
+      const Register<T> g = d[i] * gamma(i);
+      const Register<T> gradient = xhat.rstd * (g - offset - xhat(rectified<T>(from[i], relu)) * along);
+      d[i] = rectified_gradient<T>(gradient, from[i], relu);
+    }
+  }
+}
+
+template <typename T>
+void UnitEpilogue<T>::backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const {
+  const std::int64_t S = pixels(), C = e_.C;
+  const bool relu = e_.relu_first;
+  const Register<T>* z = kept_.z;
+  static thread_local Scratch scratch;
+  auto* sums = scratch.get<ChannelSums<T>>(C + S);
+  ChannelSums<T>* means = sums + C;
+  for (std::int64_t s = 0; s < S; ++s) {
+    const Xhat<T> xhat(statistics()[s]);
+    Register<T> total[2];
+    running_sums<T>(total, C, [=, this](Register<T>* sum, std::int64_t c) EK_INLINE_LAMBDA {
+      const Register<T> g = d[c * S + s] * gamma(c);
+      sum[0] += g * xhat(rectified<T>(z[c * S + s], relu));
+      sum[1] += g;
+    });
+    means[s] = {total[0] / static_cast<T>(C), total[1] / static_cast<T>(C)};
+  }
+  for (std::int64_t c = 0; c < C; ++c) {
+    sums[c] = ChannelSums<T>{};
+    const T of_channel = gamma(c);
+    for (std::int64_t s = 0; s < S; ++s) {
+      const Xhat<T> xhat(statistics()[s]);
+      const Register<T> x = z[c * S + s], gradient = d[c * S + s], along = xhat(rectified<T>(x, relu));
+      sums[c].d_xhat += gradient * along;
+      sums[c].d += gradient;
+      const Register<T> dz = xhat.rstd * (gradient * of_channel - means[s].d - along * means[s].d_xhat);
+      d[c * S + s] = rectified_gradient<T>(dz, x, relu);
+    }
+  }
+  if (dgamma != nullptr)
+    sum_lanes<T>(dgamma, C, count_, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d_xhat; });
+  if (dbeta != nullptr)
+    sum_lanes<T>(dbeta, C, count_, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d; });
+}
+
+template <typename T>
+void UnitEpilogue<T>::batch_sums(const Register<T>* d, ChannelSums<T>* sums) const {
+  const std::int64_t S = pixels();
+  for (std::int64_t c = 0; c < e_.C; ++c)
+    sums[c] = channel_sums<T>(d + c * S, kept_.z + c * S, S, Xhat<T>(of_channel(c)), e_.relu_first);
+}
+
+template <typename T>
+void UnitEpilogue<T>::backward_batch(Register<T>* d, const T* means) const {
+  const std::int64_t S = pixels();
+  for (std::int64_t c = 0; c < e_.C; ++c) {
+    if (means == nullptr) {
+      const Register<T> scale = Register<T>{} + kept_.merged[3 * c + 2] * gamma(c);
+      for (std::int64_t i = c * S; i < (c + 1) * S; ++i)
+        d[i] = rectified_gradient<T>(d[i] * scale, kept_.z[i], e_.relu_first);
+      continue;
+    }
+    const ChannelSums<T> of{Register<T>{} + means[2 * c], Register<T>{} + means[2 * c + 1]};
+    channel_gradient<T>(d + c * S, kept_.z + c * S, S, Xhat<T>(of_channel(c)), gamma(c), of, e_.relu_first);
+  }
+}
+
+template class UnitEpilogue<float>;
+template class UnitEpilogue<double>;
+
+}  // namespace evenkeel::cpu::EK_ISA

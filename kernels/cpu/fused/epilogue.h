@@ -1,0 +1,98 @@
+// What follows a convolution in a fused block - ReLU, norm, ReLU, pool, dropout - for the images of a unit,
+// and its way back.
+#pragma once
+
+#include "evenkeel/kernels/cpu/fused/lanes.h"
+#include "evenkeel/kernels/fused_run.h"
+
+namespace evenkeel::cpu::EK_ISA {
+
+/// What forward keeps of a block for a unit.
+template <typename T>
+struct KeptUnit {
+  Register<T>* z;           // [elements of z]; where keeps_pooled(), the output of the pool instead
+  Register<T>* statistics;  // [sets] of UnitStatistics; batch: of its moments
+  std::uint8_t* taps;       // [elements of the output][lanes]: which of its window was the largest
+  std::uint8_t* mask;       // [elements of the output][lanes]: 255 where dropout keeps it, else 0
+  const T* merged;          // batch: [C][3], the mean, what rounding took from it, and rstd
+};
+
+/// Mean in two parts and rstd of a set, in each image; moments have the sum of squared distances in place of
+/// rstd. `lost` is what rounding took from the mean.
+template <typename T>
+struct UnitStatistics {
+  Register<T> mean, lost, spread;
+};
+
+/// Sums over the pixels of a channel in each image: of d xhat and d, d the gradient of the norm's output.
+template <typename T>
+struct ChannelSums {
+  Register<T> d_xhat, d;
+};
+
+/// True where the output of a maximum pool is kept in place of its input, which nothing else needs.
+template <typename T>
+bool keeps_pooled(const Epilogue<T>& e) {
+  return e.pool == FusedPool::max && e.norm == NormPartition::none;
+}
+template <typename T>
+std::int64_t elements_of_z(const Epilogue<T>& e) {
+  return static_cast<std::int64_t>(e.C) * e.H * e.W;
+}
+template <typename T>
+std::int64_t elements_of_output(const Epilogue<T>& e) {
+  return static_cast<std::int64_t>(e.C) * e.pooled_height() * e.pooled_width();
+}
+
+/// The epilogue of a block at work on a unit.
+template <typename T>
+class UnitEpilogue {
+ public:
+  UnitEpilogue(const Epilogue<T>& epilogue, const KeptUnit<T>& kept, std::int64_t count)
+      : e_(epilogue), kept_(kept), count_(count) {}
+
+  /// Statistics, or for batch norm the moments of each channel, of z.
+  void take_statistics(const Register<T>* z) const;
+  /// The mask of dropout, whose first image is number `image` of the batch.
+  void draw_mask(std::int64_t image) const;
+  /// The output from z, as forward makes it: in `out`, in kept_.z, or z itself.
+  const Register<T>* forward(const Register<T>* z, Register<T>* out, Register<T>* spare) const;
+  /// The same output again, from what is kept.
+  const Register<T>* again(Register<T>* out, Register<T>* spare) const;
+
+  /// From the gradient g of the output, which is overwritten, to that of the norm's output - or of z, where
+  /// there is no norm. The result is in g or in `spare`.
+  Register<T>* backward_to_norm(Register<T>* g, Register<T>* spare) const;
+  /// Group, rows, pixels: d becomes the gradient of z; dgamma and dbeta, or null, are sums over the images.
+  void backward_norm(Register<T>* d, T* dgamma, T* dbeta) const;
+  /// Batch: the sums of each channel over the pixels.
+  void batch_sums(const Register<T>* d, ChannelSums<T>* sums) const;
+  /// Batch: d becomes the gradient of z, from the means of gamma d xhat and gamma d over a channel of the
+  /// batch, [C][2]; null where the statistics are constants, and dz = gamma rstd d.
+  void backward_batch(Register<T>* d, const T* means) const;
+
+ private:
+  std::int64_t pixels() const { return static_cast<std::int64_t>(e_.H) * e_.W; }
+  T gamma(std::int64_t i) const { return e_.block.gamma != nullptr ? e_.block.gamma[i] : T(1); }
+  T beta(std::int64_t i) const { return e_.block.beta != nullptr ? e_.block.beta[i] : T(0); }
+  UnitStatistics<T>* statistics() const { return reinterpret_cast<UnitStatistics<T>*>(kept_.statistics); }
+  UnitStatistics<T> of_channel(std::int64_t c) const;
+  Register<T> norm_input(const Register<T>& z) const { return rectified<T>(z, e_.relu_first); }
+
+  void normalize(Register<T>* y, const Register<T>* z) const;
+  void rectify(Register<T>* y, const Register<T>* z) const;
+  void take_maximum(Register<T>* y, const Register<T>* x) const;
+  void take_average(Register<T>* y, const Register<T>* x) const;
+  void drop(Register<T>* y, const Register<T>* x) const;
+  void spread_gradient(Register<T>* dx, const Register<T>* dy) const;
+  void mask_by_norm_output(Register<T>* d) const;
+  void backward_groups(Register<T>* d, T* dgamma, T* dbeta) const;
+  void backward_rows(Register<T>* d, T* dgamma, T* dbeta) const;
+  void backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const;
+
+  const Epilogue<T>& e_;
+  const KeptUnit<T>& kept_;
+  std::int64_t count_;
+};
+
+}  // namespace evenkeel::cpu::EK_ISA

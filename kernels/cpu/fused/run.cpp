@@ -1,0 +1,497 @@
+#include "evenkeel/kernels/fused_run.h"
+
+#include <numeric>
+
+#include "evenkeel/kernels/cpu/fused/convolution.h"
+#include "evenkeel/kernels/cpu/fused/epilogue.h"
+#include "evenkeel/kernels/cpu/fused/memory.h"
+#include "evenkeel/kernels/cpu/fused/winograd.h"
+#include "evenkeel/kernels/cpu/norm_common.h"
+#include "evenkeel/kernels/cpu/parallel.h"
+
+namespace evenkeel::cpu::EK_ISA {
+namespace {
+
+std::int64_t elements_of_x(const Conv2dSizes& s) { return s.C * s.H * s.W; }
+
+/// The element operations of an image, forward.
+template <typename T>
+std::int64_t cost_of(const RunBlock<T>& b) {
+  const Conv2dSizes& s = b.conv;
+  const std::int64_t products = b.has_convolution() ? s.K * s.P * s.Q * (s.C / s.groups) * s.R * s.S : 0;
+  return products + 4 * elements_of_z(b.after);
+}
+
+/// Buffers of a thread for what passes from step to step, each as large as the largest step needs.
+template <typename T>
+class Buffers {
+ public:
+  static constexpr int kCount = 4;
+
+  explicit Buffers(std::int64_t elements) {
+    static thread_local Scratch scratch;
+    auto* memory = scratch.get<Register<T>>(kCount * elements);
+    for (int i = 0; i < kCount; ++i) at_[i] = memory + i * elements;
+  }
+  /// One that holds none of these.
+  template <typename... Used>
+  Register<T>* other_than(const Used*... used) const {
+    Register<T>* const* found =
+        std::find_if(at_, at_ + kCount, [=](const Register<T>* buffer) { return ((buffer != used) && ...); });
+    return *found;
+  }
+
+ private:
+  Register<T>* at_[kCount];
+};
+
+/// A run of blocks at work, forward or backward.
+template <typename T>
+class Run {
+ public:
+  Run(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N, const T* x, std::byte* saved)
+      : blocks_(blocks), count_(count), N_(N), x_(x), layout_(blocks, count, N) {
+    bool any_batch = false;
+    for (std::int64_t i = 0; i < count; ++i) any_batch |= blocks[i].needs_batch();
+    keeps_all_ = saved != nullptr || any_batch;
+    if (saved == nullptr) {
+      static thread_local Scratch scratch;
+      saved = scratch.get<std::byte>(any_batch ? layout_.bytes() : layout_.bytes_of_batch());
+    }
+    saved_ = saved;
+    for (std::int64_t i = 0; i < count; ++i)
+      most_ = std::max({most_, elements_of_x(blocks[i].conv), elements_of_z(blocks[i].after)});
+  }
+
+  void forward(T* y) {
+    pack_all_weights(/*flip=*/false);
+    for (std::int64_t i = 0; i < count_; ++i) use_running_statistics(i);
+    std::int64_t begin = 0;
+    while (begin <= count_) {  // `end`: the block after which all tasks wait, or count_
+      std::int64_t end = begin;
+      while (end < count_ && !blocks_[end].needs_batch()) ++end;
+      for_each_unit(begin, end, [&](std::int64_t unit) { forward_unit(unit, begin, end, y); });
+      if (end == count_) return;
+      merge_moments(end);
+      begin = end + 1;
+    }
+  }
+
+  void backward(const FusedRunBackwardArgs<T>& a) {
+    find_wanted(a.dx != nullptr);
+    if (first_wanted_ == count_) return;
+    pack_all_weights(/*flip=*/true);
+    allocate_partials();
+    std::int64_t top = count_;  // the blocks from here on are done; but for its sums, `top` too
+    while (true) {
+      std::int64_t stop = top - 1;  // the next block that needs the batch
+      while (stop >= first_wanted_ && !blocks_[stop].needs_batch()) --stop;
+      for_each_unit(std::max(stop, first_wanted_), top,
+                    [&](std::int64_t unit) { backward_unit(unit, top, stop, a); });
+      if (stop < first_wanted_) break;
+      merge_channel_sums(stop);
+      top = stop;
+    }
+    add_partials();
+  }
+
+ private:
+  static constexpr int L = kRegisterLanes<T>;
+
+  template <typename F>
+  void for_each_unit(std::int64_t begin, std::int64_t end, const F& f) const {
+    std::int64_t cost = 1;
+    for (std::int64_t i = begin; i < std::min(end + 1, count_); ++i) cost += L * cost_of(blocks_[i]);
+    parallel_for(units_of<T>(N_), cost, f);
+  }
+
+  /// Where what a unit keeps is: without backward and without waiting, in memory of the thread.
+  std::byte* piece_of(std::int64_t unit) const {
+    if (keeps_all_) return layout_.piece(saved_, unit);
+    static thread_local Scratch scratch;
+    return scratch.get<std::byte>(layout_.bytes_of_unit());
+  }
+  KeptUnit<T> kept(std::int64_t i, std::byte* piece) const { return layout_.kept(i, saved_, piece); }
+
+  // --- forward ---------------------------------------------------------------------------------------------
+
+  /// Block i's convolution, or its way back.
+  Correlation correlation(std::int64_t i, bool flip) const {
+    return flip ? backward_correlation(blocks_[i].conv) : forward_correlation(blocks_[i].conv);
+  }
+  static bool uses_winograd(const Correlation& g, bool flip) {
+    if constexpr (sizeof(T) != 4) return false;
+    return flip ? winograd_pays_for_input_gradient(g) : winograd_pays(g);
+  }
+
+  /// The weights of all convolutions as the kernels of a direction read them.
+  void pack_all_weights(bool flip) {
+    weight_offsets_.assign(1, 0);
+    for (std::int64_t i = 0; i < count_; ++i) {
+      std::int64_t size = 0;
+      if (blocks_[i].has_convolution()) {
+        const Correlation g = correlation(i, flip);
+        size = uses_winograd(g, flip) ? winograd_size(g) : g.weights();
+      }
+      weight_offsets_.push_back(weight_offsets_.back() + size);
+    }
+    static thread_local Scratch scratch;
+    T* to = scratch.get<T>(weight_offsets_.back());
+    weights_ = to;
+    for (std::int64_t i = 0; i < count_; ++i) {
+      if (!blocks_[i].has_convolution()) continue;
+      T* of_block = to + weight_offset(i);
+      const T* w = blocks_[i].after.block.weight;
+      const Correlation forward = forward_correlation(blocks_[i].conv);
+      if (uses_winograd(correlation(i, flip), flip)) {
+        if constexpr (sizeof(T) == 4) winograd_weights(of_block, w, forward, flip);
+      } else {
+        flip ? pack_flipped_weights(of_block, w, forward) : pack_weights(of_block, w, forward);
+      }
+    }
+  }
+
+  std::int64_t weight_offset(std::int64_t i) const { return weight_offsets_[static_cast<std::size_t>(i)]; }
+
+  /// y = the convolution of x, or dx that of dy.
+  void convolve(Register<T>* y, const Register<T>* x, std::int64_t i, bool flip) const {
+    const Correlation g = correlation(i, flip);
+    const T* bias = flip ? nullptr : blocks_[i].bias;
+    const T* w = weights_ + weight_offset(i);
+    if constexpr (sizeof(T) == 4) {
+      if (uses_winograd(g, flip)) return winograd_correlate<T>(y, x, w, bias, g);
+    }
+    correlate<T>(y, x, w, bias, g);
+  }
+
+  void load_input(Register<T>* to, std::int64_t unit) const {
+    const std::int64_t n = elements_of_x(blocks_[0].conv);
+    load_unit<T>(to, x_ + unit * L * n, n, n, images_of_unit<T>(N_, unit));
+  }
+
+  /// Blocks [begin, end), and the convolution and moments of `end`; before them the epilogue of begin - 1.
+  void forward_unit(std::int64_t unit, std::int64_t begin, std::int64_t end, T* y) const {
+    const Buffers<T> buffers(most_);
+    std::byte* const piece = piece_of(unit);
+    const std::int64_t count = images_of_unit<T>(N_, unit);
+    const Register<T>* x = nullptr;
+    const auto after = [&](std::int64_t i, const KeptUnit<T>& kept, const Register<T>* z) {
+      const UnitEpilogue<T> epilogue(blocks_[i].after, kept, count);
+      epilogue.draw_mask(unit * L);
+      Register<T>* out = buffers.other_than(z);
+      x = epilogue.forward(z, out, buffers.other_than(z, out));
+    };
+    if (begin == 0) {
+      Register<T>* to = buffers.other_than();
+      load_input(to, unit);
+      x = to;
+    } else {
+      const KeptUnit<T> before = kept(begin - 1, piece);
+      after(begin - 1, before, before.z);
+    }
+    for (std::int64_t i = begin; i < std::min(end + 1, count_); ++i) {
+      const RunBlock<T>& b = blocks_[i];
+      const KeptUnit<T> memory = kept(i, piece);
+      const Register<T>* z = x;
+      if (b.has_convolution()) {
+        Register<T>* to = keeps_pooled(b.after) ? buffers.other_than(x) : memory.z;
+        convolve(to, x, i, /*flip=*/false);
+        z = to;
+      } else if (!keeps_pooled(b.after)) {
+        std::copy_n(x, elements_of_z(b.after), memory.z);
+        z = memory.z;
+      }
+      UnitEpilogue<T>(b.after, memory, count).take_statistics(z);
+      if (i == end) return;
+      after(i, memory, z);
+    }
+    const std::int64_t n = elements_of_output(blocks_[count_ - 1].after);
+    store_unit<T>(y + unit * L * n, x, n, n, count);
+  }
+
+  void set_statistics(std::int64_t i, std::int64_t c, double mean, double variance) {
+    const Epilogue<T>& e = blocks_[i].after;
+    T* to = layout_.merged(i, saved_) + 3 * c;
+    const SplitMean<T> split_mean = split<T>(mean);
+    to[0] = split_mean.high;
+    to[1] = split_mean.low;
+    to[2] = static_cast<T>(rstd_of(variance, e.eps));
+  }
+
+  void use_running_statistics(std::int64_t i) {
+    const Epilogue<T>& e = blocks_[i].after;
+    if (e.norm != NormPartition::batch || e.training) return;
+    for (std::int64_t c = 0; c < e.C; ++c)
+      set_statistics(i, c, e.block.running_mean[c], e.block.running_var[c]);
+  }
+
+  /// The statistics of the batch from the moments of its images.
+  void merge_moments(std::int64_t i) {
+    const Epilogue<T>& e = blocks_[i].after;
+    const FusedBlockPointers<T>& b = e.block;
+    static thread_local Scratch scratch;
+    auto* of_images = scratch.get<Moments>(N_);
+    for (std::int64_t c = 0; c < e.C; ++c) {
+      for (std::int64_t n = 0; n < N_; ++n) {
+        const auto& m =
+            reinterpret_cast<const UnitStatistics<T>*>(kept(i, layout_.piece(saved_, n / L)).statistics)[c];
+        const auto lane = static_cast<int>(n % L);
+        of_images[n] = {static_cast<double>(e.H) * e.W,
+                        static_cast<double>(m.mean[lane]) + static_cast<double>(m.lost[lane]),
+                        static_cast<double>(m.spread[lane])};
+      }
+      const Moments all = merged(of_images, N_, 1);
+      set_statistics(i, c, all.mean, all.variance());
+      if (b.running_mean == nullptr) continue;
+      b.running_mean[c] =
+          static_cast<T>(moved_average(static_cast<double>(b.running_mean[c]), all.mean, e.momentum));
+      b.running_var[c] = static_cast<T>(
+          moved_average(static_cast<double>(b.running_var[c]), all.m2 / (all.count - 1), e.momentum));
+    }
+    if (b.batches_tracked != nullptr) ++*b.batches_tracked;
+  }
+
+  // --- backward --------------------------------------------------------------------------------------------
+
+  static bool wants_any(const RunBlock<T>& b) {
+    return b.dweight != nullptr || b.dbias != nullptr || b.dgamma != nullptr || b.dbeta != nullptr;
+  }
+  void find_wanted(bool wants_dx) {
+    while (!wants_dx && first_wanted_ < count_ && !wants_any(blocks_[first_wanted_])) ++first_wanted_;
+  }
+
+  /// The gradients of parameters: where each is in a row of partials, and its size.
+  struct Parameter {
+    T* out;
+    std::int64_t at, size;
+  };
+  Parameter parameter(std::int64_t i, int which) const {
+    const RunBlock<T>& b = blocks_[i];
+    T* const outs[] = {b.dweight, b.dbias, b.dgamma, b.dbeta};
+    const std::int64_t affine = b.after.norm == NormPartition::rows ? b.after.set_size : b.after.C;
+    const std::int64_t sizes[] = {
+        b.has_convolution() ? forward_correlation(b.conv).weights() : 0, b.after.C, affine, affine};
+    return {outs[which], 0, outs[which] != nullptr ? sizes[which] : 0};
+  }
+
+  /// A row of partial gradients a unit; rows that have no unit, so that the images of a block of 64 bytes
+  /// have whole rows, are 0.
+  void allocate_partials() {
+    for (std::int64_t i = 0; i < count_; ++i) {
+      for (int which = 0; which < 4; ++which) {
+        Parameter p = parameter(i, which);
+        p.at = row_;
+        row_ += p.size;
+        parameters_.push_back(p);
+      }
+    }
+    rows_ = (N_ + kLanes<T> - 1) / kLanes<T> * (kLanes<T> / L);
+    static thread_local Scratch scratch, of_gradients, of_sums;
+    partials_ = scratch.get<T>(rows_ * row_);
+    std::fill(partials_ + units_of<T>(N_) * row_, partials_ + rows_ * row_, T(0));
+    for (std::int64_t i = first_wanted_; i < count_; ++i) {
+      if (!blocks_[i].needs_batch()) continue;
+      pending_ = std::max(pending_, elements_of_z(blocks_[i].after));
+      channels_ = std::max<std::int64_t>(channels_, blocks_[i].after.C);
+    }
+    gradients_ = of_gradients.get<Register<T>>(units_of<T>(N_) * pending_);
+    sums_ = of_sums.get<T>((rows_ + 1) * 2 * channels_);
+  }
+  T* partial(std::int64_t i, int which, std::int64_t unit) const {
+    const Parameter& p = parameters_[static_cast<std::size_t>(4 * i + which)];
+    return p.out != nullptr ? partials_ + unit * row_ + p.at : nullptr;
+  }
+
+  /// From the gradient of the output of block top - 1 (top == count_: dy), or for one that needs the batch,
+  /// and whose sums are merged, of its norm's output, down to the sums of block `stop`.
+  void backward_unit(std::int64_t unit, std::int64_t top, std::int64_t stop,
+                     const FusedRunBackwardArgs<T>& a) const {
+    const Buffers<T> buffers(most_);
+    std::byte* const piece = layout_.piece(saved_, unit);
+    const std::int64_t count = images_of_unit<T>(N_, unit);
+    Register<T>* g = buffers.other_than();
+    std::int64_t i = top;
+    if (top == count_) {
+      const std::int64_t n = elements_of_output(blocks_[count_ - 1].after);
+      load_unit<T>(g, a.dy + unit * L * n, n, n, count);
+    } else {
+      const KeptUnit<T> memory = kept(top, piece);
+      std::copy_n(gradients_ + unit * pending_, elements_of_z(blocks_[top].after), g);
+      UnitEpilogue<T>(blocks_[top].after, memory, count).backward_batch(g, means());
+      g = backward_convolution(buffers, unit, top, g, a);
+      if (g == nullptr) return;
+    }
+    while (--i >= first_wanted_) {
+      const RunBlock<T>& b = blocks_[i];
+      const KeptUnit<T> memory = kept(i, piece);
+      const UnitEpilogue<T> epilogue(b.after, memory, count);
+      g = epilogue.backward_to_norm(g, buffers.other_than(g));
+      if (i == stop) {
+        std::copy_n(g, elements_of_z(b.after), gradients_ + unit * pending_);
+        take_channel_sums(epilogue, g, sums_ + unit * 2 * channels_, b.after.C, count);
+        return;
+      }
+      if (b.after.norm == NormPartition::batch) {
+        backward_fixed_batch(i, epilogue, g, unit, count);
+      } else {
+        epilogue.backward_norm(g, partial(i, 2, unit), partial(i, 3, unit));
+      }
+      g = backward_convolution(buffers, unit, i, g, a);
+      if (g == nullptr) return;
+    }
+  }
+
+  /// The sums of d xhat [C], then of d [C], over the images of a unit.
+  static void take_channel_sums(const UnitEpilogue<T>& epilogue, const Register<T>* d, T* to, std::int64_t C,
+                                std::int64_t count) {
+    static thread_local Scratch scratch;
+    auto* sums = scratch.get<ChannelSums<T>>(C);
+    epilogue.batch_sums(d, sums);
+    sum_lanes<T>(to, C, count, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d_xhat; });
+    sum_lanes<T>(to + C, C, count, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d; });
+  }
+
+  /// Batch norm by its running statistics, which are constants: dz = gamma rstd d.
+  void backward_fixed_batch(std::int64_t i, const UnitEpilogue<T>& epilogue, Register<T>* d,
+                            std::int64_t unit, std::int64_t count) const {
+    const std::int64_t C = blocks_[i].after.C;
+    static thread_local Scratch scratch;
+    T* sums = scratch.get<T>(2 * C);
+    T *dgamma = partial(i, 2, unit), *dbeta = partial(i, 3, unit);
+    if (dgamma != nullptr || dbeta != nullptr) take_channel_sums(epilogue, d, sums, C, count);
+    if (dgamma != nullptr) std::copy_n(sums, C, dgamma);
+    if (dbeta != nullptr) std::copy_n(sums + C, C, dbeta);
+    epilogue.backward_batch(d, nullptr);
+  }
+
+  /// The gradients of a convolution from that of z; that of its input is returned, or stored in dx, or null
+  /// where nobody wants it.
+  Register<T>* backward_convolution(const Buffers<T>& buffers, std::int64_t unit, std::int64_t i,
+                                    Register<T>* dz, const FusedRunBackwardArgs<T>& a) const {
+    const RunBlock<T>& b = blocks_[i];
+    const std::int64_t count = images_of_unit<T>(N_, unit);
+    const bool wants_dx = i > first_wanted_ || (i == 0 && a.dx != nullptr);
+    if (b.has_convolution()) {
+      if (T* dbias = partial(i, 1, unit)) bias_gradient(dbias, dz, b, count);
+      if (T* dweight = partial(i, 0, unit)) {
+        Register<T>* out = buffers.other_than(dz);
+        const Register<T>* x = out;
+        if (i == 0) {
+          load_input(out, unit);
+        } else {
+          const KeptUnit<T> before = kept(i - 1, layout_.piece(saved_, unit));
+          x = UnitEpilogue<T>(blocks_[i - 1].after, before, count)
+                  .again(out, buffers.other_than(dz, out));
+        }
+        const Correlation g = forward_correlation(b.conv);
+        if constexpr (sizeof(T) == 4) {
+          if (winograd_pays_for_weight_gradient(g)) {
+            winograd_weight_gradient<T>(dweight, dz, x, g, count);
+          } else {
+            weight_gradient<T>(dweight, dz, x, g, count);
+          }
+        } else {
+          weight_gradient<T>(dweight, dz, x, g, count);
+        }
+      }
+      if (!wants_dx) return nullptr;
+      Register<T>* dx = buffers.other_than(dz);
+      convolve(dx, dz, i, /*flip=*/true);
+      dz = dx;
+    }
+    if (i > 0) return wants_dx ? dz : nullptr;
+    const std::int64_t n = elements_of_x(b.conv);
+    if (a.dx != nullptr) store_unit<T>(a.dx + unit * L * n, dz, n, n, count);
+    return nullptr;
+  }
+
+  void bias_gradient(T* dbias, const Register<T>* dz, const RunBlock<T>& b, std::int64_t count) const {
+    const std::int64_t pixels = b.conv.P * b.conv.Q;
+    sum_lanes<T>(dbias, b.conv.K, count, [=](std::int64_t k) EK_INLINE_LAMBDA {
+      Register<T> sum = {};
+      for (std::int64_t s = 0; s < pixels; ++s) sum += dz[k * pixels + s];
+      return sum;
+    });
+  }
+
+  /// The rows of a table, `size` numbers each and `stride` apart, added into the first as a binary tree.
+  void add_rows(T* table, std::int64_t stride, std::int64_t begin, std::int64_t end) const {
+    for (std::int64_t step = 1; step < rows_; step *= 2) {
+      for (std::int64_t r = 0; r + step < rows_; r += 2 * step) {
+        T *to = table + r * stride, *from = to + step * stride;
+        for (std::int64_t k = begin; k < end; ++k) to[k] += from[k];
+      }
+    }
+  }
+
+  T* means() const { return sums_ + rows_ * 2 * channels_; }
+
+  /// The means over the batch of gamma d xhat and gamma d, [C][2], and with them dgamma and dbeta.
+  void merge_channel_sums(std::int64_t i) {
+    const Epilogue<T>& e = blocks_[i].after;
+    std::fill(sums_ + units_of<T>(N_) * 2 * channels_, sums_ + rows_ * 2 * channels_, T(0));
+    add_rows(sums_, 2 * channels_, 0, 2 * e.C);
+    const double count = static_cast<double>(N_) * e.H * e.W;
+    for (std::int64_t c = 0; c < e.C; ++c) {
+      const double gamma = e.block.gamma != nullptr ? static_cast<double>(e.block.gamma[c]) : 1;
+      for (int k = 0; k < 2; ++k)
+        means()[2 * c + k] = static_cast<T>(gamma * static_cast<double>(sums_[k * e.C + c]) / count);
+    }
+    // They are whole: the row of the first unit has them, the others 0.
+    for (int which = 2; which < 4; ++which) {
+      for (std::int64_t unit = 0; unit < units_of<T>(N_); ++unit) {
+        T* to = partial(i, which, unit);
+        for (std::int64_t c = 0; to != nullptr && c < e.C; ++c)
+          to[c] = unit == 0 ? sums_[(which - 2) * e.C + c] : T(0);
+      }
+    }
+  }
+
+  void add_partials() const {
+    constexpr std::int64_t kOfTask = 1024;
+    const std::int64_t tasks = (row_ + kOfTask - 1) / kOfTask;
+    parallel_for(tasks, kOfTask * rows_ / 4, [&](std::int64_t task) {
+      add_rows(partials_, row_, task * kOfTask, std::min(row_, (task + 1) * kOfTask));
+    });
+    for (const Parameter& p : parameters_) {
+      if (p.out != nullptr) std::copy_n(partials_ + p.at, p.size, p.out);
+    }
+  }
+
+  const RunBlock<T>* blocks_;
+  std::int64_t count_, N_;
+  const T* x_;
+  RunLayout<T> layout_;
+  std::byte* saved_ = nullptr;
+  bool keeps_all_ = false;
+  std::int64_t most_ = 0;       // elements of the largest step
+  const T* weights_ = nullptr;  // packed for the direction
+  std::vector<std::int64_t> weight_offsets_;
+
+  std::int64_t first_wanted_ = 0;  // the first block that has a gradient to make
+  std::vector<Parameter> parameters_;
+  std::int64_t row_ = 0, rows_ = 0;
+  T* partials_ = nullptr;
+  std::int64_t pending_ = 0, channels_ = 0;  // the largest norm that needs the batch
+  Register<T>* gradients_ = nullptr;         // [units][pending_]: of its output
+  T* sums_ = nullptr;                        // [rows][2][channels], then means()
+};
+
+}  // namespace
+
+template <typename T>
+void fused_run_forward(const FusedRunForwardArgs<T>& a) {
+  Run<T>(a.blocks, a.count, a.N, a.x, a.saved).forward(a.y);
+}
+
+template <typename T>
+void fused_run_backward(const FusedRunBackwardArgs<T>& a) {
+  Run<T>(a.blocks, a.count, a.N, a.x, const_cast<std::byte*>(a.saved)).backward(a);
+}
+
+template void fused_run_forward(const FusedRunForwardArgs<float>&);
+template void fused_run_forward(const FusedRunForwardArgs<double>&);
+template void fused_run_backward(const FusedRunBackwardArgs<float>&);
+template void fused_run_backward(const FusedRunBackwardArgs<double>&);
+
+}  // namespace evenkeel::cpu::EK_ISA

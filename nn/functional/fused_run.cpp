@@ -1,0 +1,167 @@
+// Fused blocks on the CPU: kernels/fused_run.h.
+#include "evenkeel/core/dispatch.h"
+#include "evenkeel/kernels/fused_run.h"
+#include "evenkeel/nn/functional/common.h"
+#include "evenkeel/nn/functional/fused_block_sizes.h"
+#include "evenkeel/nn/functional/window.h"
+
+namespace evenkeel {
+
+using namespace functional;
+
+namespace {
+
+/// The parameters of a block as kernels read them.
+struct BlockParameters {
+  Saved weight, bias, gamma, beta;
+
+  explicit BlockParameters(const FusedBlock& b)
+      : weight(dense(b.weight)), bias(dense(b.bias)), gamma(dense(b.gamma)), beta(dense(b.beta)) {}
+};
+
+/// Blocks at work on x. Shared between their forward and their backward.
+struct CpuRun {
+  Saved x;
+  std::vector<FusedBlock> blocks;  // the tensors of parameters and buffers among them
+  std::vector<Conv2dSizes> sizes;
+  std::vector<BlockParameters> parameters;
+  Shape output;
+  Tensor saved;  // u8: what forward keeps
+
+  CpuRun(const Tensor& input, const std::vector<FusedBlock>& blocks_) : x(dense(input)), blocks(blocks_) {
+    output = input.shape();
+    for (const FusedBlock& b : blocks) {
+      parameters.emplace_back(b);
+      sizes.push_back(*run_sizes(output, b));
+      output = output_of(sizes.back(), b);
+    }
+  }
+
+  /// The blocks as kernels take them; only forward has to do with running statistics.
+  template <typename T>
+  std::vector<RunBlock<T>> run_blocks(bool forward) {
+    std::vector<RunBlock<T>> all;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      FusedBlock& b = blocks[i];
+      const Conv2dSizes& s = sizes[i];
+      const FusedSizes z{.C = 0,
+                         .H = 0,
+                         .W = 0,
+                         .K = static_cast<int>(s.K),
+                         .R = 0,
+                         .pad = 0,
+                         .P = static_cast<int>(s.P),
+                         .Q = static_cast<int>(s.Q)};
+      RunBlock<T>& to = all.emplace_back();
+      to.conv = s;
+      to.bias = in<T>(*parameters[i].bias);
+      to.after = epilogue_without_memory<T>(b, s.N, z);
+      to.after.block.weight = in<T>(*parameters[i].weight);
+      to.after.block.gamma = in<T>(*parameters[i].gamma);
+      to.after.block.beta = in<T>(*parameters[i].beta);
+      if (!forward) continue;
+      to.after.block.running_mean = out<T>(b.running_mean);
+      to.after.block.running_var = out<T>(b.running_var);
+      to.after.block.batches_tracked = out<std::int64_t>(b.batches_tracked);
+    }
+    return all;
+  }
+};
+
+template <typename T>
+Tensor forward(CpuRun& run, bool keeps) {
+  const std::vector<RunBlock<T>> blocks = run.run_blocks<T>(true);
+  const auto count = static_cast<std::int64_t>(blocks.size());
+  const std::int64_t N = run.output[0];
+  if (keeps) run.saved = empty({cpu::fused_run_memory<T>(blocks.data(), count, N)}, {DType::u8});
+  Tensor y = empty(run.output, run.x.get().options());
+  const FusedRunForwardArgs<T> args{
+      .y = out<T>(y),
+      .saved = reinterpret_cast<std::byte*>(out<std::uint8_t>(run.saved)),
+      .x = in<T>(*run.x),
+      .blocks = blocks.data(),
+      .count = count,
+      .N = N};
+  const OpScope scope("fused_run_forward", y.device());
+  cpu::fused_run_forward(args);
+  return y;
+}
+
+/// The gradients of x and of weight, bias, gamma and beta of each block; undefined where none is wanted.
+template <typename T>
+std::vector<Tensor> backward(CpuRun& run, const Tensor& dy, bool wants_dx) {
+  std::vector<RunBlock<T>> blocks = run.run_blocks<T>(false);
+  std::vector<Tensor> gradients{empty_if(wants_dx, run.x.get().shape(), run.x.get().options())};
+  const auto gradient_of = [&](const Tensor& parameter) {
+    Tensor& g = gradients.emplace_back();
+    if (wants_grad(parameter)) g = empty(parameter.shape(), parameter.options());
+    return out<T>(g);
+  };
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const FusedBlock& b = run.blocks[i];
+    blocks[i].dweight = gradient_of(b.weight);
+    blocks[i].dbias = gradient_of(b.bias);
+    blocks[i].dgamma = gradient_of(b.gamma);
+    blocks[i].dbeta = gradient_of(b.beta);
+  }
+  const FusedRunBackwardArgs<T> args{
+      .dx = out<T>(gradients.front()),
+      .saved = reinterpret_cast<const std::byte*>(in<std::uint8_t>(run.saved)),
+      .dy = in<T>(dy),
+      .x = in<T>(*run.x),
+      .blocks = blocks.data(),
+      .count = static_cast<std::int64_t>(blocks.size()),
+      .N = run.output[0]};
+  const OpScope scope("fused_run_backward", dy.device());
+  cpu::fused_run_backward(args);
+  return gradients;
+}
+
+}  // namespace
+
+namespace functional {
+
+std::optional<Conv2dSizes> run_sizes(const Shape& x, const FusedBlock& b) {
+  const std::int64_t N = x[0], C = x[1], H = x[2], W = x[3];
+  Conv2dSizes s{.N = N, .C = C, .H = H, .W = W, .K = C, .R = 0, .S = 0, .P = H, .Q = W,
+                .stride_h = 1, .stride_w = 1, .pad_h = 0, .pad_w = 0, .dilation_h = 1, .dilation_w = 1, .groups = 1};
+  if (!b.weight.defined()) return s;
+  const ConvOptions& o = b.conv;
+  s.K = b.weight.size(0);
+  s.groups = o.groups;
+  if (b.weight.numel() == 0 || s.K % s.groups != 0 || b.weight.size(1) * s.groups != C) return std::nullopt;
+  if (b.bias.defined() && b.bias.shape() != Shape{s.K}) return std::nullopt;
+  WindowAxis h{H, b.weight.size(2), o.dilation.h, o.padding.h, o.stride.h};
+  WindowAxis w{W, b.weight.size(3), o.dilation.w, o.padding.w, o.stride.w};
+  s.P = count_windows("conv2d", h);
+  s.Q = count_windows("conv2d", w);
+  if (s.P < 1 || s.Q < 1) return std::nullopt;
+  s.R = h.taps;
+  s.S = w.taps;
+  s.stride_h = h.stride;
+  s.stride_w = w.stride;
+  s.pad_h = h.pad;
+  s.pad_w = w.pad;
+  s.dilation_h = h.dilation;
+  s.dilation_w = w.dilation;
+  return s;
+}
+
+Shape output_of(const Conv2dSizes& s, const FusedBlock& b) {
+  return {s.N, s.K, s.P / b.window, s.Q / b.window};
+}
+
+Tensor fused_run(const Tensor& x, const std::vector<FusedBlock>& blocks) {
+  auto run = std::make_shared<CpuRun>(x, blocks);
+  std::vector<const Tensor*> inputs{&x};
+  for (const FusedBlock& b : run->blocks) inputs.insert(inputs.end(), {&b.weight, &b.bias, &b.gamma, &b.beta});
+  const bool keeps = autograd::recording(inputs);
+  Tensor y = dispatch_floating(x.dtype(), [&]<typename T>() { return forward<T>(*run, keeps); });
+  record("fused_blocks", y, inputs, [run, wants_dx = wants_grad(x)](const Tensor& dy) {
+    return dispatch_floating(dy.dtype(), [&]<typename T>() { return backward<T>(*run, dy, wants_dx); });
+  });
+  return y;
+}
+
+}  // namespace functional
+}  // namespace evenkeel
