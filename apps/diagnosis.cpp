@@ -80,8 +80,7 @@ std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& o, const data::Data
   const data::Batches batches = train.batches({.size = o.batch_size,
                                                .seed = o.seed,
                                                .rotate = o.rotate,
-                                               .device = o.device,
-                                               .format = fastest_format(o.device)});
+                                               .device = o.device});
   const std::int64_t count = std::min<std::int64_t>(steps, batches.count());
   std::vector<Diagnosis> all;
   for (const Variant& variant : kVariants) {

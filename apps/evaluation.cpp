@@ -18,7 +18,7 @@ Tensor outputs(nn::Module& net, const data::Dataset& dataset, std::int64_t batch
   Tensor all;
   std::int64_t done = 0;
   for (const auto& [images, labels] : dataset.batches(
-           {.size = batch_size, .shuffle = false, .device = device, .format = fastest_format(device)})) {
+           {.size = batch_size, .shuffle = false, .device = device})) {
     const Tensor out = net(images).to(Device::cpu());
     if (!all.defined()) all = empty({dataset.size(), out.size(1)});
     all.slice(0, done, done + out.size(0)).copy_(out);

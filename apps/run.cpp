@@ -59,13 +59,11 @@ Tensor tensor_of(const NamedTensors& state, std::string_view name) {
       ->second;
 }
 
-/// The images in lanes where the CPU convolves them so.
 data::BatchOptions batch_options(const RunOptions& o) {
   return {.size = o.batch_size,
           .seed = o.seed,
           .rotate = o.rotate,
-          .device = o.device,
-          .format = fastest_format(o.device)};
+          .device = o.device};
 }
 
 /// Throws Error unless a run of these options, whose generator has handed out `drawn` keys before its first

@@ -56,7 +56,6 @@ void record(const char* op, Tensor& output, const std::vector<const Tensor*>& in
     output = output.detach();
   auto variable = std::make_shared<Variable>();
   variable->node = std::move(node);
-  variable->format = output.format();
   output.set_variable(std::move(variable));
 }
 
@@ -113,7 +112,7 @@ void check_gradient(const char* op, std::size_t input, const Tensor& gradient, c
 void accumulate(Tensor& sum, Tensor gradient) {
   if (!sum.defined()) {
     sum = std::move(gradient);
-  } else if (!sum.exclusive() || !is_dense(sum)) {
+  } else if (!sum.exclusive() || !sum.is_contiguous()) {
     Tensor fresh = sum.clone();
     sum = std::move(fresh.add_(gradient));
   } else {
@@ -178,7 +177,7 @@ void backward(const Tensor& root, const Tensor& gradient) {
   for (Variable* variable : topological_order(root.variable().get())) {
     auto found = gradients.extract(variable);
     if (found.empty()) continue;
-    Tensor dy = std::exchange(found.mapped(), Tensor()).to(variable->format);
+    Tensor dy = std::exchange(found.mapped(), Tensor()).contiguous();
     if (variable->node) {
       propagate(*variable->node, dy, gradients);
     } else if (variable->wanted) {

@@ -29,8 +29,8 @@ bool grad_enabled();
 
 namespace autograd {
 
-/// Maps dy, the gradient of the output, dense and in its memory format, to one gradient per input, of the
-/// input's shape, dtype and device, in any format and with any strides; undefined where none is needed.
+/// Maps dy, the gradient of the output, dense, to one gradient per input, of the input's shape, dtype and
+/// device, with any strides; undefined where none is needed.
 using BackwardFn = std::function<std::vector<Tensor>(const Tensor& dy)>;
 
 /// What an op saw of an input: the gradient must fit it.
@@ -51,9 +51,8 @@ struct Node {
 /// What autograd keeps for a tensor that requires a gradient: a leaf's gradient, or the op that made it.
 struct Variable {
   Tensor grad;
-  std::shared_ptr<Node> node;                   // null for a leaf
-  bool wanted = true;                           // false for a leaf that collects nothing for now
-  MemoryFormat format = MemoryFormat::strided;  // of the tensor and its gradient
+  std::shared_ptr<Node> node;  // null for a leaf
+  bool wanted = true;          // false for a leaf that collects nothing for now
 
   Variable() = default;
   ~Variable();  // takes long graphs apart without recursion

@@ -24,8 +24,6 @@ void dispatch_comparable(DType dtype, F&& f, const char* op = __builtin_FUNCTION
 
 template <typename T>
 BinaryArgs<T> binary_args(Tensor y, const Tensor& a, const Tensor& b) {
-  if (y.format() == MemoryFormat::lanes)
-    return binary_args<T>(y.lanes_memory(), a.lanes_memory(), b.lanes_memory());
   return {.y = y.mutable_data<T>(),
           .a = a.data<T>(),
           .b = b.data<T>(),
@@ -34,20 +32,12 @@ BinaryArgs<T> binary_args(Tensor y, const Tensor& a, const Tensor& b) {
           .b_strides = b.strides().extents()};
 }
 
-/// The output of an element-wise op, and both inputs as views of its shape. Two of one shape in lanes are
-/// worked on as they lie; anything else is strided.
+/// The output of an element-wise op, and both inputs as views of its shape.
 struct Broadcast {
   Tensor y, a, b;
   Broadcast(const char* op, const Tensor& left, const Tensor& right) {
     check_same_kind(op, {&left, &right});
     const Shape shape = broadcast_shapes(op, left.shape(), right.shape());
-    if (left.format() == MemoryFormat::lanes && right.format() == MemoryFormat::lanes &&
-        left.shape() == right.shape()) {
-      a = left.detach();
-      b = right.detach();
-      y = empty(shape, left.options(), MemoryFormat::lanes);
-      return;
-    }
     a = left.detach().broadcast_to(shape);
     b = right.detach().broadcast_to(shape);
     y = empty(shape, left.options());
@@ -241,7 +231,6 @@ ReduceArgs<T> reduce_args(Tensor& y, const Tensor& x, const ReducedAxes& r) {
 }  // namespace
 
 Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
-  if (x.format() == MemoryFormat::lanes) return sum(x.contiguous(), axes, keepdim);
   const ReducedAxes r("sum", x, axes, keepdim);
   Tensor y = empty(r.shape, x.options());
   dispatch_floating(x.dtype(), [&]<typename T>() {
@@ -254,7 +243,6 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
 }
 
 Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
-  if (x.format() == MemoryFormat::lanes) return mean(x.contiguous(), axes, keepdim);
   const ReducedAxes r("mean", x, axes, keepdim);
   EK_CHECK(r.count > 0, "mean: there is nothing to average in shape {}", x.shape().str());
   return sum(x, axes, keepdim) / static_cast<double>(r.count);
@@ -262,7 +250,6 @@ Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
 
 Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
   if (x.dtype() == DType::u8) return max(x.to(DType::i64), axes, keepdim).to(DType::u8);
-  if (x.format() == MemoryFormat::lanes) return max(x.contiguous(), axes, keepdim);
   const ReducedAxes r("max", x, axes, keepdim);
   EK_CHECK(r.count > 0, "max: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor y = empty(r.shape, x.options());
@@ -278,7 +265,6 @@ Tensor max(const Tensor& x, const std::vector<int>& axes, bool keepdim) {
 
 Tensor argmax(const Tensor& x, int axis) {
   if (x.dtype() == DType::u8) return argmax(x.to(DType::i64), axis);
-  if (x.format() == MemoryFormat::lanes) return argmax(x.contiguous(), axis);
   const ReducedAxes r("argmax", x, {axis}, false);
   EK_CHECK(r.count > 0, "argmax: there is no largest of zero elements in shape {}", x.shape().str());
   Tensor index = empty(r.shape, {DType::i64, x.device()});
@@ -310,8 +296,6 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 // --------------------------------------------------------------------------------------------------
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
-  if (a.format() == MemoryFormat::lanes) return matmul(a.contiguous(), b);
-  if (b.format() == MemoryFormat::lanes) return matmul(a, b.contiguous());
   check_same_kind("matmul", {&a, &b});
   const int rank = a.rank();
   EK_CHECK((rank == 2 || rank == 3) && b.rank() == rank && a.size(-1) == b.size(-2) &&

@@ -11,9 +11,8 @@ struct Axis {
   std::int64_t stride, size;
 };
 
-/// The axes of more than one element, by stride; those of lanes are one.
+/// The axes of more than one element, by stride.
 std::vector<Axis> axes_of(const Tensor& x) {
-  if (x.format() == MemoryFormat::lanes) return {{1, x.lanes_memory().numel()}};
   std::vector<Axis> axes;
   for (int d = 0; d < x.rank(); ++d) {
     if (x.shape()[d] != 1) axes.push_back({x.strides()[d], x.shape()[d]});
@@ -42,10 +41,8 @@ bool any_place(std::int64_t at, const Axis* axis, const Axis* end, const F& visi
 
 }  // namespace
 
-bool is_dense(const Tensor& x) { return x.format() == MemoryFormat::lanes || x.is_contiguous(); }
-
 bool overlaps_itself(const Tensor& x) {
-  if (is_dense(x)) return false;
+  if (x.is_contiguous()) return false;
   const std::vector<Axis> axes = axes_of(x);
   if (axes.front().stride == 0) return true;
   std::int64_t reach = 0;
@@ -72,7 +69,7 @@ bool share_memory(const Tensor& a, const Tensor& b) {
   const std::int64_t begin = std::max(a.offset(), b.offset());
   const std::int64_t last_a = a.offset() + reach_of(of_a), last_b = b.offset() + reach_of(of_b);
   if (begin > std::min(last_a, last_b)) return false;
-  if (is_dense(a) && is_dense(b)) return true;
+  if (a.is_contiguous() && b.is_contiguous()) return true;
   std::erase_if(of_a, [](Axis axis) { return axis.stride == 0; });
   std::erase_if(of_b, [](Axis axis) { return axis.stride == 0; });
   const std::int64_t first = std::min(a.offset(), b.offset());
@@ -94,7 +91,7 @@ void check_no_overlap(const char* op, const Tensor& target) {
 }
 
 void check_dense_target(const char* op, const Tensor& target) {
-  EK_CHECK(is_dense(target),
+  EK_CHECK(target.is_contiguous(),
            "{}: the tensor of shape {} that is to be written has strides {}, it must be dense; use a clone()",
            op, target.shape().str(), target.strides().str());
 }

@@ -7,10 +7,6 @@
 
 namespace evenkeel {
 
-/// True if the elements fill their memory without gaps, row-major or in MemoryFormat::lanes: a kernel can
-/// walk it from the first element to the last.
-bool is_dense(const Tensor& x);
-
 /// True if two elements of x lie at one place, as those of broadcast views do. Exact for all strides.
 bool overlaps_itself(const Tensor& x);
 

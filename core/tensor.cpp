@@ -10,7 +10,6 @@
 #include "evenkeel/core/ops.h"
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/kernels/elementwise.h"
-#include "evenkeel/kernels/lanes.h"
 
 namespace evenkeel {
 namespace {
@@ -28,38 +27,6 @@ void copy_elements(const Tensor& y, const Tensor& x) {
       run_kernel<cpu::copy<To, From>, cuda::copy<To, From>>("copy", y.device(), args);
     });
   });
-}
-
-/// y = x between the memory formats; both dense with the same shape and dtype, one of them in lanes.
-void copy_between_formats(Tensor& y, const Tensor& x) {
-  const std::int64_t N = x.size(0);
-  dispatch_floating(x.dtype(), [&]<typename T>() {
-    const LanesCopyArgs<T> args{.y = y.mutable_data<T>(y.format()),
-                                .x = x.data<T>(x.format()),
-                                .N = N,
-                                .size = N > 0 ? x.numel() / N : 0};
-    if (y.format() == MemoryFormat::lanes) {
-      cpu::strided_to_lanes(args);
-    } else {
-      cpu::lanes_to_strided(args);
-    }
-  });
-}
-
-/// The elements that a tensor's memory has room for: in lanes, the last block is whole.
-std::int64_t elements_of_memory(const Shape& shape, DType dtype, MemoryFormat format) {
-  if (format == MemoryFormat::strided) return shape.numel();
-  const std::int64_t lanes = dtype == DType::f32 ? kLanes<float> : kLanes<double>;
-  Shape whole = shape;
-  whole[0] = checked_sum("empty", {shape[0], lanes - 1}) / lanes * lanes;
-  return whole.numel();
-}
-
-void check_format(const Shape& shape, TensorOptions options, MemoryFormat format) {
-  EK_CHECK(format == MemoryFormat::strided || (shape.rank() > 0 && is_floating(options.dtype) &&
-                                               !is_16bit(options.dtype) && options.device.is_cpu()),
-           "MemoryFormat::lanes: only f32 and f64 tensors on the CPU have it, not {} {} on {}",
-           name_of(options.dtype), shape.str(), options.device.str());
 }
 
 /// y = x, both dense with the same shape and dtype, on different devices. Waits where the host takes part.
@@ -105,23 +72,18 @@ bool strides_for_view(const Shape& old_shape, const Shape& old_strides, const Sh
 
 }  // namespace
 
-const char* name_of(MemoryFormat format) { return format == MemoryFormat::lanes ? "lanes" : "strided"; }
-
-Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype,
-               MemoryFormat format)
-    : impl_(
-          std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, format, nullptr})) {
+Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype)
+    : impl_(std::make_shared<Impl>(Impl{std::move(storage), offset, shape, strides, dtype, nullptr})) {
   EK_CHECK(impl_->storage.defined() && strides.rank() == shape.rank(),
            "a tensor of shape {} needs a storage and as many strides, not {}", shape.str(), strides.str());
-  check_format(shape, {dtype, impl_->storage.device()}, format);
   if (shape.numel() == 0) {
     impl_->offset = 0;
     return;
   }
   // One past the last element.
-  std::int64_t end = format == MemoryFormat::lanes ? elements_of_memory(shape, dtype, format) : 1;
+  std::int64_t end = 1;
   bool is_inside = offset >= 0 && !__builtin_add_overflow(end, offset, &end);
-  for (int d = 0; d < shape.rank() && format == MemoryFormat::strided; ++d) {
+  for (int d = 0; d < shape.rank(); ++d) {
     std::int64_t reach = 0;
     is_inside = is_inside && strides[d] >= 0 && !__builtin_mul_overflow(shape[d] - 1, strides[d], &reach) &&
                 !__builtin_add_overflow(end, reach, &end);
@@ -131,14 +93,7 @@ Tensor::Tensor(Storage storage, std::int64_t offset, const Shape& shape, const S
            name_of(dtype), shape.str(), strides.str(), offset, impl_->storage.bytes());
 }
 
-const Shape& Tensor::strides() const {
-  EK_CHECK(format() == MemoryFormat::strided,
-           "strides: a tensor in MemoryFormat::lanes has none; use to(MemoryFormat::strided)");
-  return impl().strides;
-}
-
 bool Tensor::is_contiguous() const {
-  if (format() != MemoryFormat::strided) return false;
   if (numel() == 0) return true;
   std::int64_t expected = 1;
   for (int d = rank() - 1; d >= 0; --d) {
@@ -148,17 +103,14 @@ bool Tensor::is_contiguous() const {
   return true;
 }
 
-const void* Tensor::raw_data(DType dtype, MemoryFormat format) const {
+const void* Tensor::raw_data(DType dtype) const {
   EK_CHECK(this->dtype() == dtype, "data: a {} tensor was read as {}", name_of(this->dtype()),
            name_of(dtype));
-  EK_CHECK(this->format() == format,
-           "data: a tensor in MemoryFormat::{} was read as {}; use to(MemoryFormat::{}) first",
-           name_of(this->format()), name_of(format), name_of(format));
   return storage().data() + offset() * size_of(dtype);
 }
 
-void* Tensor::raw_mutable_data(DType dtype, MemoryFormat format) const {
-  const void* data = raw_data(dtype, format);
+void* Tensor::raw_mutable_data(DType dtype) const {
+  const void* data = raw_data(dtype);
   check_no_overlap("mutable_data", *this);
   storage().bump_version();
   return const_cast<void*>(data);
@@ -200,13 +152,10 @@ Tensor Tensor::reshape(Shape shape) const {
   EK_CHECK(shape.numel() == numel(), "reshape: {} elements of shape {} do not fit {}", numel(),
            this->shape().str(), shape.str());
   Shape new_strides = contiguous_strides(shape);
-  const bool in_lanes = format() == MemoryFormat::lanes;
-  const bool keeps_images = in_lanes && shape.rank() > 0 && shape[0] == this->shape()[0];
-  if (in_lanes && !keeps_images) return contiguous().reshape(shape);
-  if (!in_lanes && !is_contiguous() && !strides_for_view(this->shape(), strides(), shape, new_strides)) {
+  if (!is_contiguous() && !strides_for_view(this->shape(), strides(), shape, new_strides)) {
     return contiguous().reshape(shape);
   }
-  Tensor y(storage(), offset(), shape, new_strides, dtype(), format());
+  Tensor y(storage(), offset(), shape, new_strides, dtype());
   autograd::record("reshape", y, {this},
                    [old = this->shape()](const Tensor& dy) { return std::vector{dy.reshape(old)}; });
   return y;
@@ -215,7 +164,6 @@ Tensor Tensor::reshape(Shape shape) const {
 Tensor Tensor::permute(const std::vector<int>& axes) const {
   EK_CHECK(static_cast<int>(axes.size()) == rank(), "permute: {} axes given for shape {}", axes.size(),
            shape().str());
-  if (format() == MemoryFormat::lanes) return contiguous().permute(axes);
   Shape new_shape(rank(), -1), new_strides(rank(), 0);
   std::vector<int> inverse(axes.size());
   std::vector<bool> used(axes.size());
@@ -245,7 +193,6 @@ Tensor Tensor::transpose(int axis0, int axis1) const {
 
 Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t end, std::int64_t step) const {
   axis = normalize_axis("slice", axis, rank());
-  if (format() == MemoryFormat::lanes) return contiguous().slice(axis, start, end, step);
   const std::int64_t n = shape()[axis];
   const std::int64_t first = start < 0 ? start + n : start, last = end < 0 ? end + n : end;
   EK_CHECK(step >= 1, "slice: step {} given, at least 1 is needed", step);
@@ -267,7 +214,6 @@ Tensor Tensor::slice(int axis, std::int64_t start, std::int64_t end, std::int64_
 Tensor Tensor::broadcast_to(const Shape& target) const {
   EK_CHECK(broadcast_shapes("broadcast_to", shape(), target) == target,
            "broadcast_to: shape {} does not broadcast to {}", shape().str(), target.str());
-  if (format() == MemoryFormat::lanes) return contiguous().broadcast_to(target);
   const int extra = target.rank() - rank();
   Shape new_strides(target.rank(), 0);
   for (int d = 0; d < rank(); ++d) {
@@ -282,33 +228,11 @@ Tensor Tensor::broadcast_to(const Shape& target) const {
 // --- copies
 // --------------------------------------------------------------------------------------------------------
 
-Tensor Tensor::contiguous() const {
-  if (format() == MemoryFormat::lanes) return to(MemoryFormat::strided);
-  return is_contiguous() ? *this : clone();
-}
-
-Tensor Tensor::to(MemoryFormat format) const {
-  if (format == this->format()) return format == MemoryFormat::strided ? contiguous() : *this;
-  const Tensor x = format == MemoryFormat::lanes ? detach().contiguous() : detach();
-  Tensor y = empty(shape(), options(), format);
-  copy_between_formats(y, x);
-  autograd::record("to", y, {this}, [](const Tensor& dy) { return std::vector{dy}; });
-  return y;
-}
-
-Tensor Tensor::lanes_memory() const {
-  EK_CHECK(format() == MemoryFormat::lanes, "lanes_memory: the tensor is {}", name_of(format()));
-  const std::int64_t n = elements_of_memory(shape(), dtype(), format());
-  return view({n}, {1}, offset());
-}
+Tensor Tensor::contiguous() const { return is_contiguous() ? *this : clone(); }
 
 Tensor Tensor::clone() const {
   Tensor y = empty_like(*this);
-  if (format() == MemoryFormat::lanes) {
-    copy_elements(y.lanes_memory(), lanes_memory());
-  } else {
-    copy_elements(y, *this);
-  }
+  copy_elements(y, *this);
   autograd::record("clone", y, {this}, [](const Tensor& dy) { return std::vector{dy}; });
   return y;
 }
@@ -325,7 +249,6 @@ Tensor Tensor::to(Device device) const {
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == this->dtype()) return *this;
-  if (format() == MemoryFormat::lanes) return contiguous().to(dtype);
   Tensor y = empty(shape(), {dtype, device()});
   copy_elements(y, *this);
   if (is_floating(dtype)) {
@@ -380,10 +303,6 @@ double representable(const char* op, double value) {
 
 Tensor& Tensor::fill_(double value) {
   check_in_place("fill_");
-  if (format() == MemoryFormat::lanes) {
-    lanes_memory().fill_(value);
-    return *this;
-  }
   Tensor y = without_repetition(*this);
   check_no_overlap("fill_", y);
   dispatch_any(dtype(), [&]<typename T>() {
@@ -399,12 +318,6 @@ Tensor& Tensor::fill_(double value) {
 Tensor& Tensor::copy_(const Tensor& source) {
   check_in_place("copy_", &source);
   check_no_overlap("copy_", *this);
-  if (format() == MemoryFormat::lanes) {
-    const Tensor x = source.detach().to(device()).to(dtype());
-    const Tensor in_lanes = (x.shape() == shape() ? x : x.broadcast_to(shape())).to(MemoryFormat::lanes);
-    lanes_memory().copy_(in_lanes.lanes_memory());
-    return *this;
-  }
   const Tensor broadcast = source.detach().to(device()).broadcast_to(shape());
   copy_elements(*this, apart_from(broadcast, {this}));
   return *this;
@@ -418,11 +331,6 @@ Tensor& Tensor::add_(const Tensor& other, double alpha) {
            alpha, name_of(dtype()));
   dispatch_any(dtype(), [&]<typename T>() { representable<Arithmetic<T>>("add_, alpha", alpha); });
   const NoGrad guard;
-  if (format() == MemoryFormat::lanes) {
-    const Tensor x = other.shape() == shape() ? other.detach() : other.detach().broadcast_to(shape());
-    lanes_memory().add_(x.to(MemoryFormat::lanes).lanes_memory(), alpha);
-    return *this;
-  }
   const Tensor x = apart_from(other.detach().broadcast_to(shape()), {this}).contiguous();
   if (!is_contiguous()) return copy_(clone().add_(x, alpha));
   dispatch_any(dtype(), [&]<typename T>() {
@@ -439,14 +347,12 @@ void Tensor::set_data(const Tensor& other) {
     EK_CHECK(!requires_grad() || is_floating(other.dtype()),
              "set_data: this tensor requires a gradient, which data of {} cannot have",
              name_of(other.dtype()));
-    variable()->format = other.format();
   }
   impl().storage = other.storage();
   impl().offset = other.offset();
   impl().shape = other.shape();
   impl().strides = other.impl().strides;
   impl().dtype = other.dtype();
-  impl().format = other.format();
 }
 
 // --- autograd
@@ -462,7 +368,6 @@ Tensor& Tensor::requires_grad_(bool value) {
            "requires_grad_: this is the result of {}, not a leaf; use detach()", variable()->node->op);
   if (!variable()) {
     impl().variable = std::make_shared<autograd::Variable>();
-    variable()->format = format();
   }
   variable()->wanted = value;
   return *this;
@@ -476,21 +381,14 @@ void Tensor::zero_grad() {
 
 void Tensor::backward(const Tensor& gradient) const { autograd::backward(*this, gradient); }
 
-Tensor Tensor::detach() const { return {storage(), offset(), shape(), impl().strides, dtype(), format()}; }
+Tensor Tensor::detach() const { return {storage(), offset(), shape(), impl().strides, dtype()}; }
 
 // --- factories
 // -----------------------------------------------------------------------------------------------------
 
-Tensor empty(const Shape& shape, TensorOptions options, MemoryFormat format) {
-  shape.numel();  // refuses what is no shape
-  check_format(shape, options, format);
-  const std::int64_t elements = elements_of_memory(shape, options.dtype, format);
-  return {Storage(checked_product("empty", {elements, size_of(options.dtype)}), options.device),
-          0,
-          shape,
-          contiguous_strides(shape),
-          options.dtype,
-          format};
+Tensor empty(const Shape& shape, TensorOptions options) {
+  return {Storage(checked_product("empty", {shape.numel(), size_of(options.dtype)}), options.device), 0,
+          shape, contiguous_strides(shape), options.dtype};
 }
 
 Tensor full(const Shape& shape, double value, TensorOptions options) {
@@ -512,7 +410,7 @@ Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options) {
   return values.to(options.dtype).to(options.device);
 }
 
-Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.options(), x.format()); }
+Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.options()); }
 Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.options()); }
 
 template <typename T>

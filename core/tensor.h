@@ -23,13 +23,6 @@ struct TensorOptions {
   Device device = Device::cpu();
 };
 
-/// The memory formats in words, "strided" and "lanes".
-const char* name_of(MemoryFormat format);
-/// The format in which `device` works fastest on batches of images.
-inline MemoryFormat fastest_format(Device device) {
-  return device.is_cpu() ? MemoryFormat::strided : MemoryFormat::strided;
-}
-
 /// An n-dimensional array. A handle: copies are shallow and share data and gradient; clone() is deep.
 /// Wrong shapes, dtypes and devices throw Error with one sentence that names the op and the shapes.
 class Tensor {
@@ -38,14 +31,11 @@ class Tensor {
   Tensor() = default;
   /// A view of `storage`. `offset` and `strides` count elements. Throws Error on a negative stride or offset,
   /// and unless all elements lie in the storage.
-  Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype,
-         MemoryFormat format = MemoryFormat::strided);
+  Tensor(Storage storage, std::int64_t offset, const Shape& shape, const Shape& strides, DType dtype);
 
   bool defined() const { return impl_ != nullptr; }
   const Shape& shape() const { return impl().shape; }
-  /// Throws Error in MemoryFormat::lanes, which no strides describe.
-  const Shape& strides() const;
-  MemoryFormat format() const { return impl().format; }
+  const Shape& strides() const { return impl().strides; }
   int rank() const { return shape().rank(); }
   /// The size of an axis; negative axes count from the end.
   std::int64_t size(int axis) const { return shape()[normalize_axis("size", axis, rank())]; }
@@ -62,17 +52,17 @@ class Tensor {
   /// True if no other handle and no view shares the memory, so that a change in place shows nowhere else.
   bool exclusive() const { return impl_.use_count() == 1 && !storage().shared(); }
 
-  /// The first element. Throws Error unless T is the dtype and the elements lie in the format given. Device
+  /// The first element. Throws Error unless T is the dtype. Device
   /// memory for a CUDA tensor.
   template <typename T>
-  const T* data(MemoryFormat expected = MemoryFormat::strided) const {
-    return static_cast<const T*>(raw_data(kDTypeOf<T>, expected));
+  const T* data() const {
+    return static_cast<const T*>(raw_data(kDTypeOf<T>));
   }
   /// The first element, to write through; counts as a change in place. Throws Error where data() does, and if
   /// two elements share a place in memory, as those of broadcast views do.
   template <typename T>
-  T* mutable_data(MemoryFormat expected = MemoryFormat::strided) {
-    return static_cast<T*>(raw_mutable_data(kDTypeOf<T>, expected));
+  T* mutable_data() {
+    return static_cast<T*>(raw_mutable_data(kDTypeOf<T>));
   }
   /// The only element, converted to double. Waits for the device. Throws Error unless numel() is 1.
   double item() const;
@@ -80,8 +70,7 @@ class Tensor {
   template <typename T>
   std::vector<T> to_vector() const;
 
-  // Views: they share memory, and gradients flow through them. In MemoryFormat::lanes only reshape with the
-  // first axis kept is one; the others are strided copies.
+  // Views: they share memory, and gradients flow through them.
 
   /// The same elements in another shape; one size may be -1. Copies only if the strides do not allow a view.
   Tensor reshape(Shape shape) const;
@@ -100,12 +89,6 @@ class Tensor {
   Tensor to(Device device) const;
   /// Rounds to nearest, ties to even; to 16 bits from f64 and integers by way of f32.
   Tensor to(DType dtype) const;
-  /// Itself if its elements lie so already (strided: densely), else a copy in which they do. Only
-  /// f32 and f64 tensors on the CPU with at least one axis can go to MemoryFormat::lanes; kernels/lanes.h
-  /// tells why they would. Layers pass the format on, everything else takes its input back to strided.
-  Tensor to(MemoryFormat format) const;
-  /// All memory of a tensor in lanes, unused lanes included, as a strided tensor of one axis.
-  Tensor lanes_memory() const;
 
   // Changes in place: not recorded, so refused unless under NoGrad where this tensor or the source requires a
   // gradient. They write through any view and throw Error, before anything is written, if two elements of
@@ -149,15 +132,14 @@ class Tensor {
     std::int64_t offset;
     Shape shape, strides;
     DType dtype;
-    MemoryFormat format;
     std::shared_ptr<autograd::Variable> variable;  // null: no gradient was ever wanted
   };
   Impl& impl() const {
     EK_CHECK(impl_ != nullptr, "an undefined tensor was used; give it a value first");
     return *impl_;
   }
-  const void* raw_data(DType dtype, MemoryFormat format) const;
-  void* raw_mutable_data(DType dtype, MemoryFormat format) const;
+  const void* raw_data(DType dtype) const;
+  void* raw_mutable_data(DType dtype) const;
   Tensor view(const Shape& shape, const Shape& strides, std::int64_t offset) const;
   void check_in_place(const char* op, const Tensor* source = nullptr) const;
 
@@ -167,13 +149,13 @@ class Tensor {
 // Factories
 
 /// Uninitialised memory.
-Tensor empty(const Shape& shape, TensorOptions options = {}, MemoryFormat format = MemoryFormat::strided);
+Tensor empty(const Shape& shape, TensorOptions options = {});
 Tensor full(const Shape& shape, double value, TensorOptions options = {});
 Tensor zeros(const Shape& shape, TensorOptions options = {});
 Tensor ones(const Shape& shape, TensorOptions options = {});
 /// start, start+1, ... below end.
 Tensor arange(std::int64_t start, std::int64_t end, TensorOptions options = {DType::i64});
-/// Uninitialised memory with the shape, dtype, device and format of x.
+/// Uninitialised memory with the shape, dtype and device of x.
 Tensor empty_like(const Tensor& x);
 Tensor zeros_like(const Tensor& x);
 /// Copies values on the host to a tensor of dtype T. Throws Error unless their number fits the shape.

@@ -3,8 +3,7 @@
 // The laws of this folder:
 //  - one header per op, with an args struct and the declarations of cpu::f and cuda::f;
 //  - members of args come in the order outputs, saved, inputs, parameters, sizes;
-//  - arrays are dense and row-major unless strides are given or a MemoryFormat says otherwise; strides count
-//    elements;
+//  - arrays are dense and row-major unless strides are given, which count elements;
 //  - a backward kernel overwrites its outputs; only the autograd engine accumulates;
 //  - a null pointer for an optional output means "not wanted", for an optional input "not there";
 //  - the bits of a result depend on neither the number of threads nor the order in which blocks run.
@@ -40,12 +39,6 @@ inline constexpr bool kCudaEnabled = true;
 #else
 inline constexpr bool kCudaEnabled = false;
 #endif
-
-/// How the elements of an array lie in memory. See kernels/lanes.h.
-enum class MemoryFormat {
-  strided,  ///< by strides; in kernels: dense, row-major
-  lanes     ///< images in the lanes of vectors; CPU only
-};
 
 /// The most axes that a tensor can have.
 inline constexpr int kMaxRank = 8;

@@ -23,7 +23,6 @@ struct Conv2dForwardArgs {
   const Arithmetic<T>* weight;
   const Arithmetic<T>* bias;  // or null
   Conv2dSizes sizes;
-  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(conv2d_forward, Conv2dForwardArgs)
 namespace cuda {
@@ -38,7 +37,6 @@ struct Conv2dBackwardInputArgs {
   const T* dy;
   const Arithmetic<T>* weight;
   Conv2dSizes sizes;
-  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(conv2d_backward_input, Conv2dBackwardInputArgs)
 namespace cuda {
@@ -54,7 +52,6 @@ struct Conv2dBackwardWeightArgs {
   const T* dy;
   const T* x;
   Conv2dSizes sizes;
-  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(conv2d_backward_weight, Conv2dBackwardWeightArgs)
 namespace cuda {
@@ -63,11 +60,11 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& args, Stream stre
 }
 
 namespace cpu {
-/// The format in which the CPU convolves strided x fastest, conversion included (measured with AVX-512):
-/// strided when a block of images is far larger than the second-level cache, or when the batch leaves half of
-/// the lanes empty; with few filters, or planes of less than two vectors, lanes.
+/// True where the CPU convolves directly, with images in the lanes of vectors, false where matrix products are
+/// faster (measured with AVX-512): when a few images are far larger than the second-level cache, or when the
+/// batch leaves half of the lanes empty - unless there are few filters, or planes of less than two vectors.
 template <typename T>
-MemoryFormat conv2d_format(const Conv2dSizes& sizes);
+bool conv2d_is_direct(const Conv2dSizes& sizes);
 }  // namespace cpu
 
 }  // namespace evenkeel

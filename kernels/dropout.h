@@ -6,8 +6,7 @@
 
 namespace evenkeel {
 
-/// y[i] = u_i >= p ? x[i] / (1-p) : 0, u_i number i of `key`. Backward is the same map applied to dy. On a
-/// GPU the mask is computed again; in lanes, where that takes longer than reading it, it is kept.
+/// y[i] = u_i >= p ? x[i] / (1-p) : 0, u_i number i of `key`. Backward is the same map applied to dy.
 template <typename T>
 struct DropoutArgs {
   T* y;
@@ -15,10 +14,6 @@ struct DropoutArgs {
   RandomKey key;
   double p;  // in [0, 1)
   std::int64_t n;
-  MemoryFormat format = MemoryFormat::strided;
-  std::int64_t N = 0;            // lanes: images, n/N elements each; i counts them one image after the other
-  std::uint8_t* mask = nullptr;  // lanes, or null: 255 where x is kept, else 0, in the order of x; written
-  const std::uint8_t* kept = nullptr;  // lanes, or null: a mask to read in place of random numbers
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(dropout, DropoutArgs)
 namespace cuda {

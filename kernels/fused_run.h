@@ -28,6 +28,14 @@ struct RunBlock {
   T* dbeta = nullptr;
 
   bool has_convolution() const { return conv.R > 0; }
+  std::int64_t elements_of_x() const { return conv.C * conv.H * conv.W; }
+  std::int64_t elements_of_z() const { return conv.K * conv.P * conv.Q; }
+  std::int64_t elements_of_output() const {
+    if (after.pool == FusedPool::none) return elements_of_z();
+    return conv.K * (conv.P / after.window) * (conv.Q / after.window);
+  }
+  /// True where the output of a maximum pool is kept in place of its input, which nothing else needs.
+  bool keeps_pooled() const { return after.pool == FusedPool::max && after.norm == NormPartition::none; }
   /// Batch norm by the statistics of the batch, where every task waits for all others.
   bool needs_batch() const { return after.norm == NormPartition::batch && after.training; }
 };

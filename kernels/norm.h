@@ -31,12 +31,10 @@ struct NormForwardArgs {
   NormPartition partition = NormPartition::none;
   std::int64_t N = 0, C = 0, S = 0;
   std::int64_t G = 1;   // group only
-  bool centred = true;  // false: RMS norm, whose mean is 0 and whose variance is about 0; strided rows only
+  bool centred = true;  // false: RMS norm, whose mean is 0 and whose variance is about 0; rows only
   double eps = kNormEps;
   double momentum = 0;   // batch only
   bool training = true;  // batch only
-  MemoryFormat format = MemoryFormat::strided;
-  bool relu = false;  // lanes, group and rows: x is read as max(x, 0)
 
   EK_HOST_DEVICE std::int64_t rows() const { return N * C; }
 };
@@ -59,8 +57,6 @@ struct NormBackwardArgs {
   std::int64_t G = 1;
   bool centred = true;
   bool training = true;
-  MemoryFormat format = MemoryFormat::strided;
-  bool relu = false;  // lanes: x is read as max(x, 0), and dx is the gradient before that
 
   EK_HOST_DEVICE std::int64_t rows() const { return N * C; }
 };

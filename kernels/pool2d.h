@@ -5,8 +5,7 @@
 
 namespace evenkeel {
 
-/// A window of R x S; P = (H + 2 pad_h - R) / stride_h + 1, and Q so from W. In lanes, planes are of vectors:
-/// those of all blocks.
+/// A window of R x S; P = (H + 2 pad_h - R) / stride_h + 1, and Q so from W.
 struct Pool2dSizes {
   std::int64_t planes, H, W;
   std::int64_t R, S;
@@ -19,10 +18,8 @@ template <typename T>
 struct MaxPool2dForwardArgs {
   T* y;
   std::int64_t* index;  // [planes, P, Q]: h*W + w of the maximum, the first of equal ones; saved for backward
-  T* tap = nullptr;  // in its place in lanes: the maximum's number in the part of its window that is inside
   const T* x;
   Pool2dSizes sizes;
-  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(max_pool2d_forward, MaxPool2dForwardArgs)
 namespace cuda {
@@ -35,10 +32,8 @@ template <typename T>
 struct MaxPool2dBackwardArgs {
   T* dx;
   const T* dy;
-  const std::int64_t* index;  // strided
-  const T* tap = nullptr;     // lanes
+  const std::int64_t* index;
   Pool2dSizes sizes;
-  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(max_pool2d_backward, MaxPool2dBackwardArgs)
 namespace cuda {
@@ -52,7 +47,6 @@ struct AvgPool2dForwardArgs {
   T* y;
   const T* x;
   Pool2dSizes sizes;
-  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(avg_pool2d_forward, AvgPool2dForwardArgs)
 namespace cuda {
@@ -66,7 +60,6 @@ struct AvgPool2dBackwardArgs {
   T* dx;
   const T* dy;
   Pool2dSizes sizes;
-  MemoryFormat format = MemoryFormat::strided;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(avg_pool2d_backward, AvgPool2dBackwardArgs)
 namespace cuda {

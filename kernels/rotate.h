@@ -18,7 +18,6 @@ struct RotateNormalizeArgs {
   const float* angle;             // [N], radians; or null: no rotation
   std::int64_t N, H, W;
   double mean, std;
-  MemoryFormat format = MemoryFormat::strided;
   const std::int64_t* labels = nullptr;  // [count], or null
   bool angle_of_image = false;           // angle is [count], that of image index[n] is angle[index[n]]
   const std::int64_t* first = nullptr;   // or null: index begins at index[*first], so that a graph can go on

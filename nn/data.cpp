@@ -184,12 +184,12 @@ Batch Batches::get(std::int64_t i) const {
   EK_CHECK(0 <= i && i < count(), "Batches: batch {} was asked for, there are {}", i, count());
   const std::int64_t start = i * options_.size, end = std::min(start + options_.size, order_.size(0));
   const auto [images, labels] =
-      take_batch(source_, order_.slice(0, start, end), {}, end - start, options_.format);
+      take_batch(source_, order_.slice(0, start, end), {}, end - start);
   return {images, labels};
 }
 
 Batch Batches::get_from(const Tensor& first) const {
-  const auto [images, labels] = take_batch(source_, order_, first, options_.size, options_.format);
+  const auto [images, labels] = take_batch(source_, order_, first, options_.size);
   return {images, labels};
 }
 

@@ -26,8 +26,6 @@ struct BatchOptions {
   std::uint64_t epoch = 1;
   double rotate = 0;  ///< each image is rotated by U(-rotate, rotate) degrees
   Device device = Device::cpu();
-  MemoryFormat format =
-      MemoryFormat::strided;  ///< of the images; the CPU convolves those in lanes as they are
 };
 
 struct Batch {

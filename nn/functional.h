@@ -41,14 +41,14 @@ Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, cons
                   double eps = kNormEps);
 
 /// x [N, C, ...], normalised over groups of C/groups channels and all later axes. gamma, beta: [C] or
-/// undefined. relu_first: of relu(x), which in MemoryFormat::lanes costs no pass over memory of its own.
+/// undefined.
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma = {}, const Tensor& beta = {},
-                  double eps = kNormEps, bool relu_first = false);
+                  double eps = kNormEps);
 
 /// Normalised over the last axes, whose sizes `normalized_shape` repeats; gamma, beta: of that shape, or
-/// undefined. relu_first: as for group_norm.
+/// undefined.
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma = {},
-                  const Tensor& beta = {}, double eps = kNormEps, bool relu_first = false);
+                  const Tensor& beta = {}, double eps = kNormEps);
 
 /// Divided by the root of its mean square over the last axes, whose sizes `normalized_shape` repeats (Zhang
 /// and Sennrich, 2019): y = gamma x / sqrt(mean(x^2) + eps). gamma: of that shape, or undefined. eps: by
@@ -102,7 +102,7 @@ void add_classification_totals(Tensor& totals, const Tensor& log_probs, const Te
 /// images that `index` names, rotated, (pixel/255 - mean)/std. See kernels/rotate.h. Not differentiable:
 /// images are data.
 Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor& angles, double mean,
-                        double std, MemoryFormat format = MemoryFormat::strided);
+                        double std);
 
 /// Images to take batches from, dense and on one device.
 struct ImageSource {
@@ -115,6 +115,6 @@ struct ImageSource {
 /// and their labels, i64 [N]. first: one i64 on their device, which a CUDA graph reads at each launch;
 /// undefined: 0. It is not checked.
 std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& index, const Tensor& first,
-                                     std::int64_t N, MemoryFormat format = MemoryFormat::strided);
+                                     std::int64_t N);
 
 }  // namespace evenkeel

@@ -67,7 +67,7 @@ bool kernels_fit(const Tensor& x, const std::vector<FusedBlock>& blocks) {
 /// True if the kernels can update a block's running statistics where they lie.
 bool statistics_fit(const FusedBlock& b) {
   for (const Tensor* t : {&b.running_mean, &b.running_var, &b.batches_tracked}) {
-    if (t->defined() && !is_dense(*t)) return false;
+    if (t->defined() && !t->is_contiguous()) return false;
     for (const Tensor* read : {&b.weight, &b.gamma, &b.beta}) {
       if (share_memory(*t, *read)) return false;
     }
@@ -124,7 +124,7 @@ std::size_t fusable_on_cpu(const Tensor& x, const std::vector<FusedBlock>& block
     const std::optional<Conv2dSizes> s = run_sizes(shape, b);
     if (!s || !in_bounds(s->K, s->P, s->Q) || !epilogue_fits(x, b, s->K, s->P, s->Q)) return i;
     const bool direct = dispatch_floating(
-        x.dtype(), [&]<typename T>() { return cpu::conv2d_format<T>(*s) == MemoryFormat::lanes; });
+        x.dtype(), [&]<typename T>() { return cpu::conv2d_is_direct<T>(*s); });
     if (b.weight.defined() && !direct) return i;
     shape = output_of(*s, b);
   }
@@ -307,7 +307,7 @@ class BlockBuilder {
     return true;
   }
 
-  static constexpr std::int64_t kLargestWindow = 16;  // taps have 8 bits
+  static constexpr std::int64_t kLargestWindow = 11;  // taps are numbers up to 127
 
   bool any_;
   std::vector<FusedBlock> blocks_;
@@ -329,8 +329,8 @@ bool has_convolution(const std::vector<FusedBlock>& blocks) {
 
 }  // namespace
 
-FoundBlocks find_blocks(const Sequential& net, std::size_t first) {
-  BlockBuilder builder(/*any=*/false);
+FoundBlocks find_blocks(const Sequential& net, Device device, std::size_t first) {
+  BlockBuilder builder(/*any=*/device.is_cpu());
   const std::size_t end = add_layers(net, first, builder);
   return {std::move(builder.blocks()), end};
 }

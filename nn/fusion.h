@@ -67,9 +67,9 @@ struct FoundBlocks {
   std::vector<FusedBlock> blocks;  ///< without keys of dropout
   std::size_t end;                 ///< the first layer after them
 };
-/// The blocks that layers first, first + 1, ... are, as far as each layer takes its place in one. A class
-/// that derives from a layer takes none, as its forward may compute something else.
-FoundBlocks find_blocks(const Sequential& net, std::size_t first = 0);
+/// The blocks that layers first, first + 1, ... are on `device`, as far as each layer takes its place in one.
+/// A class that derives from a layer takes none, as its forward may compute something else.
+FoundBlocks find_blocks(const Sequential& net, Device device, std::size_t first = 0);
 
 /// Puts in the place of y what those of the layers first, first + 1, ... make of it that run as one. Returns
 /// the first layer after them: `first` if there are none for this y.

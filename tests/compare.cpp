@@ -26,15 +26,6 @@ std::ostream& operator<<(std::ostream& out, const Comparison& comparison) {
 
 namespace {
 
-MemoryFormat leaf_format = MemoryFormat::strided;
-
-}  // namespace
-
-LeafFormat::LeafFormat(MemoryFormat format) : before_(leaf_format) { leaf_format = format; }
-LeafFormat::~LeafFormat() { leaf_format = before_; }
-
-namespace {
-
 std::string str(const reference::Sizes& sizes) { return fmt::format("[{}]", fmt::join(sizes, ", ")); }
 
 /// The indices of element i of a row-major array.
@@ -173,12 +164,7 @@ Tensor Random::labels(std::int64_t n, std::int64_t classes, Device device) {
   return from_vector(values, {n}).to(device);
 }
 
-Tensor leaf(const Tensor& x) {
-  const bool possible = x.device().is_cpu() && is_floating(x.dtype()) && !is_16bit(x.dtype()) && x.rank() > 0;
-  Tensor y = x.detach().clone();
-  if (possible) y = y.to(leaf_format);
-  return y.requires_grad_();
-}
+Tensor leaf(const Tensor& x) { return x.detach().clone().requires_grad_(); }
 
 Tensor with_gaps(const Tensor& x) {
   Shape wide = x.shape();

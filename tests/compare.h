@@ -62,40 +62,18 @@ Comparison mentions(const std::string& message, const std::vector<std::string>& 
 /// The CPU, and each CUDA device if there is one.
 std::vector<Device> devices();
 
-/// While one is alive, leaf() makes its tensors in a memory format, where they can have it.
-class LeafFormat {
- public:
-  explicit LeafFormat(MemoryFormat format);
-  ~LeafFormat();
-  LeafFormat(const LeafFormat&) = delete;
-  LeafFormat& operator=(const LeafFormat&) = delete;
-
- private:
-  MemoryFormat before_;
-};
-
-/// Calls f(options) for each device; failures inside say which. `lanes`: on the CPU again, with leaves in
-/// MemoryFormat::lanes.
+/// Calls f(options) for each device; failures inside say which.
 template <typename F>
-void for_each_device_in(DType dtype, bool lanes, F&& f) {
+void for_each_device_in(DType dtype, F&& f) {
   for (Device device : devices()) {
     INFO(name_of(dtype) << " on " << device.str());
     f(TensorOptions{dtype, device});
   }
-  if (!lanes) return;
-  INFO(name_of(dtype) << " on the CPU in lanes");
-  const LeafFormat format(MemoryFormat::lanes);
-  f(TensorOptions{dtype, Device::cpu()});
 }
-/// For each device, dtype and memory format.
+/// For each device and dtype.
 template <typename F>
 void for_each_kind(F&& f) {
-  for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, true, f);
-}
-/// For each device and dtype, without lanes: for comparing bits with tensors that are not in them.
-template <typename F>
-void for_each_strided_kind(F&& f) {
-  for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, false, f);
+  for (DType dtype : {DType::f32, DType::f64}) for_each_device_in(dtype, f);
 }
 /// For bf16 and f16 on each CUDA device.
 template <typename F>
@@ -122,7 +100,7 @@ inline TensorOptions parameters_of(TensorOptions options) {
 /// rounding. What it checks is the same kernel's template in f64.
 template <typename F>
 void for_each_device(F&& f) {
-  for_each_device_in(DType::f64, true, f);
+  for_each_device_in(DType::f64, f);
 }
 
 /// Calls f() with one CPU thread and then with two, which must give the same bits in every tensor it returns.

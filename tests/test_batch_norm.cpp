@@ -144,15 +144,13 @@ TEST_CASE("evaluation takes infinities as PyTorch does") {
 
 TEST_CASE("the mean of a batch with an infinity is infinite, in training on the CPU") {
   const double inf = std::numeric_limits<double>::infinity();
-  for (MemoryFormat format : {MemoryFormat::strided, MemoryFormat::lanes}) {
-    for (const std::vector<double>& values : {std::vector{inf, 1.0, 2.0}, {1.0, inf, 2.0}, {1.0, 2.0, inf}}) {
-      for (const Shape& shape : {Shape{3, 1, 1, 1}, Shape{1, 1, 3, 1}}) {
-        Tensor running_mean = zeros({1}), running_var = ones({1});
-        const Tensor x = from_vector<double>(values, shape).to(DType::f32).to(format);
-        batch_norm(x, running_mean, running_var, {}, {}, true);
-        CHECK(running_mean.item() == inf);
-        CHECK(std::isnan(running_var.item()));
-      }
+  for (const std::vector<double>& values : {std::vector{inf, 1.0, 2.0}, {1.0, inf, 2.0}, {1.0, 2.0, inf}}) {
+    for (const Shape& shape : {Shape{3, 1, 1, 1}, Shape{1, 1, 3, 1}}) {
+      Tensor running_mean = zeros({1}), running_var = ones({1});
+      const Tensor x = from_vector<double>(values, shape).to(DType::f32);
+      batch_norm(x, running_mean, running_var, {}, {}, true);
+      CHECK(running_mean.item() == inf);
+      CHECK(std::isnan(running_var.item()));
     }
   }
 }

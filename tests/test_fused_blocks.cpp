@@ -1,5 +1,5 @@
-// Fused blocks, which nn::Sequential computes with a kernel a convolution on a CUDA device, against the same
-// layers one by one on the CPU in f64. Skipped without a device.
+// Fused blocks, which nn::Sequential computes together - on the CPU a few images at a time, on a CUDA device with a
+// kernel a convolution - against the same layers one by one on the CPU in f64.
 #include "evenkeel/nn/fusion.h"
 
 #include <cmath>
@@ -26,6 +26,12 @@ bool skipped() {
 
 const Device kCuda = Device::cuda();
 constexpr Conv2dOptions kNoBias = {.bias = false};
+
+/// The batch on the CPU: larger, so that it fuses, and with a unit of one image.
+Shape batch_on(Device device, Shape x) {
+  if (device.is_cpu()) x[0] += 16;
+  return x;
+}
 
 struct BlockCase {
   const char* reason;
@@ -114,6 +120,48 @@ const BlockCase kCases[] = {
      }},
 };
 
+/// What only the CPU fuses.
+const BlockCase kCpuCases[] = {
+    {"3 x 3 filters of even planes, many channels: Winograd in all directions, with the padding of a residual "
+     "network",
+     {1, 1, 12, 14},
+     [] {
+       const Conv2dOptions same = {.padding = 1, .bias = false};
+       return Sequential(Conv2d(1, 16, 3, same), BatchNorm2d(16), ReLU(), Conv2d(16, 16, 3, same),
+                         BatchNorm2d(16), ReLU(), Conv2d(16, 13, 3, kNoBias), ReLU(),
+                         Conv2d(13, 18, 3, {.padding = 2, .bias = false}));
+     }},
+    {"filters of other sizes, strides, dilations, groups and biases",
+     {2, 2, 15, 17},
+     [] {
+       return Sequential(Conv2d(2, 6, {3, 5}, {.stride = {2, 1}, .padding = {1, 3}}), GroupNorm(3, 6), ReLU(),
+                         Conv2d(6, 4, 3, {.padding = 2, .dilation = 2, .groups = 2}), ReLU(),
+                         Conv2d(4, 8, 1, {.groups = 4}), LayerNorm2d(8), Conv2d(8, 5, 2, {.stride = 2}));
+     }},
+    {"maximum pool after a norm, with a remainder, and before one",
+     {1, 3, 11, 10},
+     [] {
+       return Sequential(Conv2d(3, 5, 3, kNoBias), BatchNorm2d(5), ReLU(), MaxPool2d(2), GroupNorm(1, 5),
+                         MaxPool2d(3));
+     }},
+    {"layers in an order that needs blocks without a convolution",
+     {2, 4, 7, 6},
+     [] {
+       return Sequential(ReLU(), LayerNorm({4, 7, 6}), Dropout(0.4), BatchNorm2d(4), AvgPool2d(2), ReLU(),
+                         Conv2d(4, 3, 1), Dropout(0.2), Dropout(0.3), ReLU(), LayerNorm2d(3));
+     }},
+    {"64 channels",
+     {1, 64, 6, 6},
+     [] {
+       return Sequential(Conv2d(64, 64, 3, {.padding = 1, .bias = false}), BatchNorm2d(64), ReLU(),
+                         Conv2d(64, 32, 1));
+     }},
+    {"statistics of constants",
+     {2, 4, 6, 5},
+     [] { return Sequential(Conv2d(4, 3, 3), BatchNorm2d(3), ReLU(), Conv2d(3, 4, 1), BatchNorm2d(4)); },
+     false},
+};
+
 /// The results of a run: the output, gradients of x and the parameters, and buffers.
 struct Run {
   Tensor y, dx;
@@ -155,32 +203,94 @@ void check_same(const Run& run, const Run& expected, DType dtype) {
   check_all(run.state, expected.state);
 }
 
+/// The layers one by one on the CPU, in f64.
+Run run_of_layers(const BlockCase& c) {
+  const NoFusion guard;
+  return Run(c, {DType::f64, Device::cpu()});
+}
+
 /// True if all layers of the net run as one for x.
 bool is_fused(const Sequential& net, const Tensor& x) {
-  const FoundBlocks found = find_blocks(net);
-  return found.end == net.size() && can_fuse(x, found.blocks);
+  const FoundBlocks found = find_blocks(net, x.device());
+  return found.end == net.size() && fusable(x, found.blocks) == found.blocks.size();
 }
 
 }  // namespace
 
 TEST_CASE("fused blocks compute what their layers do one by one") {
-  if (skipped()) return;
-  for (const BlockCase& c : kCases) {
-    INFO(c.reason);
-    const Run expected(c, {DType::f64, Device::cpu()});
+  const auto check = [](BlockCase c, Device device) {
+    INFO(c.reason << ", " << device.str());
+    c.x = batch_on(device, c.x);
+    const Run expected = run_of_layers(c);
     for (const DType dtype : {DType::f32, DType::f64}) {
       INFO(name_of(dtype));
       Sequential net = c.net();
+      net.train(c.training);
       net.to(dtype);
-      net.to(kCuda);
-      CHECK(is_fused(net, zeros(c.x, {dtype, kCuda})));
-      check_same(Run(c, {dtype, kCuda}), expected, dtype);
+      net.to(device);
+      CHECK(is_fused(net, zeros(c.x, {dtype, device})));
+      check_same(Run(c, {dtype, device}), expected, dtype);
     }
+  };
+  for (const Device device : devices()) {
+    for (const BlockCase& c : kCases) check(c, device);
+  }
+  for (const BlockCase& c : kCpuCases) check(c, Device::cpu());
+}
+
+TEST_CASE("a fused run has the same bits for any number of threads, and its gradients for any batch alike") {
+  const int threads = num_threads();
+  for (const BlockCase& each : kCases) {
+    INFO(each.reason);
+    BlockCase c = each;
+    c.x[0] += 60;
+    set_num_threads(1);
+    const Run one(c, {DType::f32, Device::cpu()});
+    for (const int n : {2, 3, 7}) {
+      set_num_threads(n);
+      const Run many(c, {DType::f32, Device::cpu()});
+      CHECK(same_bits(many.y, one.y));
+      CHECK(same_bits(many.dx, one.dx));
+      for (std::size_t i = 0; i < one.gradients.size(); ++i)
+        CHECK(same_bits(many.gradients[i].second, one.gradients[i].second));
+    }
+  }
+  set_num_threads(threads);
+}
+
+TEST_CASE("the statistics of a fused run keep their digits where the mean is far larger than the deviation") {
+  // 1000 +- 0.01, through a convolution that does nothing.
+  const Shape shape{20, 4, 8, 8};
+  Tensor x = Random().normal(shape, {DType::f64});
+  x = (x * 0.01 + 1000.0).to(DType::f32);
+  Tensor unit = zeros({4, 4, 1, 1});
+  for (int c = 0; c < 4; ++c) unit.slice(0, c, c + 1).slice(1, c, c + 1).fill_(1);
+  const auto norms = [] {
+    std::vector<Sequential> nets;
+    const Conv2d conv(4, 4, 1, kNoBias);
+    nets.push_back(Sequential(conv, BatchNorm2d(4)));
+    nets.push_back(Sequential(conv, GroupNorm(2, 4)));
+    nets.push_back(Sequential(conv, LayerNorm({4, 8, 8})));
+    nets.push_back(Sequential(conv, LayerNorm2d(4)));
+    return nets;
+  };
+  for (Sequential& net : norms()) {
+    Tensor weight = net.parameters().front();
+    {
+      const NoGrad guard;
+      weight.copy_(unit);
+    }
+    CHECK(is_fused(net, x));
+    const Tensor y = net(x);
+    const NoFusion guard;
+    Sequential exact = net;
+    exact.to(DType::f64);
+    CHECK(close(y, to_array(exact(x.to(DType::f64))), 1e-3));
+    net.to(DType::f32);
   }
 }
 
 TEST_CASE("NaN and infinity pass through fused blocks as through their layers, and hide nothing") {
-  if (skipped()) return;
   constexpr float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<float> values{1, -1, inf, 2, nan, 3, nan, -inf};
   const Conv2d conv(1, 1, 1, kNoBias);
@@ -192,52 +302,64 @@ TEST_CASE("NaN and infinity pass through fused blocks as through their layers, a
     const auto run = [&](Device device) {
       net.to(device);
       Tensor x = leaf(from_vector<float>(values, {1, 1, 2, 4}, device));
-      CHECK((device.is_cpu() || is_fused(net, x)));
+      CHECK((!fusion_enabled() || is_fused(net, x)));
       const Tensor y = net(x);
       y.backward(ones(y.shape(), y.options()));
       return std::pair{y.to_vector<double>(), x.grad().to_vector<double>()};
     };
-    const auto layers = run(Device::cpu()), fused = run(kCuda);
+    const auto layers = [&] {
+      const NoFusion guard;
+      return run(Device::cpu());
+    }();
     const auto same = [](double a, double b) {
       return a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) < 1e-5;
     };
-    CHECK(std::equal(fused.first.begin(), fused.first.end(), layers.first.begin(), same));
-    CHECK(std::equal(fused.second.begin(), fused.second.end(), layers.second.begin(), same));
+    for (const Device device : devices()) {
+      const auto fused = run(device);
+      CHECK(std::equal(fused.first.begin(), fused.first.end(), layers.first.begin(), same));
+      CHECK(std::equal(fused.second.begin(), fused.second.end(), layers.second.begin(), same));
+    }
   }
 }
 
 TEST_CASE("fused blocks have the right gradients") {
-  if (skipped()) return;
-  for (const BlockCase& c : kCases) {
-    INFO(c.reason);
+  const auto check = [](const BlockCase& c, Device device) {
+    INFO(c.reason << ", " << device.str());
     manual_seed(5);
     Sequential net = c.net();
     net.train(c.training);
     net.to(DType::f64);
-    net.to(kCuda);
+    net.to(device);
     Random random;
-    std::vector<Tensor> inputs{leaf(random.normal(c.x, {DType::f64, kCuda}))};
+    std::vector<Tensor> inputs{leaf(random.normal(batch_on(device, c.x), {DType::f64, device}))};
     for (const Tensor& p : net.parameters()) inputs.push_back(p);
     const auto f = [&](const std::vector<Tensor>& in) {
       manual_seed(6);  // the same masks each time
       return net(in[0]);
     };
     CHECK(gradcheck(f, inputs, {.max_elements = 12}));
+  };
+  for (const Device device : devices()) {
+    for (const BlockCase& c : kCases) check(c, device);
   }
+  for (const BlockCase& c : kCpuCases) check(c, Device::cpu());
 }
 
 TEST_CASE("the networks of the study are fused blocks") {
-  if (skipped()) return;
-  for (const std::string_view name : mnist::norm_names()) {
-    INFO(name);
-    const BlockCase c{"", {2, 1, 28, 28}, [&] { return mnist::network(mnist::parse_norm(name)); }};
-    check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
-    Sequential net = c.net();
-    net.to(kCuda);
-    const FoundBlocks found = find_blocks(net);
-    CHECK(found.blocks.size() == 9);
-    CHECK(net.size() - found.end == 2);  // flatten and log-softmax
-    CHECK(can_fuse(zeros(c.x, {DType::f32, kCuda}), found.blocks));
+  for (const Device device : devices()) {
+    for (const std::string_view name : mnist::norm_names()) {
+      INFO(name << ", " << device.str());
+      const BlockCase c{"",
+                        batch_on(device, {2, 1, 28, 28}),
+                        [&] { return mnist::network(mnist::parse_norm(name)); }};
+      check_same(Run(c, {DType::f64, device}), run_of_layers(c), DType::f64);
+      Sequential net = c.net();
+      net.to(device);
+      const FoundBlocks found = find_blocks(net, device);
+      CHECK(found.blocks.size() == 9);
+      CHECK(net.size() - found.end == 2);  // flatten and log-softmax
+      CHECK(fusable(zeros(c.x, {DType::f32, device}), found.blocks) == found.blocks.size());
+    }
   }
 }
 
@@ -260,39 +382,77 @@ TEST_CASE("what cannot be in a fused block is computed layer by layer") {
   for (const BlockCase& c : cases) {
     INFO(c.reason);
     CHECK_FALSE(is_fused(c.net(), zeros(c.x, {DType::f32, kCuda})));
-    check_same(Run(c, {DType::f64, kCuda}), Run(c, {DType::f64, Device::cpu()}), DType::f64);
+    check_same(Run(c, {DType::f64, kCuda}), run_of_layers(c), DType::f64);
   }
 }
 
 TEST_CASE("fused blocks give only the gradients that are wanted") {
-  if (skipped()) return;
-  const BlockCase& c = kCases[3];
-  const Run all(c, {DType::f32, kCuda});
-  manual_seed(2);
-  Sequential net = c.net();
-  net.to(kCuda);
-  Random random;
-  const Tensor x = random.normal(c.x, {DType::f32, kCuda});
-  Tensor y = net(x);
-  CHECK(same_bits(y, all.y));
-  y.backward(random.normal(y.shape(), y.options()));
-  for (const auto& [name, gradient] : all.gradients) {
-    const NamedTensors parameters = net.named_parameters();
-    for (const auto& [own, parameter] : parameters) {
-      INFO(name);
-      if (own == name) CHECK(same_bits(parameter.grad(), gradient));
+  for (const Device device : devices()) {
+    BlockCase c = kCases[3];
+    c.x = batch_on(device, c.x);
+    const Run all(c, {DType::f32, device});
+    manual_seed(2);
+    Sequential net = c.net();
+    net.to(device);
+    Random random;
+    const Tensor x = random.normal(c.x, {DType::f32, device});
+    Tensor y = net(x);
+    CHECK(same_bits(y, all.y));
+    y.backward(random.normal(y.shape(), y.options()));
+    for (const auto& [name, gradient] : all.gradients) {
+      const NamedTensors parameters = net.named_parameters();
+      for (const auto& [own, parameter] : parameters) {
+        INFO(name);
+        if (own == name) CHECK(same_bits(parameter.grad(), gradient));
+      }
+    }
+    CHECK_FALSE(x.requires_grad());
+    const NoGrad guard;
+    CHECK_FALSE(net(x).requires_grad());
+  }
+}
+
+TEST_CASE("frozen layers get no gradient, and those after them theirs") {
+  BlockCase c = kCases[3];
+  c.x = batch_on(Device::cpu(), c.x);
+  const Run all(c, {DType::f32, Device::cpu()});
+  for (std::size_t frozen = 1; frozen <= all.gradients.size(); ++frozen) {
+    manual_seed(2);
+    Sequential net = c.net();
+    Random random;
+    const Tensor x = random.normal(c.x, {});
+    std::vector<Tensor> parameters = net.parameters();
+    for (std::size_t i = 0; i < frozen; ++i) parameters[i].requires_grad_(false);
+    Tensor y = net(x);
+    CHECK(same_bits(y, all.y));
+    if (frozen < parameters.size()) y.backward(random.normal(y.shape(), y.options()));
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (i < frozen) {
+        CHECK_FALSE(parameters[i].grad().defined());
+      } else {
+        CHECK(same_bits(parameters[i].grad(), all.gradients[i].second));
+      }
     }
   }
-  CHECK_FALSE(x.requires_grad());
+}
+
+TEST_CASE("a network in training mode computes the same without gradients") {
+  BlockCase c = kCases[3];
+  c.x = batch_on(Device::cpu(), c.x);
+  const Run all(c, {DType::f32, Device::cpu()});
+  manual_seed(2);
+  Sequential net = c.net();
   const NoGrad guard;
-  CHECK_FALSE(net(x).requires_grad());
+  CHECK(same_bits(net(Random().normal(c.x, {})), all.y));
 }
 
 TEST_CASE("without fusion the layers run one by one") {
-  if (skipped()) return;
-  const BlockCase& c = kCases[3];
-  const Run together(c, {DType::f64, kCuda});
-  const NoFusion guard;
-  CHECK_FALSE(fusion_enabled());
-  check_same(Run(c, {DType::f64, kCuda}), together, DType::f64);
+  for (const Device device : devices()) {
+    BlockCase c = kCases[3];
+    c.x = batch_on(device, c.x);
+    const Run together(c, {DType::f64, device});
+    const NoFusion guard;
+    CHECK_FALSE(fusion_enabled());
+    check_same(Run(c, {DType::f64, device}), together, DType::f64);
+  }
 }

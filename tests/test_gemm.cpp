@@ -59,7 +59,7 @@ void check_product(std::int64_t M, std::int64_t N, std::int64_t K) {
 
 template <typename T>
 void check_products() {
-  constexpr std::int64_t cols = gemm::kTileCols<T>, lanes = kLanes<T>, chunk = gemm::kChunk<T>;
+  constexpr std::int64_t cols = gemm::kTileCols<T>, lanes = cpu::kLanes<T>, chunk = gemm::kChunk<T>;
   for (std::int64_t M : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17}) {
     for (std::int64_t N :
          {std::int64_t{1}, lanes / 2, lanes, lanes + 1, 2 * lanes, cols - 1, cols, cols + 1, 2 * cols + 3}) {

@@ -32,7 +32,7 @@ TEST_CASE("AVX2 and AVX-512 train every network to the same bits") {
     WARN("this build or this CPU has not got both");
     return;
   }
-  // In lanes, with a block that is not full, and, where the batch is small, strided.
+  // More images than a register has lanes, and fewer.
   for (const std::int64_t batch : {19, 3}) {
     for (const std::string_view name : mnist::norm_names()) {
       for (const DType dtype : {DType::f32, DType::f64}) {

@@ -359,7 +359,7 @@ struct Squared : MaxPool2d {
 }  // namespace
 
 TEST_CASE("Sequential calls the forward of a class that derives from a layer") {
-  for_each_device_in(DType::f32, false, [](TensorOptions options) {
+  for_each_device_in(DType::f32, [](TensorOptions options) {
     Random random;
     const Tensor x = random.normal({2, 4, 6, 6}, options);
     CHECK(same_bits(Sequential{Twice()}(x), x * 2.0));

@@ -20,7 +20,7 @@ Tensor integers(const std::vector<std::int64_t>& values, const Shape& shape, Ten
 /// For i64 and u8 on each device.
 template <typename F>
 void for_each_integer_kind(F f) {
-  for (DType dtype : {DType::i64, DType::u8}) for_each_device_in(dtype, false, f);
+  for (DType dtype : {DType::i64, DType::u8}) for_each_device_in(dtype, f);
 }
 
 std::string printed(const Tensor& x) {
@@ -160,15 +160,6 @@ TEST_CASE("nothing can be viewed, copied, converted, moved and printed") {
     CHECK(printed(y).find("tensor([], shape=[0, 3]") == 0);
     CHECK(printed(zeros({std::int64_t{1} << 40, 0}, options)).find("tensor([], shape=") == 0);
     CHECK(from_vector<float>({}, {0, 2}, options.device).shape() == Shape{0, 2});
-    if (!options.device.is_cpu()) return;
-    for (const Shape& shape : {Shape{0}, Shape{0, 2, 2}, Shape{3, 0}, Shape{17, 2, 0}}) {
-      const Tensor lanes = zeros(shape, options).to(MemoryFormat::lanes);
-      CHECK(lanes.shape() == shape);
-      CHECK((lanes + lanes).shape() == shape);
-      CHECK(lanes.clone().contiguous().shape() == shape);
-      CHECK(lanes.to(DType::f64).shape() == shape);
-      CHECK(Tensor(lanes).fill_(1).copy_(zeros(shape, options)).add_(lanes).numel() == 0);
-    }
   });
 }
 
@@ -214,10 +205,4 @@ TEST_CASE("a number may be transposed") {
 
 TEST_CASE("a device below 0 is not available") {
   CHECK_THROWS_AS(ones({2}, {DType::f32, Device::cuda(-1)}), DeviceError);
-}
-
-TEST_CASE("only a tensor that can be in lanes is made so") {
-  const Tensor numbers = arange(0, 4);
-  CHECK(mentions(error_of([&] { Tensor(numbers.storage(), 0, {4}, {1}, DType::i64, MemoryFormat::lanes); }),
-                 {"MemoryFormat::lanes", "i64"}));
 }

@@ -45,7 +45,7 @@ void step_once(nn::Linear& layer, SGD& sgd, TensorOptions options) {
 }  // namespace
 
 TEST_CASE("momentum and gradients go along when a module moves between steps") {
-  for_each_device_in(DType::f64, false, [](TensorOptions there) {
+  for_each_device_in(DType::f64, [](TensorOptions there) {
     for (const TensorOptions from :
          {TensorOptions{DType::f32, Device::cpu()}, TensorOptions{DType::f64, there.device}}) {
       INFO("from " << name_of(from.dtype) << " on " << from.device.str());
@@ -76,7 +76,7 @@ TEST_CASE("momentum and gradients go along when a module moves between steps") {
 }
 
 TEST_CASE("a batch norm's statistics go along, and its count stays a whole number") {
-  for_each_device_in(DType::f64, false, [](TensorOptions there) {
+  for_each_device_in(DType::f64, [](TensorOptions there) {
     nn::BatchNorm2d norm(2);
     norm(Random().normal({4, 2, 3, 3}, {}));
     norm.to(there.dtype);
@@ -92,7 +92,7 @@ TEST_CASE("a batch norm's statistics go along, and its count stays a whole numbe
 }
 
 TEST_CASE("a parameter that two modules share is stepped once") {
-  for_each_device_in(DType::f32, false, [](TensorOptions options) {
+  for_each_device_in(DType::f32, [](TensorOptions options) {
     nn::Linear layer(2, 2, false);
     layer.load_state_dict({{"weight", from_vector<float>({1, 0, 0, 1}, {2, 2})}});
     nn::Sequential net{layer, nn::ReLU(), layer};
@@ -128,7 +128,7 @@ TEST_CASE("SGD refuses what is no dense parameter, before it changes anything") 
 
 TEST_CASE("a term of the rule that is switched off does nothing to infinities") {
   const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
-  for_each_strided_kind([&](TensorOptions options) {
+  for_each_kind([&](TensorOptions options) {
     for (const SgdOptions& how :
          {SgdOptions{.lr = 0.5}, SgdOptions{.lr = 0.5, .momentum = 0.5},
           SgdOptions{.lr = 0.5, .momentum = 0.5, .nesterov = true},

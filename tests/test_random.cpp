@@ -196,7 +196,7 @@ TEST_CASE("a permutation is the same on every device") {
 }
 
 TEST_CASE("a key's stream can be in the device's memory") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     const Tensor advance = full({}, 3, {DType::i64, options.device});
     RandomKey key = kKey, later = kKey;
     later.stream += 3;

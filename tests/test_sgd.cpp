@@ -59,7 +59,7 @@ Tensor make(const std::vector<double>& values, TensorOptions options) {
 TEST_CASE("SGD follows the rule over several steps and parameters") {
   // One element, sizes that are no multiples of anything, one past a block of 16384.
   const Shape shapes[] = {{}, {7}, {3, 11}, {4, 1, 3, 3}, {16385}};
-  for_each_strided_kind([&](TensorOptions options) {
+  for_each_kind([&](TensorOptions options) {
     for (const SgdCase& c : kSgdCases) {
       INFO(c.reason);
       Random random;
@@ -94,7 +94,7 @@ TEST_CASE("SGD follows the rule over several steps and parameters") {
 }
 
 TEST_CASE("the proximal step reaches exact zeros, the subgradient does not") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     const auto after_one_step = [&](L1Mode mode) {
       Tensor p = leaf(make({0.004, -0.004, 0.5, -0.5, 0}, options));
       set_gradient(p, zeros({5}, options));
@@ -109,7 +109,7 @@ TEST_CASE("the proximal step reaches exact zeros, the subgradient does not") {
 }
 
 TEST_CASE("a NaN gradient is not hidden, in either mode") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     for (L1Mode mode : {L1Mode::subgradient, L1Mode::proximal}) {
       Tensor p = leaf(make({1, 2}, options));
       set_gradient(p, make({0, std::numeric_limits<double>::quiet_NaN()}, options));
@@ -122,7 +122,7 @@ TEST_CASE("a NaN gradient is not hidden, in either mode") {
 }
 
 TEST_CASE("parameters without a gradient are left alone, and their velocity too") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     Tensor a = leaf(make({1, 2}, options)), b = leaf(make({3, 4}, options));
     SGD sgd({a, b}, {.lr = 0.5, .momentum = 0.5, .weight_decay = 0.1, .l1 = 0.1});
     set_gradient(a, ones({2}, options));
@@ -138,7 +138,7 @@ TEST_CASE("parameters without a gradient are left alone, and their velocity too"
 }
 
 TEST_CASE("a step does not depend on the number of threads") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     check_independent_of_threads([&] {
       Random random;
       Tensor p = leaf(random.normal({100003}, options));
@@ -173,7 +173,7 @@ TEST_CASE("SGD refuses impossible options and parameters") {
 }
 
 TEST_CASE("an optimizer with the state of another takes the same steps, bit for bit") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     Random random;
     const std::vector<Tensor> start = {random.normal({7}, options), random.normal({3, 2}, options),
                                        random.normal({4}, options)};

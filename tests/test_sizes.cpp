@@ -37,7 +37,6 @@ TEST_CASE("what is no shape has neither elements nor strides") {
     CHECK(mentions(error_of([&] { shape.numel(); }), {shape.str(), "too many"}));
     CHECK(mentions(error_of([&] { contiguous_strides(shape); }), {"too many"}));
     CHECK_THROWS_AS(zeros(shape), Error);
-    CHECK_THROWS_AS(empty(shape, {DType::f64}, MemoryFormat::lanes), Error);
     CHECK_THROWS_AS(randn(shape), Error);
     CHECK_THROWS_AS(from_vector<float>({}, shape), Error);
     CHECK_THROWS_AS(zeros({1}).broadcast_to(shape), Error);
@@ -55,7 +54,6 @@ TEST_CASE("bytes that nobody has are refused") {
     CHECK_THROWS_AS(empty({kMost / 4}, {dtype}), Error);
     CHECK_THROWS_AS(zeros({kHuge, 1 << 20}, {dtype}), Error);
   }
-  CHECK_THROWS_AS(empty({kMost}, {}, MemoryFormat::lanes), Error);
   CHECK_THROWS_AS(Storage(-1, Device::cpu()), Error);
   CHECK_THROWS_AS(Storage(kMost, Device::cpu()), Error);
   CHECK(zeros({kHuge, 0}).numel() == 0);
@@ -130,6 +128,5 @@ TEST_CASE("a tensor lies in its storage") {
   CHECK_THROWS_AS(view(kMost, {2}, {1}), Error);
   CHECK_THROWS_AS(view(0, {10}, {1, 1}), Error);
   CHECK_THROWS_AS(Tensor(memory.storage(), 0, {10}, {1}, DType::f64), Error);
-  CHECK_THROWS_AS(Tensor(memory.storage(), 0, {10}, {1}, DType::f32, MemoryFormat::lanes), Error);
   CHECK_THROWS_AS(Tensor(Storage(), 0, {10}, {1}, DType::f32), Error);
 }

@@ -225,7 +225,7 @@ TEST_CASE("nll_loss refuses what does not fit") {
 }
 
 TEST_CASE("accuracy is the fraction of rows that are right") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     Random random;
     const Tensor logits = random.normal({37, 5}, options), target = random.labels(37, 5, options.device);
     double right = 0;
@@ -248,7 +248,7 @@ TEST_CASE("accuracy is the fraction of rows that are right") {
 }
 
 TEST_CASE("classification totals add what a batch got right, and its loss") {
-  for_each_strided_kind([](TensorOptions options) {
+  for_each_kind([](TensorOptions options) {
     const Tensor x =
         tensor({0, 2, 1, 5, 5, 4, -1, -2, -3}).reshape({3, 3}).to(options.dtype).to(options.device);
     const Tensor target = tensor({1, 1, 0}).to(DType::i64).to(options.device);  // of equals the first counts

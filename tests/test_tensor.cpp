@@ -258,7 +258,7 @@ namespace {
 template <typename F>
 void for_each_number_kind(F f) {
   for_each_kind(f);
-  for (DType dtype : {DType::bf16, DType::f16}) for_each_device_in(dtype, false, f);
+  for (DType dtype : {DType::bf16, DType::f16}) for_each_device_in(dtype, f);
 }
 
 }  // namespace

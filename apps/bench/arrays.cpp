@@ -35,9 +35,8 @@ void round_to(DType dtype, Array& a) {
 }
 
 Tensor place(const Operand& operand, const Array& values, Device device) {
-  const Tensor strided = dispatch_any(
-      operand.dtype, [&]<typename T>() { return from_vector(converted<T>(values), operand.shape, device); });
-  return strided.to(operand.format);
+  return dispatch_any(operand.dtype,
+                      [&]<typename T>() { return from_vector(converted<T>(values), operand.shape, device); });
 }
 
 }  // namespace
@@ -76,9 +75,8 @@ DeviceArrays::DeviceArrays(const std::vector<Operand>& operands, const Values& v
     : device_(device) {
   for (const Operand& operand : operands) {
     if (operand.role == Role::host) continue;
-    const Tensor tensor = operand.role == Role::output
-                              ? empty(operand.shape, {operand.dtype, device}, operand.format)
-                              : place(operand, values.at(operand.name), device);
+    const Tensor tensor = operand.role == Role::output ? empty(operand.shape, {operand.dtype, device})
+                                                       : place(operand, values.at(operand.name), device);
     tensors_.emplace(operand.name, tensor);
     if (operand.role == Role::in_out) first_values_.emplace(operand.name, tensor.clone());
     if (operand.role != Role::input) written_.push_back(operand.name);

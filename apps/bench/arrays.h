@@ -34,7 +34,6 @@ struct Operand {
   Shape shape;
   DType dtype = DType::f32;
   Fill fill;  // none for outputs
-  MemoryFormat format = MemoryFormat::strided;
 
   std::int64_t bytes() const { return shape.numel() * size_of(dtype); }
 };
@@ -59,13 +58,11 @@ class DeviceArrays {
   const Tensor& tensor(const std::string& name) const { return tensors_.at(name); }
   template <typename T>
   const T* in(const std::string& name) const {
-    const Tensor& tensor = tensors_.at(name);
-    return tensor.data<T>(tensor.format());
+    return tensors_.at(name).data<T>();
   }
   template <typename T>
   T* out(const std::string& name) {
-    Tensor& tensor = tensors_.at(name);
-    return tensor.mutable_data<T>(tensor.format());
+    return tensors_.at(name).mutable_data<T>();
   }
 
   /// Outputs become NaN (integers -1), what is updated in place gets its first values again.

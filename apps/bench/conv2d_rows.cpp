@@ -93,8 +93,7 @@ Row forward(Conv conv, const Kind& kind) {
                                     .x = a.in<T>("x"),
                                     .weight = a.in<Arithmetic<T>>("weight"),
                                     .bias = nullptr,
-                                    .sizes = conv.sizes(),
-                                    .format = kind.format()};
+                                    .sizes = conv.sizes()};
     return launch_storage<cpu::conv2d_forward<T>, cuda::conv2d_forward<T>>("conv2d_forward", a, args);
   });
   row.reference = [checked = Checked(conv)](const Values& in) {
@@ -114,8 +113,7 @@ Row backward_input(Conv conv, const Kind& kind) {
     const Conv2dBackwardInputArgs<T> args{.dx = a.out<T>("dx"),
                                           .dy = a.in<T>("dy"),
                                           .weight = a.in<Arithmetic<T>>("weight"),
-                                          .sizes = conv.sizes(),
-                                          .format = kind.format()};
+                                          .sizes = conv.sizes()};
     return launch_storage<cpu::conv2d_backward_input<T>, cuda::conv2d_backward_input<T>>(
         "conv2d_backward_input", a, args);
   });
@@ -148,8 +146,7 @@ Row backward_weight(Conv conv, const Kind& kind) {
                                            .dbias = nullptr,
                                            .dy = a.in<T>("dy"),
                                            .x = a.in<T>("x"),
-                                           .sizes = conv.sizes(),
-                                           .format = kind.format()};
+                                           .sizes = conv.sizes()};
     return launch_storage<cpu::conv2d_backward_weight<T>, cuda::conv2d_backward_weight<T>>(
         "conv2d_backward_weight", a, args);
   });

@@ -14,7 +14,7 @@ std::vector<Row> relu(const Kind& kind, const Shape& x) {
   Row forward = make_row("relu", "forward", x, kind, 1);
   forward.operands = {{"x", Role::input, x, kind.dtype, normal()}, {"y", Role::output, x, kind.dtype, {}}};
   forward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
-    const ReluForwardArgs<T> args{.y = a.out<T>("y"), .x = a.in<T>("x"), .n = kind.memory_size(x)};
+    const ReluForwardArgs<T> args{.y = a.out<T>("y"), .x = a.in<T>("x"), .n = x.numel()};
     return launch<cpu::relu_forward<T>, cuda::relu_forward<T>>("relu_forward", a, args);
   });
   forward.reference = [](const Values& in) {
@@ -29,7 +29,7 @@ std::vector<Row> relu(const Kind& kind, const Shape& x) {
                        {"dx", Role::output, x, kind.dtype, {}}};
   backward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const ReluBackwardArgs<T> args{
-        .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .y = a.in<T>("y"), .n = kind.memory_size(x)};
+        .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .y = a.in<T>("y"), .n = x.numel()};
     return launch<cpu::relu_backward<T>, cuda::relu_backward<T>>("relu_backward", a, args);
   });
   backward.reference = [](const Values& in) {
@@ -54,13 +54,8 @@ std::vector<Row> dropout(const Kind& kind, const Shape& x) {
   row.parameters = {{"p", kDropped}};
   row.operands = {{"x", Role::input, x, kind.dtype, normal()}, {"y", Role::output, x, kind.dtype, {}}};
   row.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
-    const DropoutArgs<T> args{.y = a.out<T>("y"),
-                              .x = a.in<T>("x"),
-                              .key = kDropoutKey,
-                              .p = kDropped,
-                              .n = x.numel(),
-                              .format = kind.format(),
-                              .N = x[0]};
+    const DropoutArgs<T> args{
+        .y = a.out<T>("y"), .x = a.in<T>("x"), .key = kDropoutKey, .p = kDropped, .n = x.numel()};
     return launch<cpu::dropout<T>, cuda::dropout<T>>("dropout", a, args);
   });
   row.reference = [](const Values& in) {

@@ -134,8 +134,7 @@ void set_kernels(Norm& norm, const Kind& kind, const Sizes& s) {
                             .G = s.G,
                             .centred = norm.centred,
                             .eps = kEps,
-                            .momentum = kMomentum,
-                            .format = kind.format()};
+                            .momentum = kMomentum};
     if (a == nullptr) return args;
     args.y = a->out<T>("y");
     args.mean = a->out<A>("mean");
@@ -151,13 +150,8 @@ void set_kernels(Norm& norm, const Kind& kind, const Sizes& s) {
   };
   const auto backward_args = [=, norm = norm]<typename T>(DeviceArrays* a) {
     using A = Arithmetic<T>;
-    NormBackwardArgs<T> args{.partition = s.partition,
-                             .N = s.N,
-                             .C = s.C,
-                             .S = s.S,
-                             .G = s.G,
-                             .centred = norm.centred,
-                             .format = kind.format()};
+    NormBackwardArgs<T> args{
+        .partition = s.partition, .N = s.N, .C = s.C, .S = s.S, .G = s.G, .centred = norm.centred};
     if (a == nullptr) return args;
     args.dx = a->out<T>("dx");
     args.dgamma = gradient_or_null<T>(norm, *a, "dgamma");
@@ -293,9 +287,9 @@ std::vector<Norm> layer_norms(const Shape& x, const Kind& kind) {
   return {layer_norm(x, kind, 3, "chw", true), layer_norm(x, kind, 1, "row", false)};
 }
 
-/// Over the last axis of x with two axes or more; none in lanes, which have no kernel for it.
+/// Over the last axis of x with two axes or more.
 std::vector<Norm> rms_norms(const Shape& x, const Kind& kind) {
-  if (kind.format() == MemoryFormat::lanes || x.rank() < 2) return {};
+  if (x.rank() < 2) return {};
   return {rms_norm(x, kind)};
 }
 

@@ -159,11 +159,8 @@ std::vector<Row> selected_rows(const Options& o) {
     if (!o.ops.empty() && std::count(o.ops.begin(), o.ops.end(), op.name) == 0) continue;
     for (const DType dtype : o.dtypes) {
       if (is_16bit(dtype) && !op.stores_16bit) continue;
-      for (const std::string& layout : layouts(o.device)) {
-        for (Row& row : rows_of(op, {dtype, layout, o.device}, o.shapes)) {
-          if (matches(row, o.variants) && lay_out(row, {dtype, layout, o.device}))
-            rows.push_back(std::move(row));
-        }
+      for (Row& row : rows_of(op, {dtype, o.device}, o.shapes)) {
+        if (matches(row, o.variants)) rows.push_back(std::move(row));
       }
     }
   }

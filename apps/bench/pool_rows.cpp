@@ -1,6 +1,5 @@
 // Rows of the poolings: windows side by side.
 #include "bench/op_rows.h"
-#include "evenkeel/kernels/lanes.h"
 #include "evenkeel/kernels/pool2d.h"
 #include "reference/pool2d.h"
 
@@ -12,10 +11,8 @@ struct Pool {
   std::int64_t window;
 
   Shape y() const { return {x[0], x[1], x[2] / window, x[3] / window}; }
-  Pool2dSizes sizes(const Kind& kind) const {
-    const bool lanes = kind.format() == MemoryFormat::lanes;
-    const std::int64_t in_vector = !lanes ? 1 : kind.dtype == DType::f32 ? kLanes<float> : kLanes<double>;
-    return {.planes = kind.memory_size({x[0]}) / in_vector * x[1],
+  Pool2dSizes sizes() const {
+    return {.planes = x[0] * x[1],
             .H = x[2],
             .W = x[3],
             .R = window,
@@ -55,57 +52,32 @@ Array index_of_max(const Pool& pool, const Array& x) {
   return index;
 }
 
-/// What the kernels keep of the maximum: its place in the plane, or in lanes its number in the window.
-Operand kept(const Pool& pool, const Kind& kind, Role role) {
-  const bool lanes = kind.format() == MemoryFormat::lanes;
-  return {lanes ? "tap" : "index", role, pool.y(), lanes ? kind.dtype : DType::i64, {}};
-}
-Array values_kept(const Pool& pool, const Kind& kind, const Array& x) {
-  Array kept = index_of_max(pool, x);
-  if (kind.format() == MemoryFormat::strided) return kept;
-  const reference::Index W = x.size(3), R = pool.window;
-  for (double& value : kept.values) {  // windows lie side by side
-    const auto at = static_cast<reference::Index>(value);
-    value = static_cast<double>(at / W % R * R + at % W % R);
-  }
-  return kept;
-}
-
 std::vector<Row> max_pool2d(const Pool& pool, const Kind& kind) {
-  const bool lanes = kind.format() == MemoryFormat::lanes;
   Row forward = pool_row("max_pool2d", "forward", pool, kind);
   forward.operands = {{"x", Role::input, pool.x, kind.dtype, normal()},
                       {"y", Role::output, pool.y(), kind.dtype, {}},
-                      kept(pool, kind, Role::output)};
+                      {"index", Role::output, pool.y(), DType::i64, {}}};
   forward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
-    const MaxPool2dForwardArgs<T> args{.y = a.out<T>("y"),
-                                       .index = lanes ? nullptr : a.out<std::int64_t>("index"),
-                                       .tap = lanes ? a.out<T>("tap") : nullptr,
-                                       .x = a.in<T>("x"),
-                                       .sizes = pool.sizes(kind),
-                                       .format = kind.format()};
+    const MaxPool2dForwardArgs<T> args{
+        .y = a.out<T>("y"), .index = a.out<std::int64_t>("index"), .x = a.in<T>("x"), .sizes = pool.sizes()};
     return launch<cpu::max_pool2d_forward<T>, cuda::max_pool2d_forward<T>>("max_pool2d_forward", a, args);
   });
   forward.reference = [=](const Values& in) {
-    return std::map<std::string, Expected>{
-        {"y", {reference::max_pool2d(in.at("x"), pool.how()), {}}},
-        {lanes ? "tap" : "index", {values_kept(pool, kind, in.at("x")), {}}}};
+    return std::map<std::string, Expected>{{"y", {reference::max_pool2d(in.at("x"), pool.how()), {}}},
+                                           {"index", {index_of_max(pool, in.at("x")), {}}}};
   };
 
   Row backward = pool_row("max_pool2d", "backward", pool, kind);
-  Operand saved = kept(pool, kind, Role::input);
-  saved.fill = derived([=](const Values& in) { return values_kept(pool, kind, in.at("x")); });
   backward.operands = {{"x", Role::host, pool.x, kind.dtype, normal()},
-                       saved,
+                       {"index", Role::input, pool.y(), DType::i64,
+                        derived([=](const Values& in) { return index_of_max(pool, in.at("x")); })},
                        {"dy", Role::input, pool.y(), kind.dtype, normal()},
                        {"dx", Role::output, pool.x, kind.dtype, {}}};
   backward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
     const MaxPool2dBackwardArgs<T> args{.dx = a.out<T>("dx"),
                                         .dy = a.in<T>("dy"),
-                                        .index = lanes ? nullptr : a.in<std::int64_t>("index"),
-                                        .tap = lanes ? a.in<T>("tap") : nullptr,
-                                        .sizes = pool.sizes(kind),
-                                        .format = kind.format()};
+                                        .index = a.in<std::int64_t>("index"),
+                                        .sizes = pool.sizes()};
     return launch<cpu::max_pool2d_backward<T>, cuda::max_pool2d_backward<T>>("max_pool2d_backward", a, args);
   });
   backward.reference = [=](const Values& in) {
@@ -120,8 +92,7 @@ std::vector<Row> avg_pool2d(const Pool& pool, const Kind& kind) {
   forward.operands = {{"x", Role::input, pool.x, kind.dtype, normal()},
                       {"y", Role::output, pool.y(), kind.dtype, {}}};
   forward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
-    const AvgPool2dForwardArgs<T> args{
-        .y = a.out<T>("y"), .x = a.in<T>("x"), .sizes = pool.sizes(kind), .format = kind.format()};
+    const AvgPool2dForwardArgs<T> args{.y = a.out<T>("y"), .x = a.in<T>("x"), .sizes = pool.sizes()};
     return launch<cpu::avg_pool2d_forward<T>, cuda::avg_pool2d_forward<T>>("avg_pool2d_forward", a, args);
   });
   forward.reference = [=](const Values& in) {
@@ -132,8 +103,7 @@ std::vector<Row> avg_pool2d(const Pool& pool, const Kind& kind) {
   backward.operands = {{"dy", Role::input, pool.y(), kind.dtype, normal()},
                        {"dx", Role::output, pool.x, kind.dtype, {}}};
   backward.bind = bind_for(kind.dtype, [=]<typename T>(DeviceArrays& a) {
-    const AvgPool2dBackwardArgs<T> args{
-        .dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .sizes = pool.sizes(kind), .format = kind.format()};
+    const AvgPool2dBackwardArgs<T> args{.dx = a.out<T>("dx"), .dy = a.in<T>("dy"), .sizes = pool.sizes()};
     return launch<cpu::avg_pool2d_backward<T>, cuda::avg_pool2d_backward<T>>("avg_pool2d_backward", a, args);
   });
   backward.reference = [=](const Values& in) {

@@ -34,33 +34,10 @@ Row make_row(std::string op, std::string pass, const Shape& x, const Kind& kind,
   Row row;
   row.op = std::move(op);
   row.pass = std::move(pass);
-  row.layout = kind.layout;
   row.dtype = kind.dtype;
   row.shape = x;
   row.flops = flops * static_cast<double>(x.numel());
   return row;
-}
-
-std::int64_t Kind::memory_size(const Shape& shape) const {
-  if (format() == MemoryFormat::strided) return shape.numel();
-  return empty(shape, {dtype}, MemoryFormat::lanes).lanes_memory().numel();
-}
-
-std::vector<std::string> layouts(Device device) {
-  return device.is_cpu() ? std::vector<std::string>{"nchw", "lanes"} : std::vector<std::string>{"nchw"};
-}
-
-bool lay_out(Row& row, const Kind& kind) {
-  if (kind.format() == MemoryFormat::strided) return true;
-  if (row.shape.rank() != 4) return false;
-  const bool statistics_of_images = row.op != "batch_norm";
-  for (Operand& operand : row.operands) {
-    const std::string& name = operand.name;
-    const bool images = name == "x" || name == "dx" || name == "y" || name == "dy" || name == "tap";
-    const bool statistics = statistics_of_images && (name == "mean" || name == "rstd");
-    if (images || statistics) operand.format = kind.format();
-  }
-  return true;
 }
 
 const std::vector<Op>& ops() {

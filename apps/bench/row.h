@@ -23,7 +23,8 @@ struct Expected {
 using Launch = std::function<void()>;
 
 struct Row {
-  std::string op, pass, variant, layout;
+  std::string op, pass, variant;
+  std::string layout = "nchw";  // of images
   DType dtype = DType::f32;
   Shape shape;                // of x
   nlohmann::json parameters;  // what else a peer must know
@@ -45,19 +46,10 @@ struct Row {
 /// How the elements of a row are stored, and where.
 struct Kind {
   DType dtype;
-  std::string layout;
   Device device = Device::cpu();
-
-  MemoryFormat format() const { return layout == "lanes" ? MemoryFormat::lanes : MemoryFormat::strided; }
-  /// The elements that an array of images has in memory: in lanes, those of unused ones too.
-  std::int64_t memory_size(const Shape& shape) const;
 };
 /// A row of an op without parameters, arrays and functions; `flops` is for each element of x.
 Row make_row(std::string op, std::string pass, const Shape& x, const Kind& kind, double flops = 0);
-/// Memory layouts that kernels have on a device.
-std::vector<std::string> layouts(Device device);
-/// Gives the arrays of images the row's layout. False if the op has no kernel for it.
-bool lay_out(Row& row, const Kind& kind);
 
 /// An op: its listed rows, or those at another shape of x; none where that shape makes no sense for the op.
 struct Op {

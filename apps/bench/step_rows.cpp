@@ -66,8 +66,7 @@ std::vector<Row> rotate(const Kind& kind, const Shape& y) {
                                       .H = H,
                                       .W = W,
                                       .mean = kMean,
-                                      .std = kStd,
-                                      .format = kind.format()};
+                                      .std = kStd};
     return launch<cpu::rotate_normalize<T>, cuda::rotate_normalize<T>>("rotate_normalize", a, args);
   });
   row.reference = [y](const Values& in) {

@@ -32,9 +32,7 @@ class Step {
   /// The mean loss.
   Tensor operator()() {
     manual_seed(2);
-    const MemoryFormat format =
-        options_.dtype == DType::f32 ? fastest_format(options_.device) : MemoryFormat::strided;
-    const Tensor x = rotate_normalize(images_, index_, angles_, kMean, kStd, format).to(options_.dtype);
+    const Tensor x = rotate_normalize(images_, index_, angles_, kMean, kStd).to(options_.dtype);
     sgd_.zero_grad();
     const Tensor log_probs = net_(x), loss = nll_loss(log_probs, labels_);
     loss.backward();
@@ -98,9 +96,7 @@ Row step_row(const Kind& kind, const Shape& x, mnist::Norm norm) {
 
 std::vector<Row> train_step(const Kind& kind, const Shape& x) {
   std::vector<Row> rows;
-  if (kind.dtype != DType::f32 || kind.layout != "nchw" || x.rank() != 4 || x[1] != 1 || x[2] != 28 ||
-      x[3] != 28)
-    return rows;
+  if (kind.dtype != DType::f32 || x.rank() != 4 || x[1] != 1 || x[2] != 28 || x[3] != 28) return rows;
   for (const mnist::Norm norm : {mnist::Norm::bn, mnist::Norm::gn, mnist::Norm::ln})
     rows.push_back(step_row(kind, x, norm));
   return rows;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "evenkeel/kernels/cpu/lanes/ops.h"
 #include "evenkeel/kernels/cpu/parallel.h"
 #include "evenkeel/kernels/cpu/philox_many.h"
 
@@ -35,7 +34,6 @@ void dropout_range(T* y, const T* x, RandomKey key, float p, T scale, std::int64
 
 template <typename T>
 void dropout(const DropoutArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::dropout(a);
   const T scale = static_cast<T>(1 / (1 - a.p));
   parallel_for_ranges(a.n, [&](std::int64_t begin, std::int64_t end) {
     dropout_range(a.y, a.x, a.key, static_cast<float>(a.p), scale, begin, end);

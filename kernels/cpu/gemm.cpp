@@ -109,14 +109,14 @@ void multiply(const Block<T>& block) {
 template <typename T>
 void transpose(T* out, std::int64_t out_stride, const T* in, std::int64_t in_stride, std::int64_t rows,
                std::int64_t cols) {
-  constexpr std::int64_t n = kLanes<T> / 2;
+  constexpr std::int64_t n = kRowLanes<T>;
   std::int64_t i = 0;
   for (; i + n <= rows; i += n) {
     std::int64_t j = 0;
     for (; j + n <= cols; j += n) {
-      HalfVec<T> square[n];
+      Row<T> square[n];
       for (int l = 0; l < n; ++l) std::memcpy(&square[l], in + (i + l) * in_stride + j, sizeof square[l]);
-      transpose_square<T>(square);
+      transpose_rows<T>(square);
       for (int l = 0; l < n; ++l) std::memcpy(out + (j + l) * out_stride + i, &square[l], sizeof square[l]);
     }
     for (; j < cols; ++j) {

@@ -1,4 +1,8 @@
-// What kernels share that work on MemoryFormat::lanes: blocks of images, one in each lane of a vector.
+// Images in the lanes of vector registers: what goes into them, what comes out, and sums over them.
+//
+// A unit is as many images as a Register<T> has lanes. In its memory, element i of image l is lane l of
+// register i. A batch has ceil(N / lanes) units; the lanes of the last one that have no image hold numbers
+// without meaning, which whoever sums over images leaves out.
 #pragma once
 
 #include <algorithm>
@@ -9,120 +13,160 @@
 
 namespace evenkeel::cpu::EK_ISA {
 
-/// Half a Vec, which AVX2 shuffles as well as AVX-512 does.
+/// Units that N images take.
 template <typename T>
-using HalfVec = typename VecOf<T>::half;
+std::int64_t units_of(std::int64_t N) {
+  return (N + kRegisterLanes<T> - 1) / kRegisterLanes<T>;
+}
 
-/// Swaps the blocks of H x H off the diagonal, in each square of 2H x 2H: J are the numbers of a HalfVec.
-template <int H, typename V, int... J>
-EK_INLINE void swap_blocks(V* row, std::integer_sequence<int, J...>) {
+/// The images of a unit: fewer than there are lanes in the last.
+template <typename T>
+std::int64_t images_of_unit(std::int64_t N, std::int64_t unit) {
+  return std::min<std::int64_t>(kRegisterLanes<T>, N - unit * kRegisterLanes<T>);
+}
+
+/// Half a block of 64 bytes, or a register where that is smaller: what is transposed as one.
+template <typename T>
+using Row = std::conditional_t<(kRegisterBytes > 32), typename VecOf<T>::half, Register<T>>;
+template <typename T>
+inline constexpr int kRowLanes = static_cast<int>(sizeof(Row<T>) / sizeof(T));
+
+/// Swaps the squares of W x W off the diagonal, in each square of 2W x 2W: J are the numbers of a Row.
+template <int W, typename V, int... J>
+EK_INLINE void swap_squares(V* row, std::integer_sequence<int, J...>) {
   constexpr int n = sizeof...(J);
 #pragma GCC unroll 8
   for (int i = 0; i < n; ++i) {
-    if (i & H) continue;
-    const V a = row[i], b = row[i + H];
-    row[i] = __builtin_shufflevector(a, b, (J & H ? n + J - H : J)...);
-    row[i + H] = __builtin_shufflevector(a, b, (J & H ? n + J : J + H)...);
+    if (i & W) continue;
+    const V a = row[i], b = row[i + W];
+    row[i] = __builtin_shufflevector(a, b, (J & W ? n + J - W : J)...);
+    row[i + W] = __builtin_shufflevector(a, b, (J & W ? n + J : J + W)...);
   }
 }
 
-/// Transposes a square of HalfVecs in place: log2(n) rounds.
+/// Transposes a square of Rows in place: log2(n) rounds.
 template <typename T>
-EK_INLINE void transpose_square(HalfVec<T>* row) {
-  constexpr auto numbers = std::make_integer_sequence<int, kLanes<T> / 2>();
-  swap_blocks<1>(row, numbers);
-  swap_blocks<2>(row, numbers);
-  if constexpr (kLanes<T> / 2 > 4) swap_blocks<4>(row, numbers);
+EK_INLINE void transpose_rows(Row<T>* row) {
+  constexpr int n = kRowLanes<T>;
+  constexpr auto numbers = std::make_integer_sequence<int, n>();
+  swap_squares<1>(row, numbers);
+  if constexpr (n > 2) swap_squares<2>(row, numbers);
+  if constexpr (n > 4) swap_squares<4>(row, numbers);
 }
 
-/// lanes[i] holds element i of each of `count` images, which lie `stride` apart; the other lanes are 0.
+/// unit[i] holds element i of each of `count` images, which lie `stride` apart; the other lanes are 0.
 template <typename T>
-void to_lanes(Vec<T>* lanes, const T* x, std::int64_t n, std::int64_t stride, std::int64_t count) {
-  constexpr int half = kLanes<T> / 2;
-  T* out = reinterpret_cast<T*>(lanes);
-  if (count < kLanes<T>) std::memset(lanes, 0, static_cast<std::size_t>(n) * sizeof(Vec<T>));
-  for (int first = 0; first < kLanes<T>; first += half) {  // lanes first .. first+half-1
+void load_unit(Register<T>* unit, const T* x, std::int64_t n, std::int64_t stride, std::int64_t count) {
+  constexpr int L = kRegisterLanes<T>, R = kRowLanes<T>;
+  T* out = reinterpret_cast<T*>(unit);
+  if (count < L) std::memset(unit, 0, static_cast<std::size_t>(n) * sizeof(Register<T>));
+  for (int first = 0; first < L; first += R) {
     std::int64_t i = 0;
-    for (; first + half <= count && i + half <= n; i += half) {
-      HalfVec<T> tile[half];
-      for (int k = 0; k < half; ++k) std::memcpy(&tile[k], x + (first + k) * stride + i, sizeof tile[k]);
-      transpose_square<T>(tile);
-      for (int k = 0; k < half; ++k) std::memcpy(out + (i + k) * kLanes<T> + first, &tile[k], sizeof tile[k]);
+    for (; first + R <= count && i + R <= n; i += R) {
+      Row<T> tile[R];
+      for (int k = 0; k < R; ++k) std::memcpy(&tile[k], x + (first + k) * stride + i, sizeof tile[k]);
+      transpose_rows<T>(tile);
+      for (int k = 0; k < R; ++k) std::memcpy(out + (i + k) * L + first, &tile[k], sizeof tile[k]);
     }
     for (; i < n; ++i) {
-      for (int k = first; k < first + half && k < count; ++k) out[i * kLanes<T> + k] = x[k * stride + i];
+      for (int k = first; k < first + R && k < count; ++k) out[i * L + k] = x[k * stride + i];
     }
   }
 }
 
-/// The inverse of to_lanes(), for the first `count` lanes.
+/// The inverse of load_unit(), for the first `count` images.
 template <typename T>
-void from_lanes(T* y, const Vec<T>* lanes, std::int64_t n, std::int64_t stride, std::int64_t count) {
-  constexpr int half = kLanes<T> / 2;
-  const T* in = reinterpret_cast<const T*>(lanes);
-  for (int first = 0; first < kLanes<T>; first += half) {
+void store_unit(T* y, const Register<T>* unit, std::int64_t n, std::int64_t stride, std::int64_t count) {
+  constexpr int L = kRegisterLanes<T>, R = kRowLanes<T>;
+  const T* in = reinterpret_cast<const T*>(unit);
+  for (int first = 0; first < L; first += R) {
     std::int64_t i = 0;
-    for (; first + half <= count && i + half <= n; i += half) {
-      HalfVec<T> tile[half];
-      for (int k = 0; k < half; ++k) std::memcpy(&tile[k], in + (i + k) * kLanes<T> + first, sizeof tile[k]);
-      transpose_square<T>(tile);
-      for (int k = 0; k < half; ++k) std::memcpy(y + (first + k) * stride + i, &tile[k], sizeof tile[k]);
+    for (; first + R <= count && i + R <= n; i += R) {
+      Row<T> tile[R];
+      for (int k = 0; k < R; ++k) std::memcpy(&tile[k], in + (i + k) * L + first, sizeof tile[k]);
+      transpose_rows<T>(tile);
+      for (int k = 0; k < R; ++k) std::memcpy(y + (first + k) * stride + i, &tile[k], sizeof tile[k]);
     }
     for (; i < n; ++i) {
-      for (int k = first; k < first + half && k < count; ++k) y[k * stride + i] = in[i * kLanes<T> + k];
+      for (int k = first; k < first + R && k < count; ++k) y[k * stride + i] = in[i * L + k];
     }
   }
 }
 
-/// The vectors of an array in MemoryFormat::lanes.
-template <typename T>
-EK_INLINE Vec<T>* as_lanes(T* x) {
-  return reinterpret_cast<Vec<T>*>(x);
-}
-template <typename T>
-EK_INLINE const Vec<T>* as_lanes(const T* x) {
-  return reinterpret_cast<const Vec<T>*>(x);
-}
-
-/// The images of a block of N: kLanes<T>, fewer in the last.
-template <typename T>
-std::int64_t images_of_block(std::int64_t N, std::int64_t block) {
-  return std::min<std::int64_t>(kLanes<T>, N - block * kLanes<T>);
-}
-
-/// The sums of the first `count` lanes of each of N vectors: of 16, lane k + lane k+8, then k + k+4 of these,
-/// and so on. Transposed, so that the sums of several vectors are in one.
-template <int N, typename T>
-EK_INLINE void sums_of_lanes(T (&sum)[N], const Vec<T>* v, std::int64_t count) {
-  constexpr int n = kLanes<T> / 2;
-  T lane[N][kLanes<T>];
-  std::memcpy(lane, v, sizeof lane);
-  if (count < kLanes<T>) {
-    for (int i = 0; i < N; ++i) std::fill(lane[i] + count, lane[i] + kLanes<T>, T(0));
-  }
-  for (int first = 0; first < N; first += n) {
-    HalfVec<T> row[n] = {};
-    for (int i = 0; i < n && first + i < N; ++i) {
-      HalfVec<T> high;
-      std::memcpy(&row[i], lane[first + i], sizeof high);
-      std::memcpy(&high, lane[first + i] + n, sizeof high);
-      row[i] += high;
+/// The sums of neighbours in two registers: of the numbers in each 16 bytes, or of neighbouring 16 bytes.
+template <typename T, bool ACROSS, int... J>
+EK_INLINE Register<T> sums_of_neighbours(const Register<T>& a, const Register<T>& b,
+                                         std::integer_sequence<int, J...>) {
+  constexpr int L = sizeof...(J), E = 16 / sizeof(T), chunks = L / E;
+  const auto place = [](int j, int parity) {
+    if (ACROSS) {
+      const int chunk = j / E;
+      return (chunk < chunks / 2 ? 0 : L) + (2 * (chunk % (chunks / 2)) + parity) * E + j % E;
     }
-    transpose_square<T>(row);
+    return (j % E < E / 2 ? 0 : L) + j / E * E + 2 * (j % (E / 2)) + parity;
+  };
+  return __builtin_shufflevector(a, b, place(J, 0)...) + __builtin_shufflevector(a, b, place(J, 1)...);
+}
+
+/// The sums over the lanes of each of as many registers as there are lanes: images 0 + 1, 2 + 3, ..., then
+/// pairs of these, and so on. So the sum over 16 images is that of two units of 8.
+template <typename T>
+EK_INLINE Register<T> lane_sums_of(Register<T>* v) {
+  constexpr int L = kRegisterLanes<T>, E = 16 / sizeof(T);
+  constexpr auto numbers = std::make_integer_sequence<int, L>();
+  int n = L;
 #pragma GCC unroll 4
-    for (int width = n / 2; width > 0; width /= 2) {
-      for (int k = 0; k < width; ++k) row[k] += row[k + width];
+  for (int width = E; width > 1; width /= 2) {
+    n /= 2;
+#pragma GCC unroll 8
+    for (int i = 0; i < n; ++i) v[i] = sums_of_neighbours<T, false>(v[2 * i], v[2 * i + 1], numbers);
+  }
+  if constexpr (L > E) {
+#pragma GCC unroll 4
+    for (int width = L / E; width > 1; width /= 2) {
+      n /= 2;
+#pragma GCC unroll 8
+      for (int i = 0; i < n; ++i) v[i] = sums_of_neighbours<T, true>(v[2 * i], v[2 * i + 1], numbers);
     }
-    std::memcpy(sum + first, row, static_cast<std::size_t>(std::min(n, N - first)) * sizeof(T));
+  }
+  return v[0];
+}
+
+/// r with 0 in all lanes but the first `count`.
+template <typename T>
+EK_INLINE Register<T> first_lanes(const Register<T>& r, std::int64_t count) {
+  Register<T> y;
+  for (int l = 0; l < kRegisterLanes<T>; ++l) y[l] = l < count ? r[l] : T(0);
+  return y;
+}
+
+/// sum[i] = the sum over the first `count` lanes of v(i), i < n.
+template <typename T, typename V>
+EK_INLINE void sum_lanes(T* sum, std::int64_t n, std::int64_t count, V v) {
+  constexpr int L = kRegisterLanes<T>;
+  for (std::int64_t first = 0; first < n; first += L) {
+    Register<T> of[L];
+    const std::int64_t here = std::min<std::int64_t>(L, n - first);
+    for (std::int64_t i = 0; i < here; ++i) of[i] = v(first + i);
+    for (std::int64_t i = here; i < L; ++i) of[i] = Register<T>{};
+    if (count < L) {
+      for (auto& r : of) r = first_lanes<T>(r, count);
+    }
+    const Register<T> sums = lane_sums_of<T>(of);
+    std::memcpy(sum + first, &sums, static_cast<std::size_t>(here) * sizeof(T));
   }
 }
 
-/// The sum of the first `count` lanes of one vector, in the same order.
+/// max(x, 0) where `relu`, else x. NaN stays.
 template <typename T>
-EK_INLINE T sum_of_lanes(const Vec<T>& v, std::int64_t count) {
-  T sum[1];
-  sums_of_lanes<1, T>(sum, &v, count);
-  return sum[0];
+EK_INLINE Register<T> rectified(const Register<T>& x, bool relu) {
+  return relu ? (x < 0 ? Register<T>{} : x) : x;
+}
+
+/// The gradient of x from that of rectified(x, relu).
+template <typename T>
+EK_INLINE Register<T> rectified_gradient(const Register<T>& dy, const Register<T>& x, bool relu) {
+  return relu ? (x <= 0 ? Register<T>{} : dy) : dy;
 }
 
 }  // namespace evenkeel::cpu::EK_ISA

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 
-#include "evenkeel/kernels/cpu/lanes.h"
-#include "evenkeel/kernels/cpu/lanes/ops.h"
-#include "evenkeel/kernels/cpu/lanes/statistics.h"
+#include "evenkeel/kernels/cpu/lane_norm.h"
 #include "evenkeel/kernels/cpu/norm_common.h"
 #include "evenkeel/kernels/cpu/parallel.h"
 
@@ -187,9 +185,8 @@ void backward_of_long_rows(const NormBackwardArgs<T>& a) {
   partial.add_up(a);
 }
 
-/// Rows that are worked on as if they were images of MemoryFormat::lanes, kLanes<T> at a time. Where they are
-/// short and enough to fill the lanes that takes less time than lane_sums(), the more so if its blocks of 16
-/// leave a rest.
+/// Rows that are worked on a register of lanes at a time, one in each. Where they are short and enough to fill
+/// the lanes that takes less time than lane_sums(), the more so if its blocks of 16 leave a rest.
 template <typename T>
 bool has_short_rows(std::int64_t M, std::int64_t D, std::int64_t longest_of_16s, std::int64_t longest) {
   return D <= (D % 16 == 0 ? longest_of_16s : longest) && 2 * M >= kLanes<T>;
@@ -199,7 +196,7 @@ bool has_short_rows(std::int64_t M, std::int64_t D, std::int64_t longest_of_16s,
 /// tiles of a transposition, the last one overlapping.
 template <typename T, typename F>
 void for_tiles(std::int64_t D, F convert) {
-  constexpr std::int64_t tile = kLanes<T> / 2;
+  constexpr std::int64_t tile = kRowLanes<T>;
   const std::int64_t whole = D / tile * tile;
   convert(0, whole > 0 ? whole : D);
   if (whole > 0 && whole < D) convert(D - tile, tile);
@@ -207,116 +204,98 @@ void for_tiles(std::int64_t D, F convert) {
 
 /// Asks for the next rows as well: the order of a transposition hides from the processor that they follow.
 template <typename T>
-void rows_to_lanes(Vec<T>* lanes, const T* x, std::int64_t D, std::int64_t count) {
-  for (std::int64_t d = 0; d < count * D; d += kLanes<T>) __builtin_prefetch(x + kLanes<T> * D + d);
-  for_tiles<T>(D, [=](std::int64_t d, std::int64_t n) { to_lanes(lanes + d, x + d, n, D, count); });
+void load_rows(Register<T>* rows, const T* x, std::int64_t D, std::int64_t count) {
+  for (std::int64_t d = 0; d < count * D; d += kLanes<T>) __builtin_prefetch(x + kRegisterLanes<T> * D + d);
+  for_tiles<T>(D, [=](std::int64_t d, std::int64_t n) { load_unit(rows + d, x + d, n, D, count); });
 }
 
 template <typename T>
-void rows_from_lanes(T* y, const Vec<T>* lanes, std::int64_t D, std::int64_t count) {
-  for_tiles<T>(D, [=](std::int64_t d, std::int64_t n) { from_lanes(y + d, lanes + d, n, D, count); });
+void store_rows(T* y, const Register<T>* rows, std::int64_t D, std::int64_t count) {
+  for_tiles<T>(D, [=](std::int64_t d, std::int64_t n) { store_unit(y + d, rows + d, n, D, count); });
 }
 
 /// y of rows m .. m+count-1.
 template <typename T>
 void normalize_short_rows(const NormForwardArgs<T>& a, std::int64_t m, std::int64_t count) {
   static thread_local Scratch scratch;
-  Vec<T>*mean = scratch.get<Vec<T>>(2 + a.S), *rstd = mean + 1, *x = mean + 2;
-  rows_to_lanes(x, a.x + m * a.S, a.S, count);
-  NormForwardArgs<T> block = a;
-  block.x = block.y = reinterpret_cast<T*>(x);
-  block.mean = reinterpret_cast<T*>(mean);
-  block.rstd = reinterpret_cast<T*>(rstd);
-  block.N = kLanes<T>;
-  block.C = 1;
-  block.format = MemoryFormat::lanes;
-  lanes::layer_norm_forward(block);
-  rows_from_lanes(a.y + m * a.S, x, a.S, count);
-  std::copy_n(block.mean, count, a.mean + m);
-  std::copy_n(block.rstd, count, a.rstd + m);
-}
-
-/// Sums of the rows in one register of the lanes, for each element.
-template <typename T>
-struct ShortRowSums {
-  lanes::Doubles<T>*dgamma, *dbeta;  // [D], or null
-};
-
-/// Adds the gradients of kRegisterLanes<T> rows, each in its lane.
-template <typename T>
-void add_short_row_gradients(const ShortRowSums<T>& sums, const Vec<T>* dys, const Vec<T>* xs,
-                             const Vec<T>* means, const Vec<T>* rstds, std::int64_t D, int part) {
-  using lanes::Doubles;
-  const auto of = [part](const Vec<T>* v)
-                      EK_INLINE_LAMBDA { return column(reinterpret_cast<const T*>(v), part); };
-  const auto dy = of(dys), x = of(xs);
-  if (sums.dgamma != nullptr) {
-    const Register<T> saved = of(means)[0], rstd = of(rstds)[0];
-    Doubles<T> left;
-    for (std::int64_t d = 0; d < D; ++d) left += Doubles<T>(x[d] - saved);
-    const lanes::LaneSplitMean<T> mean(saved, left / static_cast<double>(D));
-    for (std::int64_t d = 0; d < D; ++d) sums.dgamma[d] += Doubles<T>(dy[d] * (mean.centre(x[d]) * rstd));
+  auto* x = scratch.get<Register<T>>(a.S);
+  load_rows(x, a.x + m * a.S, a.S, count);
+  const auto at = [=](std::int64_t d) EK_INLINE_LAMBDA { return x[d]; };
+  const UnitStatistics<T> rows = with_rstd(moments_of<T>(a.S, at), a.S, a.eps);
+  const Xhat<T> xhat(rows);
+  for (std::int64_t d = 0; d < a.S; ++d) {
+    const T gamma = a.gamma != nullptr ? a.gamma[d] : T(1), beta = a.beta != nullptr ? a.beta[d] : T(0);
+    x[d] = xhat(x[d]) * gamma + beta;
   }
-  for (std::int64_t d = 0; sums.dbeta != nullptr && d < D; ++d) sums.dbeta[d] += Doubles<T>(dy[d]);
+  store_rows(a.y + m * a.S, x, a.S, count);
+  std::memcpy(a.mean + m, &rows.mean, static_cast<std::size_t>(count) * sizeof(T));
+  std::memcpy(a.rstd + m, &rows.spread, static_cast<std::size_t>(count) * sizeof(T));
 }
 
-/// total[d] = the sum of all lanes; sums [kParts][D].
+/// total[d] += the sum over the lanes of sums[d], which become 0.
 template <typename T>
-void add_lanes(double* total, const lanes::Doubles<T>* sums, std::int64_t D) {
-  for (std::int64_t d = 0; d < D; ++d) {
-    lanes::LaneTotals<T> all;
-    for (int part = 0; part < kParts; ++part) all.set(part, sums[part * D + d]);
-    total[d] = all.sum(kLanes<T>);
+void move_lanes(double* total, Register<T>* sums, std::int64_t D) {
+  for (std::int64_t first = 0; first < D; first += kLanes<T>) {
+    const std::int64_t n = std::min<std::int64_t>(kLanes<T>, D - first);
+    T of[kLanes<T>];
+    sum_lanes<T>(of, n, kRegisterLanes<T>,
+                 [=](std::int64_t d) EK_INLINE_LAMBDA { return sums[first + d]; });
+    for (std::int64_t d = 0; d < n; ++d) total[first + d] += static_cast<double>(of[d]);
   }
+  std::fill_n(sums, D, Register<T>{});
 }
 
-/// Rows first .. last-1: dx, and the sums over them of dy xhat and dy. Null outputs are skipped.
+/// Rows first .. last-1: dx, and the sums over them of dy xhat and dy. Null outputs are skipped. The sums are
+/// taken in lanes for a while, then added in f64.
 template <typename T>
 void short_rows_gradients(const NormBackwardArgs<T>& a, double* dgamma, double* dbeta, std::int64_t first,
                           std::int64_t last) {
-  using lanes::Doubles;
+  constexpr std::int64_t L = kRegisterLanes<T>, kTogether = 64;
+  const std::int64_t D = a.S;
+  const T count_of_row = static_cast<T>(D);
   static thread_local Scratch scratch;
-  static thread_local Scratch sums_scratch;
-  Vec<T>*mean = scratch.get<Vec<T>>(2 + 3 * a.S), *rstd = mean + 1, *x = mean + 2, *dy = x + a.S,
-  *dx = dy + a.S;
-  auto* sums = sums_scratch.get<Doubles<T>>(2 * kParts * a.S);  // of dgamma, of dbeta
-  if (dgamma != nullptr || dbeta != nullptr) std::fill_n(sums, 2 * kParts * a.S, Doubles<T>());
-  NormBackwardArgs<T> block = a;
-  block.dgamma = block.dbeta = nullptr;
-  block.dx = reinterpret_cast<T*>(dx);
-  block.dy = reinterpret_cast<T*>(dy);
-  block.x = reinterpret_cast<T*>(x);
-  block.mean = reinterpret_cast<T*>(mean);
-  block.rstd = reinterpret_cast<T*>(rstd);
-  block.N = kLanes<T>;
-  block.C = 1;
-  block.format = MemoryFormat::lanes;
-  for (std::int64_t m = first; m < last; m += kLanes<T>) {
+  auto *x = scratch.get<Register<T>>(4 * D), *dy = x + D, *of_gamma = dy + D, *of_beta = of_gamma + D;
+  std::fill_n(of_gamma, 2 * D, Register<T>{});
+  if (dgamma != nullptr) std::fill_n(dgamma, D, 0.0);
+  if (dbeta != nullptr) std::fill_n(dbeta, D, 0.0);
+  for (std::int64_t m = first, unit = 1; m < last; m += L, ++unit) {
     // Lanes without a row are 0 and add nothing.
-    const std::int64_t count = std::min<std::int64_t>(kLanes<T>, last - m);
-    *mean = *rstd = Vec<T>{};
-    std::copy_n(a.mean + m, count, reinterpret_cast<T*>(mean));
-    std::copy_n(a.rstd + m, count, reinterpret_cast<T*>(rstd));
-    rows_to_lanes(x, a.x + m * a.S, a.S, count);
-    rows_to_lanes(dy, a.dy + m * a.S, a.S, count);
-    for (int part = 0; part < kParts; ++part) {
-      const ShortRowSums<T> of_part{dgamma != nullptr ? sums + part * a.S : nullptr,
-                                    dbeta != nullptr ? sums + (kParts + part) * a.S : nullptr};
-      add_short_row_gradients<T>(of_part, dy, x, mean, rstd, a.S, part);
+    const std::int64_t count = std::min<std::int64_t>(L, last - m);
+    Register<T> mean = {}, rstd = {};
+    std::memcpy(&mean, a.mean + m, static_cast<std::size_t>(count) * sizeof(T));
+    std::memcpy(&rstd, a.rstd + m, static_cast<std::size_t>(count) * sizeof(T));
+    load_rows(x, a.x + m * D, D, count);
+    load_rows(dy, a.dy + m * D, D, count);
+    Register<T> lost[1];
+    running_sums<T>(lost, D,
+                    [=](Register<T>* s, std::int64_t d) EK_INLINE_LAMBDA { s[0] += x[d] - mean; });
+    const Xhat<T> xhat({mean, lost[0] / count_of_row, rstd});
+    const auto g = [=](std::int64_t d)
+                       EK_INLINE_LAMBDA { return a.gamma != nullptr ? dy[d] * a.gamma[d] : dy[d]; };
+    Register<T> sums[2];
+    running_sums<T>(sums, D, [=](Register<T>* s, std::int64_t d) EK_INLINE_LAMBDA {
+      s[0] += g(d) * xhat(x[d]);
+      s[1] += g(d);
+    });
+    const Register<T> along = sums[0] / count_of_row, offset = sums[1] / count_of_row;
+    for (std::int64_t d = 0; d < D; ++d) {
+      const Register<T> at = xhat(x[d]);
+      of_gamma[d] += dy[d] * at;
+      of_beta[d] += dy[d];
+      x[d] = rstd * (g(d) - offset - at * along);
     }
-    if (a.dx == nullptr) continue;
-    lanes::layer_norm_backward(block);
-    rows_from_lanes(a.dx + m * a.S, dx, a.S, count);
+    if (a.dx != nullptr) store_rows(a.dx + m * D, x, D, count);
+    if (unit % kTogether != 0 && m + L < last) continue;
+    if (dgamma != nullptr) move_lanes<T>(dgamma, of_gamma, D);
+    if (dbeta != nullptr) move_lanes<T>(dbeta, of_beta, D);
   }
-  if (dgamma != nullptr) add_lanes<T>(dgamma, sums, a.S);
-  if (dbeta != nullptr) add_lanes<T>(dbeta, sums + kParts * a.S, a.S);
 }
 
 template <typename T>
 void backward_of_short_rows(const NormBackwardArgs<T>& a) {
   constexpr std::int64_t kChunks = 64;  // at most
-  constexpr std::int64_t kFewest = 4;   // blocks of lanes in a chunk, at least
-  const std::int64_t blocks = lane_blocks<T>(a.rows());
+  constexpr std::int64_t kFewest = 4;   // blocks of kLanes<T> rows in a chunk, at least
+  const std::int64_t blocks = (a.rows() + kLanes<T> - 1) / kLanes<T>;
   const Partial partial = partial_sums(std::clamp<std::int64_t>(blocks / kFewest, 1, kChunks), a.S);
   parallel_for(partial.chunks, 10 * a.S * a.rows() / partial.chunks, [&](std::int64_t k) {
     short_rows_gradients(a, partial.dgamma(a, k), partial.dbeta(a, k),
@@ -331,9 +310,9 @@ void backward_of_short_rows(const NormBackwardArgs<T>& a) {
 template <typename T>
 void layer_norm_forward(const NormForwardArgs<T>& a) {
   if (a.centred && has_short_rows<T>(a.rows(), a.S, 16, 48)) {
-    parallel_for(lane_blocks<T>(a.rows()), 5 * a.S * kLanes<T>, [&](std::int64_t i) {
-      const std::int64_t m = i * kLanes<T>;
-      normalize_short_rows(a, m, std::min<std::int64_t>(kLanes<T>, a.rows() - m));
+    constexpr std::int64_t L = kRegisterLanes<T>;
+    parallel_for((a.rows() + L - 1) / L, 5 * a.S * L, [&](std::int64_t i) {
+      normalize_short_rows(a, i * L, std::min(L, a.rows() - i * L));
     });
     return;
   }

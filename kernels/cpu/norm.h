@@ -1,4 +1,4 @@
-// The normalizations of the CPU for strided tensors, a file a partition of kernels/norm.h.
+// The normalizations of the CPU a file a partition of kernels/norm.h.
 #pragma once
 
 #include "evenkeel/kernels/norm.h"

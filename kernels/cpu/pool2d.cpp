@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "evenkeel/kernels/cpu/lanes/ops.h"
+#include "evenkeel/kernels/cpu/simd.h"
 #include "evenkeel/kernels/cpu/parallel.h"
 #include "evenkeel/kernels/cpu/pool2d_window.h"
 
@@ -77,7 +77,6 @@ void max_pool_row(T* y, std::int64_t* index, const T* x, const Pool2dSizes& s, s
 
 template <typename T>
 void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::max_pool2d_forward(a);
   const Pool2dSizes& s = a.sizes;
   for_each_plane(s, [&](std::int64_t plane) {
     const T* x = a.x + plane * s.H * s.W;
@@ -90,7 +89,6 @@ void max_pool2d_forward(const MaxPool2dForwardArgs<T>& a) {
 
 template <typename T>
 void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::max_pool2d_backward(a);
   const std::int64_t outputs = a.sizes.P * a.sizes.Q, inputs = a.sizes.H * a.sizes.W;
   for_each_plane(a.sizes, [&](std::int64_t plane) {
     T* dx = a.dx + plane * inputs;
@@ -101,7 +99,6 @@ void max_pool2d_backward(const MaxPool2dBackwardArgs<T>& a) {
 
 template <typename T>
 void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::avg_pool2d_forward(a);
   const T window = static_cast<T>(a.sizes.R * a.sizes.S);
   for_each_plane(a.sizes, [&](std::int64_t plane) {
     const T* x = a.x + plane * a.sizes.H * a.sizes.W;
@@ -119,7 +116,6 @@ void avg_pool2d_forward(const AvgPool2dForwardArgs<T>& a) {
 
 template <typename T>
 void avg_pool2d_backward(const AvgPool2dBackwardArgs<T>& a) {
-  if (a.format == MemoryFormat::lanes) return lanes::avg_pool2d_backward(a);
   const std::int64_t inputs = a.sizes.H * a.sizes.W;
   const T window = static_cast<T>(a.sizes.R * a.sizes.S);
   for_each_plane(a.sizes, [&](std::int64_t plane) {

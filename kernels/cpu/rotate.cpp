@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "evenkeel/kernels/cpu/lanes.h"
 #include "evenkeel/kernels/cpu/parallel.h"
+#include "evenkeel/kernels/cpu/scratch.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {
@@ -69,19 +69,8 @@ void rotate_normalize(const RotateNormalizeArgs<T>& a) {
       __builtin_prefetch(a.images + a.image_of(n) * a.H * a.W + i);
   }
 
-  if (a.format == MemoryFormat::strided) {
-    parallel_for(a.N * a.H, 4 * a.W, [&](std::int64_t row) {
-      write_row(a.y + row * a.W, a, turns, value, row / a.H, row % a.H);
-    });
-    return;
-  }
-  parallel_for(lane_blocks<T>(a.N) * a.H, 4 * a.W * kLanes<T>, [&](std::int64_t row) {
-    static thread_local Scratch rows;
-    const std::int64_t block = row / a.H, count = images_of_block<T>(a.N, block);
-    T* y = rows.get<T>(count * a.W);
-    for (std::int64_t l = 0; l < count; ++l)
-      write_row(y + l * a.W, a, turns, value, block * kLanes<T> + l, row % a.H);
-    to_lanes<T>(as_lanes(a.y) + row * a.W, y, a.W, a.W, count);
+  parallel_for(a.N * a.H, 4 * a.W, [&](std::int64_t row) {
+    write_row(a.y + row * a.W, a, turns, value, row / a.H, row % a.H);
   });
 }
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "evenkeel/kernels/lanes.h"
+#include "evenkeel/kernels/common.h"
 
 #if defined(__SSE2__)
 #  include <immintrin.h>
@@ -26,6 +26,12 @@
 #else
 #  define EK_KEEP_IN_REGISTER(v)
 #endif
+
+namespace evenkeel::cpu {
+/// The numbers in 64 bytes: one register of AVX-512, two of AVX2, four of SSE or NEON.
+template <typename T>
+inline constexpr int kLanes = static_cast<int>(64 / sizeof(T));
+}  // namespace evenkeel::cpu
 
 namespace evenkeel::cpu::EK_ISA {
 
@@ -46,7 +52,7 @@ struct VecOf<float> {
   typedef float whole __attribute__((vector_size(64), may_alias));
   typedef float in_register __attribute__((vector_size(kRegisterBytes), may_alias));
   typedef std::int32_t index __attribute__((vector_size(kRegisterBytes), may_alias));
-  typedef std::uint8_t bytes __attribute__((vector_size(kRegisterBytes / 4)));
+  typedef std::int8_t bytes __attribute__((vector_size(kRegisterBytes / 4)));
   typedef float half __attribute__((vector_size(32), may_alias));
   typedef std::int32_t half_index __attribute__((vector_size(32)));
 };
@@ -55,7 +61,7 @@ struct VecOf<double> {
   typedef double whole __attribute__((vector_size(64), may_alias));
   typedef double in_register __attribute__((vector_size(kRegisterBytes), may_alias));
   typedef std::int64_t index __attribute__((vector_size(kRegisterBytes), may_alias));
-  typedef std::uint8_t bytes __attribute__((vector_size(kRegisterBytes / 8)));
+  typedef std::int8_t bytes __attribute__((vector_size(kRegisterBytes / 8)));
   typedef double half __attribute__((vector_size(32), may_alias));
   typedef std::int64_t half_index __attribute__((vector_size(32)));
 };
@@ -75,31 +81,9 @@ inline constexpr int kRegisterLanes = kRegisterBytes / static_cast<int>(sizeof(T
 template <typename T>
 using Integers = typename VecOf<T>::index;
 
-/// A vector of as many bytes.
+/// A vector of as many signed bytes.
 template <typename T>
 using Bytes = typename VecOf<T>::bytes;
-
-/// Registers that make a Vec.
-inline constexpr int kParts = 64 / kRegisterBytes;
-
-/// One register of each vector of an array in MemoryFormat::lanes: element i of kRegisterLanes<T> images.
-template <typename T>
-struct Column {
-  T* first;
-  EK_INLINE auto& operator[](std::int64_t i) const {
-    T* const at = first + i * kLanes<std::remove_const_t<T>>;
-    if constexpr (std::is_const_v<T>) {
-      return *reinterpret_cast<const Register<T>*>(at);
-    } else {
-      return *reinterpret_cast<Register<T>*>(at);
-    }
-  }
-  EK_INLINE Column operator+(std::int64_t i) const { return {first + i * kLanes<std::remove_const_t<T>>}; }
-};
-template <typename T>
-EK_INLINE Column<T> column(T* x, int part) {
-  return {x + part * kRegisterLanes<T>};
-}
 
 /// Stores a register at a multiple of its size, past the caches where the architecture can.
 template <typename T>

@@ -9,16 +9,16 @@ namespace evenkeel {
 using namespace functional;
 
 Tensor relu(const Tensor& input) {
-  const Tensor x = dense_or_lanes(input);
+  const Tensor x = dense(input);
   Tensor y = empty_like(x);
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    const ReluForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .n = memory_size(x)};
+    const ReluForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .n = x.numel()};
     run_storage_kernel<cpu::relu_forward<T>, cuda::relu_forward<T>>("relu_forward", x.device(), args);
   });
   record("relu", y, {&input}, [y = Saved(y)](const Tensor& dy) {
     Tensor dx = empty_like(dy);
     dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-      const ReluBackwardArgs<T> args{.dx = out<T>(dx), .dy = in<T>(dy), .y = in<T>(*y), .n = memory_size(dy)};
+      const ReluBackwardArgs<T> args{.dx = out<T>(dx), .dy = in<T>(dy), .y = in<T>(*y), .n = dy.numel()};
       run_storage_kernel<cpu::relu_backward<T>, cuda::relu_backward<T>>("relu_backward", dy.device(), args);
     });
     return std::vector{dx};
@@ -28,21 +28,13 @@ Tensor relu(const Tensor& input) {
 
 namespace {
 
-/// y = x masked and scaled: forward, and on dy backward. The mask is written, or read if `is_known`.
-Tensor apply_dropout(const Tensor& x, double p, RandomKey key, Tensor& mask, bool is_known) {
+/// y = x masked and scaled: forward, and on dy backward.
+Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
   Tensor y = empty_like(x);
   dispatch_floating(
       x.dtype(),
       [&]<typename T>() {
-        const DropoutArgs<T> args{.y = out<T>(y),
-                                  .x = in<T>(x),
-                                  .key = key,
-                                  .p = p,
-                                  .n = x.numel(),
-                                  .format = x.format(),
-                                  .N = x.format() == MemoryFormat::lanes ? x.size(0) : 0,
-                                  .mask = is_known ? nullptr : out<std::uint8_t>(mask),
-                                  .kept = is_known ? in<std::uint8_t>(mask) : nullptr};
+        const DropoutArgs<T> args{.y = out<T>(y), .x = in<T>(x), .key = key, .p = p, .n = x.numel()};
         run_kernel<cpu::dropout<T>, cuda::dropout<T>>("dropout", x.device(), args);
       },
       "dropout");
@@ -54,12 +46,9 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key, Tensor& mask, boo
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   EK_CHECK(p >= 0 && p < 1, "dropout: p is {}, it must be at least 0 and below 1", p);
   EK_CHECK(key.stream >> 32 == 0, "dropout: stream {} is past 2^32", key.stream);
-  const Tensor from = dense_or_lanes(x);
-  Tensor mask = empty_if(from.format() == MemoryFormat::lanes, {memory_size(from)}, {DType::u8});
-  Tensor y = apply_dropout(from, p, key, mask, false);
-  record("dropout", y, {&x}, [p, key, mask](const Tensor& dy) mutable {
-    return std::vector{apply_dropout(dy, p, key, mask, mask.defined())};
-  });
+  Tensor y = apply_dropout(dense(x), p, key);
+  record("dropout", y, {&x},
+         [p, key](const Tensor& dy) { return std::vector{apply_dropout(dy, p, key)}; });
   return y;
 }
 

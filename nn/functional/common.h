@@ -14,18 +14,17 @@ using autograd::record;
 using autograd::Saved;
 
 /// Makes undefined an output that nobody wants.
-inline Tensor empty_if(bool wanted, const Shape& shape, TensorOptions options,
-                       MemoryFormat format = MemoryFormat::strided) {
-  return wanted ? empty(shape, options, format) : Tensor();
+inline Tensor empty_if(bool wanted, const Shape& shape, TensorOptions options) {
+  return wanted ? empty(shape, options) : Tensor();
 }
 
 /// The options of the parameters and statistics that go with x.
 inline TensorOptions parameters_of(const Tensor& x) { return {arithmetic_of(x.dtype()), x.device()}; }
 
-/// The first element in whatever format it lies; null for an undefined tensor.
+/// The first element; null for an undefined tensor.
 template <typename T>
 const T* in(const Tensor& x) {
-  return x.defined() ? x.data<T>(x.format()) : nullptr;
+  return x.defined() ? x.data<T>() : nullptr;
 }
 /// The first element of a tensor that a kernel writes; null for an undefined tensor. Throws Error unless x is
 /// dense. What a user passes goes through DenseTarget (core/overlap.h) before.
@@ -33,24 +32,13 @@ template <typename T>
 T* out(Tensor& x) {
   if (!x.defined()) return nullptr;
   check_dense_target("out", x);
-  return x.mutable_data<T>(x.format());
+  return x.mutable_data<T>();
 }
 
 inline bool wants_grad(const Tensor& x) { return x.defined() && x.requires_grad(); }
 
 /// The detached, dense form in which kernels read an optional tensor.
 inline Tensor dense(const Tensor& x) { return x.defined() ? x.detach().contiguous() : Tensor(); }
-
-/// The detached form in which kernels that know both formats read an optional tensor: one that lies in lanes
-/// stays there, any other becomes dense.
-inline Tensor dense_or_lanes(const Tensor& x) {
-  return x.format() == MemoryFormat::lanes && x.numel() > 0 ? x.detach() : dense(x);
-}
-
-/// The elements of dense memory, for element-wise kernels: in lanes, unused ones included.
-inline std::int64_t memory_size(const Tensor& x) {
-  return x.format() == MemoryFormat::lanes ? x.lanes_memory().numel() : x.numel();
-}
 
 /// NaN in the shape of a reduction of x, which has nothing along `axes`.
 inline Tensor mean_of_nothing(const Tensor& x, const std::vector<int>& axes = {}, bool keepdim = false) {

@@ -64,24 +64,16 @@ Tensor conv2d_of_nothing(const Tensor& x, const Tensor& weight, const Tensor& bi
   return y;
 }
 
-/// The format in which x is convolved: lanes if it lies in them, else what is fastest.
-MemoryFormat format_for(const Tensor& x, const Conv2dSizes& s) {
-  if (x.format() == MemoryFormat::lanes && x.numel() > 0) return MemoryFormat::lanes;
-  if (!x.device().is_cpu()) return MemoryFormat::strided;
-  return dispatch_floating(
-      x.dtype(), [&]<typename T>() { return cpu::conv2d_format<T>(s); }, "conv2d");
-}
-
 std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                     const Conv2dSizes& sizes, bool want_x, bool want_weight, bool want_bias) {
-  Tensor dx = empty_if(want_x, x.shape(), x.options(), x.format());
+  Tensor dx = empty_if(want_x, x.shape(), x.options());
   Tensor dweight = empty_if(want_weight || want_bias, weight.shape(), weight.options());
   Tensor dbias = empty_if(want_bias, {sizes.K}, weight.options());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     using A = Arithmetic<T>;
     if (want_x) {
       const Conv2dBackwardInputArgs<T> args{
-          .dx = out<T>(dx), .dy = in<T>(dy), .weight = in<A>(weight), .sizes = sizes, .format = x.format()};
+          .dx = out<T>(dx), .dy = in<T>(dy), .weight = in<A>(weight), .sizes = sizes};
       run_storage_kernel<cpu::conv2d_backward_input<T>, cuda::conv2d_backward_input<T>>(
           "conv2d_backward_input", x.device(), args);
     }
@@ -90,8 +82,7 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
                                              .dbias = out<A>(dbias),
                                              .dy = in<T>(dy),
                                              .x = in<T>(x),
-                                             .sizes = sizes,
-                                             .format = x.format()};
+                                             .sizes = sizes};
       run_storage_kernel<cpu::conv2d_backward_weight<T>, cuda::conv2d_backward_weight<T>>(
           "conv2d_backward_weight", x.device(), args);
     }
@@ -104,16 +95,15 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, ConvOptions options) {
   const Conv2dSizes sizes = conv2d_sizes(input, weight, bias, options);
   if (input.numel() == 0 || weight.numel() == 0) return conv2d_of_nothing(input, weight, bias, sizes);
-  const Tensor x = input.detach().to(format_for(input, sizes)), w = dense(weight), b = dense(bias);
-  Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options(), x.format());
+  const Tensor x = dense(input), w = dense(weight), b = dense(bias);
+  Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     using A = Arithmetic<T>;
     const Conv2dForwardArgs<T> args{.y = out<T>(y),
                                     .x = in<T>(x),
                                     .weight = in<A>(w),
                                     .bias = in<A>(b),
-                                    .sizes = sizes,
-                                    .format = x.format()};
+                                    .sizes = sizes};
     run_storage_kernel<cpu::conv2d_forward<T>, cuda::conv2d_forward<T>>("conv2d_forward", x.device(), args);
   });
   record("conv2d", y, {&input, &weight, &bias},

@@ -44,7 +44,7 @@ double machine_epsilon(DType dtype) {
 struct NormGradients {
   Tensor dx, dgamma, dbeta;
   NormGradients(const Tensor& x, const Shape& parameter, bool want_x, bool want_gamma, bool want_beta)
-      : dx(empty_if(want_x, x.shape(), x.options(), x.format())),
+      : dx(empty_if(want_x, x.shape(), x.options())),
         dgamma(empty_if(want_gamma, parameter, parameters_of(x))),
         dbeta(empty_if(want_beta, parameter, parameters_of(x))) {
     if (x.numel() > 0) return;
@@ -88,7 +88,6 @@ struct Normalization {
   bool centred = true;
   Shape statistics, parameter;  // of mean and rstd, and of gamma and beta
   double eps = 0;
-  bool relu = false;    // first, in lanes
   double momentum = 0;  // batch norm
   bool training = true;
 };
@@ -97,11 +96,9 @@ struct Normalization {
 Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamma, const Tensor& beta,
                  RunningStatistics* running = nullptr) {
   const auto apart = [&](const Tensor& t) { return running != nullptr ? running->apart(t) : t; };
-  const Tensor x = apart(dense_or_lanes(input)), g = apart(dense(gamma)), b = apart(dense(beta));
-  // A statistic of an image lies as the images do.
-  const MemoryFormat format = n.partition == NormPartition::batch ? MemoryFormat::strided : x.format();
-  Tensor y = empty_like(x), mean = empty(n.statistics, parameters_of(x), format),
-         rstd = empty(n.statistics, parameters_of(x), format);
+  const Tensor x = apart(dense(input)), g = apart(dense(gamma)), b = apart(dense(beta));
+  Tensor y = empty_like(x), mean = empty(n.statistics, parameters_of(x)),
+         rstd = empty(n.statistics, parameters_of(x));
   dispatch_storage(
       x.dtype(), x.device(),
       [&]<typename T>() {
@@ -124,9 +121,7 @@ Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamm
             .centred = n.centred,
             .eps = n.eps,
             .momentum = n.momentum,
-            .training = n.training,
-            .format = x.format(),
-            .relu = n.relu};
+            .training = n.training};
         run_storage_kernel<cpu::norm_forward<T>, cuda::norm_forward<T>>(n.forward, x.device(), args);
       },
       n.op);
@@ -152,9 +147,7 @@ Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamm
                                             .S = n.S,
                                             .G = n.G,
                                             .centred = n.centred,
-                                            .training = n.training,
-                                            .format = dy.format(),
-                                            .relu = n.relu};
+                                            .training = n.training};
              run_storage_kernel<cpu::norm_backward<T>, cuda::norm_backward<T>>(n.backward, dy.device(), args);
            });
            return d.list();
@@ -189,9 +182,7 @@ Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, cons
                    x, gamma, beta, &running);
 }
 
-Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta, double eps,
-                  bool relu_first) {
-  if (relu_first && x.format() != MemoryFormat::lanes) return group_norm(relu(x), groups, gamma, beta, eps);
+Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, const Tensor& beta, double eps) {
   check_channels("group_norm", x, gamma, beta);
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
   EK_CHECK(groups >= 1 && C % groups == 0, "group_norm: {} groups do not divide the {} channels of x {}",
@@ -206,8 +197,7 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
                     .G = groups,
                     .statistics = {N, groups},
                     .parameter = {C},
-                    .eps = eps,
-                    .relu = relu_first},
+                    .eps = eps},
                    x, gamma, beta);
 }
 
@@ -240,16 +230,12 @@ Normalization over_rows(const char* op, const Tensor& x, const Shape& normalized
 }  // namespace
 
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
-                  double eps, bool relu_first) {
+                  double eps) {
   Normalization n = over_rows("layer_norm", x, normalized_shape, gamma, beta);
-  const bool by_image = x.rank() > normalized_shape.rank() && x.size(0) > 0;
-  if (relu_first && !(by_image && x.format() == MemoryFormat::lanes))
-    return layer_norm(relu(x), normalized_shape, gamma, beta, eps);
   n.forward = "layer_norm_forward";
   n.backward = "layer_norm_backward";
   n.eps = eps;
-  n.relu = relu_first;
-  return normalize(n, by_image ? x : x.contiguous(), gamma, beta);
+  return normalize(n, x, gamma, beta);
 }
 
 Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma,
@@ -259,7 +245,7 @@ Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& ga
   n.backward = "rms_norm_backward";
   n.centred = false;
   n.eps = eps ? *eps : machine_epsilon(x.dtype());
-  return normalize(n, x.contiguous(), gamma, {});
+  return normalize(n, x, gamma, {});
 }
 
 Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {

@@ -2,7 +2,6 @@
 #include <limits>
 
 #include "evenkeel/core/dispatch.h"
-#include "evenkeel/kernels/lanes.h"
 #include "evenkeel/kernels/pool2d.h"
 #include "evenkeel/nn/functional/common.h"
 #include "evenkeel/nn/functional/window.h"
@@ -12,12 +11,6 @@ namespace evenkeel {
 using namespace functional;
 
 namespace {
-
-/// Images in a vector of x.
-std::int64_t lanes_of(const Tensor& x) {
-  if (x.format() == MemoryFormat::strided) return 1;
-  return dispatch_floating(x.dtype(), []<typename T>() -> std::int64_t { return kLanes<T>; });
-}
 
 /// The sizes of a pooling, and in `shape` that of its output.
 Pool2dSizes pool2d_sizes(const char* op, const Tensor& x, Size2d kernel, PoolOptions o, Shape& shape) {
@@ -42,73 +35,51 @@ Pool2dSizes pool2d_sizes(const char* op, const Tensor& x, Size2d kernel, PoolOpt
   shape = x.shape();
   shape[x.rank() - 2] = P;
   shape[x.rank() - 1] = Q;
-  const std::int64_t planes = memory_size(x) / (h.in * w.in) / lanes_of(x);
+  const std::int64_t planes = x.numel() / (h.in * w.in);
   return {planes, h.in, w.in, kernel.h, kernel.w, P, Q, h.stride, w.stride, h.pad, w.pad};
 }
-
-/// True if an f32 counts the pixels of a window: in lanes that is how max_pool2d notes which was the largest.
-bool numbers_fit(const Tensor& x, Size2d kernel) {
-  return x.rank() != 4 || static_cast<double>(std::min(kernel.h, x.size(2))) *
-                                  static_cast<double>(std::min(kernel.w, x.size(3))) <=
-                              0x1p24;
-}
-
-/// x in the format in which it is pooled: the lanes are of images, which [C, H, W] has none of.
-Tensor pooled_form(const Tensor& x) { return x.rank() == 4 ? dense_or_lanes(x) : dense(x); }
 
 }  // namespace
 
 Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Shape shape;
-  const Tensor x = numbers_fit(input, kernel) ? pooled_form(input) : dense(input);
+  const Tensor x = dense(input);
   const Pool2dSizes sizes = pool2d_sizes("max_pool2d", x, kernel, options, shape);
-  const bool lanes = x.format() == MemoryFormat::lanes;
-  Tensor y = empty(shape, x.options(), x.format());
-  Tensor index = empty_if(!lanes, shape, {DType::i64, x.device()});
-  Tensor tap = empty_if(lanes, shape, x.options(), x.format());
+  Tensor y = empty(shape, x.options()), index = empty(shape, {DType::i64, x.device()});
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    const MaxPool2dForwardArgs<T> args{.y = out<T>(y),
-                                       .index = out<std::int64_t>(index),
-                                       .tap = out<T>(tap),
-                                       .x = in<T>(x),
-                                       .sizes = sizes,
-                                       .format = x.format()};
+    const MaxPool2dForwardArgs<T> args{
+        .y = out<T>(y), .index = out<std::int64_t>(index), .x = in<T>(x), .sizes = sizes};
     run_storage_kernel<cpu::max_pool2d_forward<T>, cuda::max_pool2d_forward<T>>("max_pool2d_forward",
                                                                                 x.device(), args);
   });
-  record("max_pool2d", y, {&input},
-         [index = Saved(index), tap = Saved(tap), shape = x.shape(), sizes](const Tensor& dy) {
-           Tensor dx = empty(shape, dy.options(), dy.format());
-           dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-             const MaxPool2dBackwardArgs<T> args{.dx = out<T>(dx),
-                                                 .dy = in<T>(dy),
-                                                 .index = in<std::int64_t>(*index),
-                                                 .tap = in<T>(*tap),
-                                                 .sizes = sizes,
-                                                 .format = dy.format()};
-             run_storage_kernel<cpu::max_pool2d_backward<T>, cuda::max_pool2d_backward<T>>(
-                 "max_pool2d_backward", dy.device(), args);
-           });
-           return std::vector{dx};
-         });
+  record("max_pool2d", y, {&input}, [index = Saved(index), shape = x.shape(), sizes](const Tensor& dy) {
+    Tensor dx = empty(shape, dy.options());
+    dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
+      const MaxPool2dBackwardArgs<T> args{
+          .dx = out<T>(dx), .dy = in<T>(dy), .index = in<std::int64_t>(*index), .sizes = sizes};
+      run_storage_kernel<cpu::max_pool2d_backward<T>, cuda::max_pool2d_backward<T>>("max_pool2d_backward",
+                                                                                    dy.device(), args);
+    });
+    return std::vector{dx};
+  });
   return y;
 }
 
 Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Shape shape;
-  const Tensor x = pooled_form(input);
+  const Tensor x = dense(input);
   const Pool2dSizes sizes = pool2d_sizes("avg_pool2d", x, kernel, options, shape);
-  Tensor y = empty(shape, x.options(), x.format());
+  Tensor y = empty(shape, x.options());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    const AvgPool2dForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .sizes = sizes, .format = x.format()};
+    const AvgPool2dForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .sizes = sizes};
     run_storage_kernel<cpu::avg_pool2d_forward<T>, cuda::avg_pool2d_forward<T>>("avg_pool2d_forward",
                                                                                 x.device(), args);
   });
   record("avg_pool2d", y, {&input}, [shape = x.shape(), sizes](const Tensor& dy) {
-    Tensor dx = empty(shape, dy.options(), dy.format());
+    Tensor dx = empty(shape, dy.options());
     dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
       const AvgPool2dBackwardArgs<T> args{
-          .dx = out<T>(dx), .dy = in<T>(dy), .sizes = sizes, .format = dy.format()};
+          .dx = out<T>(dx), .dy = in<T>(dy), .sizes = sizes};
       run_storage_kernel<cpu::avg_pool2d_backward<T>, cuda::avg_pool2d_backward<T>>("avg_pool2d_backward",
                                                                                     dy.device(), args);
     });

@@ -35,13 +35,13 @@ void check_angles(const char* op, const Tensor& angles, const Shape& shape) {
 }  // namespace
 
 Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor& angles, double mean,
-                        double std, MemoryFormat format) {
+                        double std) {
   check_inputs("rotate_normalize", images, index, {&index, &angles});
   check_angles("rotate_normalize", angles, index.shape());
   const Tensor from = dense(images), which = dense(index), by = dense(angles);
   check_range("rotate_normalize", which, from.size(0));
   const std::int64_t N = which.size(0), H = from.size(1), W = from.size(2);
-  Tensor y = empty({N, 1, H, W}, {DType::f32, from.device()}, format);
+  Tensor y = empty({N, 1, H, W}, {DType::f32, from.device()});
   const RotateNormalizeArgs<float> args{.y = out<float>(y),
                                         .images = from.data<std::uint8_t>(),
                                         .index = which.data<std::int64_t>(),
@@ -50,15 +50,14 @@ Tensor rotate_normalize(const Tensor& images, const Tensor& index, const Tensor&
                                         .H = H,
                                         .W = W,
                                         .mean = mean,
-                                        .std = std,
-                                        .format = format};
+                                        .std = std};
   run_kernel<cpu::rotate_normalize<float>, cuda::rotate_normalize<float>>("rotate_normalize", from.device(),
                                                                           args);
   return y;
 }
 
 std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& order, const Tensor& first,
-                                     std::int64_t N, MemoryFormat format) {
+                                     std::int64_t N) {
   const Tensor images = dense(source.images), labels = dense(source.labels), angles = dense(source.angles),
                index = dense(order);
   check_inputs("take_batch", images, index, {&index, &labels, &angles, &first});
@@ -71,7 +70,7 @@ std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& or
   EK_CHECK(0 <= N && N <= index.size(0), "take_batch: {} images of {} asked for", N, index.size(0));
   check_range("take_batch", index, images.size(0));
   const std::int64_t H = images.size(1), W = images.size(2);
-  Tensor y = empty({N, 1, H, W}, {DType::f32, images.device()}, format);
+  Tensor y = empty({N, 1, H, W}, {DType::f32, images.device()});
   Tensor of_images = empty({N}, labels.options());
   const RotateNormalizeArgs<float> args{.y = out<float>(y),
                                         .label = out<std::int64_t>(of_images),
@@ -83,7 +82,6 @@ std::pair<Tensor, Tensor> take_batch(const ImageSource& source, const Tensor& or
                                         .W = W,
                                         .mean = source.mean,
                                         .std = source.std,
-                                        .format = format,
                                         .labels = labels.data<std::int64_t>(),
                                         .angle_of_image = true,
                                         .first = in<std::int64_t>(first)};

@@ -80,7 +80,6 @@ void binary(const BinaryOp& op, Gen& gen) {
     for (Operand& o : c.inputs) {
       o.is_i64 = true;
       o.gradient = false;
-      o.layout.format = MemoryFormat::strided;
       for (double& value : o.values.values) value = std::isfinite(value) ? std::round(value) : 7;
     }
     c.y_dtype = DType::f32;

@@ -34,12 +34,6 @@ void factories_case(Gen& gen) {
   Array counted({count});
   for (Index i = 0; i < count; ++i) counted.values[i] = static_cast<double>(start + i);
   must_equal("arange", arange(start, start + count, {DType::i64, gen.device()}), counted);
-  if (gen.device().is_cpu() && !sizes.empty()) {
-    const Tensor lanes = empty(shape, {DType::f32}, MemoryFormat::lanes);
-    if (lanes.shape() != shape || lanes.format() != MemoryFormat::lanes)
-      fail_case("empty in lanes made another tensor");
-    must_equal("zeros_like of lanes", zeros_like(lanes), Array(sizes, 0));
-  }
   std::ostringstream text;
   text << x;
   if (text.str().empty()) fail_case("an empty text was printed");
@@ -69,7 +63,6 @@ void too_large(Gen& gen) {
   must_refuse("", why, [&] { full(shape, 1, options); });
   must_refuse("", why, [&] { from_vector(std::vector<float>{}, shape, gen.device()); });
   must_refuse("", why, [&] { rand(shape, {DType::f32, gen.device()}); });
-  if (gen.device().is_cpu()) must_refuse("", why, [&] { empty(shape, {DType::f64}, MemoryFormat::lanes); });
   must_refuse("", "that are too many", [&] { arange(-gen.integer(0, 5), n); });
   must_refuse("", "that are too many", [&] { arange(INT64_MIN, INT64_MAX - gen.integer(0, 9)); });
   must_refuse("arange", "the start is past the end", [&] { arange(5, 4); });

@@ -66,7 +66,7 @@ Index Gen::huge() {
                INT64_MAX - 8, INT64_MAX - 1, INT64_MAX});
 }
 
-Layout Gen::layout(const Sizes& shape, bool can_be_lanes, bool can_repeat) {
+Layout Gen::layout(const Sizes& shape) {
   Layout l;
   const std::size_t rank = shape.size();
   l.step.assign(rank, 1);
@@ -74,16 +74,12 @@ Layout Gen::layout(const Sizes& shape, bool can_be_lanes, bool can_repeat) {
   l.repeated.assign(rank, false);
   l.order.resize(rank);
   for (std::size_t i = 0; i < rank; ++i) l.order[i] = static_cast<int>(i);
-  const Index kind = integer(1, 100);
-  if (can_be_lanes && rank > 0 && device_.is_cpu() && kind <= (rank == 4 ? 40 : 15)) {
-    l.format = MemoryFormat::lanes;
-  } else if (kind > 60) {
-    if (chance(60)) std::shuffle(l.order.begin(), l.order.end(), engine_);
-    for (std::size_t i = 0; i < rank; ++i) {
-      if (chance(30)) l.step[i] = integer(1, 3);
-      if (chance(20)) l.skip[i] = integer(1, 2);
-      if (can_repeat && chance(15)) l.repeated[i] = true;
-    }
+  if (!chance(40)) return l;
+  if (chance(60)) std::shuffle(l.order.begin(), l.order.end(), engine_);
+  for (std::size_t i = 0; i < rank; ++i) {
+    if (chance(30)) l.step[i] = integer(1, 3);
+    if (chance(20)) l.skip[i] = integer(1, 2);
+    if (chance(15)) l.repeated[i] = true;
   }
   return l;
 }
@@ -137,7 +133,7 @@ Operand Gen::operand(const Sizes& shape, bool special) {
 
 Operand Gen::parameter(const Sizes& shape) {
   Operand o;
-  o.layout = layout(shape, chance(30));
+  o.layout = layout(shape);
   o.values = numbers(shape, false);
   repeat(o.values, o.layout.repeated);
   o.gradient = chance(75);
@@ -146,7 +142,7 @@ Operand Gen::parameter(const Sizes& shape) {
 
 Operand Gen::labels(Index n, Index classes) {
   Operand o;
-  o.layout = layout({n}, false);
+  o.layout = layout({n});
   o.values = Array({n});
   o.is_i64 = true;
   for (double& value : o.values.values)
@@ -189,7 +185,6 @@ std::string describe(const Operand& o) {
   if (o.other_dtype) text += " of the other dtype";
   if (o.gradient) text += " with gradient";
   const Layout& l = o.layout;
-  if (l.format == MemoryFormat::lanes) return text + " in lanes";
   for (std::size_t i = 0; i < l.order.size(); ++i) {
     if (l.repeated[i]) text += fmt::format(", axis {} repeated", i);
     if (l.step[i] > 1 || l.skip[i] > 0)
@@ -248,7 +243,6 @@ Tensor make_tensor(const Operand& o, DType run_dtype, Device device) {
   Tensor x = dtype == DType::i64   ? strided_tensor<std::int64_t>(o, device)
              : dtype == DType::f64 ? strided_tensor<double>(o, device)
                                    : strided_tensor<float>(o, device);
-  if (o.layout.format == MemoryFormat::lanes) x = x.to(MemoryFormat::lanes);
   if (o.gradient) x.requires_grad_();
   return x;
 }

@@ -55,19 +55,16 @@ void images_case(Gen& gen) {
   const Tensor source = from_vector(images.pixels, {images.count, images.H, images.W}, gen.device());
   const Index N = gen.size();
   const Operand index = gen.labels(N, images.count);
-  const MemoryFormat format =
-      gen.chance(50) && gen.device().is_cpu() ? MemoryFormat::lanes : MemoryFormat::strided;
   const double mean = gen.uniform(0, 1), std = gen.uniform(0.1, 1);
   const bool rotated = gen.chance(60);
   Operand angles = gen.operand({N}, false);
   angles.gradient = false;
-  angles.layout.format = MemoryFormat::strided;
   if (!rotated) angles = Gen::undefined();
   std::vector<double> angle(static_cast<std::size_t>(N), 0);
   for (Index i = 0; rotated && i < N; ++i) angle[static_cast<std::size_t>(i)] = angles.values.values[i];
   const auto run = [&] {
     return rotate_normalize(source, make_tensor(index, DType::f32, gen.device()),
-                            make_tensor(angles, DType::f32, gen.device()), mean, std, format);
+                            make_tensor(angles, DType::f32, gen.device()), mean, std);
   };
   set_memory_poison(0xff);
   const Tensor y = run();
@@ -80,7 +77,7 @@ void images_case(Gen& gen) {
     wrong.values.values[gen.integer(0, N - 1)] =
         static_cast<double>(gen.pick({images.count, -1, INT64_MIN / 2, Index{1} << 40}));
     must_refuse("rotate_normalize", "an index is out of range", [&] {
-      rotate_normalize(source, make_tensor(wrong, DType::f32, gen.device()), {}, mean, std, format);
+      rotate_normalize(source, make_tensor(wrong, DType::f32, gen.device()), {}, mean, std);
     });
   }
 }

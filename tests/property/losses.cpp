@@ -131,7 +131,6 @@ void totals_case(Gen& gen) {
           loss = gen.operand({}, false);
   Operand totals = gen.operand({2}, false);
   x.gradient = loss.gradient = totals.gradient = false;
-  totals.layout.format = MemoryFormat::strided;
   const Array largest = reference::argmax(x.values, 1);
   Array expected = totals.values;
   expected.values[0] += static_cast<double>(N) * loss.values.values[0];

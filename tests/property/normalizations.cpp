@@ -15,17 +15,10 @@ struct Norm {
   reference::Partition partition;
   Sizes parameter;
   double eps;
-  bool relu_first = false;
   bool centred = true;
   bool fixed = false;  // the statistics are not those of x, but
   reference::Statistics statistics;
 
-  Array rectified(const Array& x) const {
-    Array y = x;
-    if (relu_first)
-      for (double& value : y.values) value = value <= 0 ? 0 : value;
-    return y;
-  }
   reference::Statistics statistics_of(const Array& x) const {
     return fixed ? statistics : reference::statistics(x, partition, centred);
   }
@@ -53,26 +46,22 @@ void conditions(const Norm& n, const Array& x, double& xhat, double& rstd) {
 
 void fill_in(OpCase& c, const Norm& n) {
   c.forward = [n](const std::vector<Array>& in) {
-    const Array x = n.rectified(in[0]);
+    const Array& x = in[0];
     return reference::normalize(x, n.partition, n.statistics_of(x), n.gamma_of(in), n.beta_of(in), n.eps);
   };
   c.backward = [n](const Array& dy, const std::vector<Array>& in) {
-    const Array x = n.rectified(in[0]), gamma = n.gamma_of(in);
+    const Array &x = in[0], gamma = n.gamma_of(in);
     reference::NormGradients d =
         n.fixed ? reference::normalize_backward_fixed(dy, x, n.partition, n.statistics, gamma, n.eps)
                 : reference::normalize_backward(dy, x, n.partition, gamma, n.eps, n.centred);
-    if (n.relu_first)
-      for (Index i = 0; i < x.numel(); ++i)
-        if (in[0].values[i] <= 0) d.dx.values[i] = 0;
     std::vector<Array> gradients{d.dx, d.dgamma};
     if (in.size() > 2) gradients.push_back(d.dbeta);
     return gradients;
   };
   c.scale = [n](const std::vector<Array>& in, const Array& y, const Array& dy) {
-    const Array x = n.rectified(in[0]);
     const double gamma = largest_finite(n.gamma_of(in));
     double xhat = 1, rstd = 0;
-    conditions(n, x, xhat, rstd);
+    conditions(n, in[0], xhat, rstd);
     Array sums(n.parameter);
     for (Index i = 0; i < dy.numel(); ++i)
       sums.values[n.partition.parameter[static_cast<std::size_t>(i)]] += std::abs(dy.values[i]);
@@ -117,14 +106,11 @@ void group_norm_case(Gen& gen) {
   Norm n;
   n.parameter = {shape[1]};
   n.eps = draw_eps(gen);
-  n.relu_first = gen.chance(30);
-  c.torch_has_it = !n.relu_first && reference::numel(shape) > 0;
-  c.args = fmt::format(R"("groups": {}, "eps": {}, "relu_first": {})", groups, n.eps, n.relu_first);
+  c.torch_has_it = reference::numel(shape) > 0;
+  c.args = fmt::format(R"("groups": {}, "eps": {})", groups, n.eps);
   spoil_parameter(c, gen);
   damage(c, gen, Damage::any, 1);
-  c.run = [=](const std::vector<Tensor>& in) {
-    return group_norm(in[0], groups, in[1], in[2], n.eps, n.relu_first);
-  };
+  c.run = [=](const std::vector<Tensor>& in) { return group_norm(in[0], groups, in[1], in[2], n.eps); };
   if (c.invalid.empty()) n.partition = reference::group_norm_partition(shape, groups);
   fill_in(c, n);
   check(c, gen);
@@ -139,7 +125,6 @@ void layer_norm_case(Gen& gen) {
   Norm n;
   n.parameter = normalized;
   n.eps = draw_eps(gen);
-  n.relu_first = gen.chance(30);
   c.inputs = with_parameters(shape, normalized, true, gen);
   spoil_parameter(c, gen);
   if (gen.chance(3)) {
@@ -149,11 +134,10 @@ void layer_norm_case(Gen& gen) {
     normalized = {};
     c.invalid = "the shape has no axes";
   }
-  c.args = fmt::format(R"("shape": {}, "eps": {}, "relu_first": {})", str(normalized), n.eps, n.relu_first);
-  c.torch_has_it = !n.relu_first;
+  c.args = fmt::format(R"("shape": {}, "eps": {})", str(normalized), n.eps);
   damage(c, gen, Damage::any, 1);
   c.run = [=](const std::vector<Tensor>& in) {
-    return layer_norm(in[0], to_shape(normalized), in[1], in[2], n.eps, n.relu_first);
+    return layer_norm(in[0], to_shape(normalized), in[1], in[2], n.eps);
   };
   n.partition = reference::layer_norm_partition(shape, static_cast<int>(axes));
   fill_in(c, n);
@@ -217,21 +201,19 @@ struct Running {
     const DType dtype = like.defined() ? like.dtype() : DType::f32;
     const Device device = like.defined() ? like.device() : Device::cpu();
     Tensor m = make_tensor(mean, dtype, device), v = make_tensor(var, dtype, device);
-    const bool strided =
-        m.defined() && m.format() == MemoryFormat::strided && v.format() == MemoryFormat::strided;
     std::vector<Snapshot> before;
-    if (strided) before = {Snapshot(m), Snapshot(v)};
+    if (m.defined()) before = {Snapshot(m), Snapshot(v)};
     Tensor y;
     try {
       y = batch_norm(in[0], m, v, in[1], in[2], training, momentum, eps);
     } catch (const Error&) {
-      if (strided) {
+      if (m.defined()) {
         before[0].must_be_unchanged("running_mean, though batch_norm refused it,");
         before[1].must_be_unchanged("running_var, though batch_norm refused it,");
       }
       throw;
     }
-    if (strided) {
+    if (m.defined()) {
       before[0].must_be_unchanged("memory beside running_mean", m);
       before[1].must_be_unchanged("memory beside running_var", v);
     }
@@ -274,9 +256,6 @@ void batch_norm_case(Gen& gen) {
   c.may_refuse = shape[1] == 0 || (per_channel == 0 && tracked &&
                                    (overlaps_itself(running.mean) || overlaps_itself(running.var)));
   running.must_refuse = !c.invalid.empty();
-  if (tracked && running.mean.layout.format != MemoryFormat::lanes &&
-      running.var.layout.format == MemoryFormat::lanes)
-    running.var.layout.format = MemoryFormat::strided;
   c.args = fmt::format(R"("training": {}, "momentum": {}, "eps": {}, "tracked": {})", training, momentum,
                        n.eps, tracked);
   spoil_parameter(c, gen);

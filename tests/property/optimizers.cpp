@@ -84,7 +84,6 @@ void sgd_case(Gen& gen) {
 /// Parameters that are views: handled, or refused before anything is written.
 void sgd_views(Gen& gen) {
   Operand p = gen.operand(gen.shape(static_cast<int>(gen.integer(1, 3))), false);
-  p.layout.format = MemoryFormat::strided;
   p.gradient = true;
   const bool later = gen.chance(50);  // it becomes a view when the optimizer has it already
   for (DType dtype : {DType::f64, DType::f32}) {

@@ -30,7 +30,6 @@ struct Failure : std::runtime_error {
 
 /// How a tensor lies in memory.
 struct Layout {
-  MemoryFormat format = MemoryFormat::strided;
   std::vector<int> order;         // axes from the outermost in memory to the innermost
   std::vector<Index> step, skip;  // for each axis: in memory, every step-th element from `skip` on
   std::vector<bool> repeated;     // for each axis: one element with stride 0
@@ -66,11 +65,11 @@ class Gen {
   /// bits.
   Index huge();
 
-  Layout layout(const Sizes& shape, bool can_be_lanes = true, bool can_repeat = true);
+  Layout layout(const Sizes& shape);
   /// Numbers of one kind: normal, small integers, or far from 0; now and then with NaN and infinities if
   /// `special`.
   Operand operand(const Sizes& shape, bool special = true);
-  /// Numbers for the parameters of a layer: finite, laid out densely or anyhow, without lanes.
+  /// Numbers for the parameters of a layer: finite, laid out densely or anyhow.
   Operand parameter(const Sizes& shape);
   Operand labels(Index n, Index classes);
   Array numbers(const Sizes& shape, bool special);
@@ -133,7 +132,7 @@ void must_equal(const std::string& what, const Tensor& actual, const Array& expe
 void must_have_bits(const std::string& what, const Array& a, const Array& b);
 double largest_finite(const Array& x);
 
-/// The whole memory that a strided tensor views, as it was.
+/// The whole memory that a tensor views, as it was.
 class Snapshot {
  public:
   explicit Snapshot(const Tensor& x);
@@ -144,7 +143,7 @@ class Snapshot {
   Tensor all_;
   Array before_;
 };
-/// True if two elements of a strided operand share a place in memory.
+/// True if two elements of an operand share a place in memory.
 bool overlaps_itself(const Operand& operand);
 double tolerance(DType dtype);
 

@@ -186,17 +186,13 @@ void copies_case(Gen& gen) {
   const Sizes from = gen.shape(static_cast<int>(gen.integer(0, 5)));
   c.inputs = {gen.operand(from)};
   c.torch_has_it = false;
-  const Index kind = gen.integer(0, 6);
+  const Index kind = gen.integer(0, 4);
   c.op = kind == 0 ? "contiguous" : kind == 1 ? "clone" : "to";
   DType dtype = DType::f32;
   if (kind == 3) dtype = DType::f64;
   if (kind == 2 || kind == 3) c.y_dtype = dtype;
-  MemoryFormat format = kind == 4 ? MemoryFormat::lanes : MemoryFormat::strided;
-  if (format == MemoryFormat::lanes && (from.empty() || gen.device().is_cuda()))
-    c.invalid = "lanes are images on the CPU";
   c.args = fmt::format(R"("kind": {})", kind);
-  c.also_named = {"MemoryFormat"};
-  if (kind == 6) {
+  if (kind == 4) {
     c.op = "detach";
     c.inputs[0].gradient = false;
   }
@@ -211,9 +207,6 @@ void copies_case(Gen& gen) {
       case 2:
       case 3:
         return x.to(dtype);
-      case 4:
-      case 5:
-        return x.to(format);
       default:
         return x.detach();
     }

@@ -102,14 +102,25 @@ EK_INLINE void correlate_pixels(Register<T>* y, const Register<T>* x, const T* w
   correlate_tile<BK, BQ, S, -1, -1>(y, x, w, bias, g, k, p, q);
 }
 
-/// Output row p of a tile of BK outputs: of the pieces of nearly equal width that it is cut into, [begin, end).
+/// The pieces of nearly equal width into which a row of Q pixels is cut: the first `longer` have `width` + 1.
+struct Pieces {
+  std::int64_t count, width, longer;
+
+  explicit Pieces(std::int64_t Q)
+      : count((Q + kPixels - 1) / kPixels), width(Q / count), longer(Q % count) {}
+  std::int64_t begin(std::int64_t piece) const { return piece * width + std::min(piece, longer); }
+};
+
+/// Pieces [begin, end) of output row p of a tile of BK outputs.
 template <int BK, int S, typename T>
 void correlate_row(Register<T>* y, const Register<T>* x, const T* w, const T* bias, const Correlation& g,
-                   std::int64_t k, std::int64_t p, std::int64_t begin, std::int64_t end) {
-  const std::int64_t Q = g.w.out, pieces = (Q + kPixels - 1) / kPixels;
+                   std::int64_t k, std::int64_t p, const Pieces& pieces, std::int64_t begin,
+                   std::int64_t end) {
+  std::int64_t q = pieces.begin(begin);
   for (std::int64_t t = begin; t < end; ++t) {
-    const std::int64_t q = t * Q / pieces;
-    correlate_pixels<BK, kPixels, S>(y, x, w, bias, g, k, p, q, (t + 1) * Q / pieces - q);
+    const std::int64_t width = pieces.width + (t < pieces.longer);
+    correlate_pixels<BK, kPixels, S>(y, x, w, bias, g, k, p, q, width);
+    q += width;
   }
 }
 
@@ -118,14 +129,14 @@ void correlate_row(Register<T>* y, const Register<T>* x, const T* w, const T* bi
 template <int S, typename T>
 void correlate_group(Register<T>* y, const Register<T>* x, const T* w, const T* bias, const Correlation& g) {
   constexpr std::int64_t kTogether = 12;
-  const std::int64_t pieces = (g.w.out + kPixels - 1) / kPixels;
+  const Pieces pieces(g.w.out);
   for (std::int64_t p = 0; p < g.h.out; ++p) {
-    for (std::int64_t begin = 0; begin < pieces; begin += kTogether) {
-      const std::int64_t end = std::min(pieces, begin + kTogether);
+    for (std::int64_t begin = 0; begin < pieces.count; begin += kTogether) {
+      const std::int64_t end = std::min(pieces.count, begin + kTogether);
       std::int64_t k = 0;
-      for (; k + 4 <= g.K; k += 4) correlate_row<4, S>(y, x, w, bias, g, k, p, begin, end);
-      for (; k + 2 <= g.K; k += 2) correlate_row<2, S>(y, x, w, bias, g, k, p, begin, end);
-      for (; k < g.K; ++k) correlate_row<1, S>(y, x, w, bias, g, k, p, begin, end);
+      for (; k + 4 <= g.K; k += 4) correlate_row<4, S>(y, x, w, bias, g, k, p, pieces, begin, end);
+      for (; k + 2 <= g.K; k += 2) correlate_row<2, S>(y, x, w, bias, g, k, p, pieces, begin, end);
+      for (; k < g.K; ++k) correlate_row<1, S>(y, x, w, bias, g, k, p, pieces, begin, end);
     }
   }
 }
@@ -343,7 +354,7 @@ void weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x, const C
     T* out = dw + group * g.K * g.filter();
     const Register<T>* from_dy = dy + group * g.K * g.h.out * g.w.out;
     const Register<T>* from_x = x + group * g.C * g.h.in * g.w.in;
-    if (g.w.pad > 0) {
+    if (g.h.pad > 0 || g.w.pad > 0) {
       weight_gradient_of_group<true>(out, from_dy, from_x, g, count);
     } else {
       weight_gradient_of_group<false>(out, from_dy, from_x, g, count);

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "evenkeel/kernels/conv2d.h"
-#include "evenkeel/kernels/cpu/fused/lanes.h"
+#include "evenkeel/kernels/cpu/lanes.h"
 
 namespace evenkeel::cpu::EK_ISA {
 

@@ -1,93 +1,19 @@
 #include "evenkeel/kernels/cpu/fused/epilogue.h"
 
+#include <bit>
 #include <cmath>
 
 #include "evenkeel/kernels/cpu/philox_many.h"
-#include "evenkeel/kernels/norm_math.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {
 
-/// 1 / sqrt of each lane.
+/// The bytes of element i in each lane, as signed numbers.
 template <typename T>
-EK_INLINE Register<T> reciprocal_root(const Register<T>& x) {
-  T lane[kRegisterLanes<T>];
-  std::memcpy(lane, &x, sizeof lane);
-  for (T& l : lane) l = 1 / std::sqrt(l);
-  Register<T> y;
-  std::memcpy(&y, lane, sizeof y);
-  return y;
-}
-
-/// The sums of each of f(0) .. f(n-1), N numbers at a time that f adds to its argument: four running sums,
-/// which are added up after every 256 elements, so that rounding grows with the root of a short sum.
-template <typename T, int N, typename F>
-EK_INLINE void running_sums(Register<T> (&total)[N], std::int64_t n, F f) {
-  constexpr std::int64_t kChunk = 256;
-  for (auto& t : total) t = Register<T>{};
-  for (std::int64_t begin = 0; begin < n; begin += kChunk) {
-    const std::int64_t end = std::min(n, begin + kChunk);
-    Register<T> sum[4][N] = {};
-    std::int64_t i = begin;
-    for (; i + 4 <= end; i += 4) {
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) f(sum[k], i + k);
-    }
-    for (; i < end; ++i) f(sum[0], i);
-    for (int j = 0; j < N; ++j) total[j] += (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]);
-  }
-}
-
-/// The mean and the sum of squared distances from it of x(0) .. x(n-1), in each lane. The mean is rounded
-/// first; what it lacks, and the squares, come from the distances to it, so that neither loses digits where
-/// the mean is far larger than the deviation.
-template <typename T, typename X>
-EK_INLINE UnitStatistics<T> moments_of(std::int64_t n, X x) {
-  const T count = static_cast<T>(n);
-  Register<T> sum[1];
-  running_sums<T>(sum, n, [=](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA { s[0] += x(i); });
-  const Register<T> mean = sum[0] / count;
-  Register<T> about[2];
-  running_sums<T>(about, n, [=](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
-    const Register<T> d = x(i) - mean;
-    s[0] += d;
-    s[1] += d * d;
-  });
-  const Register<T> lost = about[0] / count;
-  return {mean, lost, about[1] - lost * about[0]};
-}
-
-/// rstd in place of the sum of squared distances.
-template <typename T>
-EK_INLINE UnitStatistics<T> with_rstd(UnitStatistics<T> m, std::int64_t n, double eps) {
-  m.spread = reciprocal_root<T>(m.spread / static_cast<T>(n) + static_cast<T>(eps));
-  return m;
-}
-
-/// xhat of a set as one multiply-add: (x - mean) rstd - lost rstd.
-template <typename T>
-struct Xhat {
-  Register<T> mean, rstd, offset;
-  EK_INLINE explicit Xhat(const UnitStatistics<T>& s)
-      : mean(s.mean), rstd(s.spread), offset(-s.lost * s.spread) {}
-  EK_INLINE Register<T> operator()(const Register<T>& x) const { return (x - mean) * rstd + offset; }
-};
-
-/// y of a channel as one multiply-add: (x - mean) gamma rstd + (beta - lost gamma rstd).
-template <typename T>
-struct ScaleAndShift {
-  Register<T> mean, scale, shift;
-  EK_INLINE ScaleAndShift(const UnitStatistics<T>& s, T gamma, T beta)
-      : mean(s.mean), scale(s.spread * gamma), shift(beta - s.lost * scale) {}
-  EK_INLINE Register<T> operator()(const Register<T>& x) const { return (x - mean) * scale + shift; }
-};
-
-/// The lanes of a mask, as a condition.
-template <typename T>
-EK_INLINE auto kept_at(const std::uint8_t* mask, std::int64_t i) {
-  Bytes<T> bytes;
-  std::memcpy(&bytes, mask + i * kRegisterLanes<T>, sizeof bytes);
-  return __builtin_convertvector(bytes, Integers<T>);
+EK_INLINE Integers<T> bytes_at(const std::uint8_t* bytes, std::int64_t i) {
+  Bytes<T> of_element;
+  std::memcpy(&of_element, bytes + i * kRegisterLanes<T>, sizeof of_element);
+  return __builtin_convertvector(of_element, Integers<T>);
 }
 
 }  // namespace
@@ -136,7 +62,7 @@ template <typename T>
 void UnitEpilogue<T>::draw_mask(std::int64_t image) const {
   if (e_.p == 0) return;
   constexpr std::int64_t L = kRegisterLanes<T>, kElements = 64;
-  const std::int64_t size = elements_of_output(e_);
+  const std::int64_t size = block_.elements_of_output();
   const auto least = static_cast<std::uint32_t>(std::ceil(static_cast<float>(e_.p) * 0x1p24f));
   for (std::int64_t begin = 0; begin < size; begin += kElements) {
     const std::int64_t n = std::min(kElements, size - begin), blocks = (n + 3) / 4 * L;
@@ -201,7 +127,7 @@ void UnitEpilogue<T>::normalize(Register<T>* y, const Register<T>* z) const {
 
 template <typename T>
 void UnitEpilogue<T>::rectify(Register<T>* y, const Register<T>* z) const {
-  const std::int64_t n = elements_of_z(e_);
+  const std::int64_t n = block_.elements_of_z();
   for (std::int64_t i = 0; i < n; ++i) y[i] = rectified<T>(z[i], true);
 }
 
@@ -259,9 +185,12 @@ void UnitEpilogue<T>::take_average(Register<T>* y, const Register<T>* x) const {
 
 template <typename T>
 void UnitEpilogue<T>::drop(Register<T>* y, const Register<T>* x) const {
-  const std::int64_t n = elements_of_output(e_);
+  const std::int64_t n = block_.elements_of_output();
   const T scale = static_cast<T>(1 / (1 - e_.p));
-  for (std::int64_t i = 0; i < n; ++i) y[i] = kept_at<T>(kept_.mask, i) != 0 ? x[i] * scale : Register<T>{};
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Register<T> scaled = x[i] * scale;
+    y[i] = std::bit_cast<Register<T>>(std::bit_cast<Integers<T>>(scaled) & bytes_at<T>(kept_.mask, i));
+  }
 }
 
 template <typename T>
@@ -277,7 +206,7 @@ const Register<T>* UnitEpilogue<T>::forward(const Register<T>* z, Register<T>* o
     y = out;
   }
   if (e_.pool != FusedPool::none) {
-    Register<T>* to = keeps_pooled(e_) ? kept_.z : other(y);
+    Register<T>* to = block_.keeps_pooled() ? kept_.z : other(y);
     e_.pool == FusedPool::max ? take_maximum(to, y) : take_average(to, y);
     y = to;
   }
@@ -289,7 +218,7 @@ const Register<T>* UnitEpilogue<T>::forward(const Register<T>* z, Register<T>* o
 
 template <typename T>
 const Register<T>* UnitEpilogue<T>::again(Register<T>* out, Register<T>* spare) const {
-  if (!keeps_pooled(e_)) return forward(kept_.z, out, spare);
+  if (!block_.keeps_pooled()) return forward(kept_.z, out, spare);
   if (e_.p == 0) return kept_.z;
   drop(out, kept_.z);
   return out;
@@ -301,7 +230,7 @@ void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy) co
   const std::int64_t window = e_.window, P = e_.pooled_height(), Q = e_.pooled_width();
   const T area = static_cast<T>(window * window);
   if (P * window != e_.H || Q * window != e_.W)
-    std::memset(dx, 0, static_cast<std::size_t>(elements_of_z(e_)) * sizeof *dx);
+    std::memset(dx, 0, static_cast<std::size_t>(block_.elements_of_z()) * sizeof *dx);
   for (std::int64_t c = 0, i = 0; c < e_.C; ++c) {
     for (std::int64_t p = 0; p < P; ++p) {
       Register<T>* row = dx + (c * e_.H + p * window) * e_.W;
@@ -313,7 +242,7 @@ void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy) co
           }
           continue;
         }
-        const auto tap = kept_at<T>(kept_.taps, i);
+        const auto tap = bytes_at<T>(kept_.taps, i);
         int number = 0;
         for (std::int64_t h = 0; h < window; ++h) {
           for (std::int64_t w = 0; w < window; ++w, ++number)
@@ -338,7 +267,7 @@ void UnitEpilogue<T>::mask_by_norm_output(Register<T>* d) const {
     return;
   }
   const bool rows = e_.norm == NormPartition::rows;
-  const std::int64_t n = elements_of_z(e_);
+  const std::int64_t n = block_.elements_of_z();
   for (std::int64_t i = 0; i < n; ++i) {
     const std::int64_t set = rows ? i / e_.set_size : i % S, parameter = rows ? i % e_.set_size : i / S;
     const Xhat<T> xhat(statistics()[set]);
@@ -351,16 +280,16 @@ template <typename T>
 Register<T>* UnitEpilogue<T>::backward_to_norm(Register<T>* g, Register<T>* spare) const {
   if (e_.p > 0) drop(g, g);
   const bool relu_only = e_.norm == NormPartition::none && (e_.relu || e_.relu_first);
-  if (keeps_pooled(e_) && relu_only) {
-    const std::int64_t n = elements_of_output(e_);
+  if (block_.keeps_pooled() && relu_only) {
+    const std::int64_t n = block_.elements_of_output();
     for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
   }
   if (e_.pool != FusedPool::none) {
     spread_gradient(spare, g);
     g = spare;
   }
-  if (!keeps_pooled(e_) && relu_only) {
-    const std::int64_t n = elements_of_z(e_);
+  if (!block_.keeps_pooled() && relu_only) {
+    const std::int64_t n = block_.elements_of_z();
     for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
   }
   if (e_.norm != NormPartition::none && e_.relu) mask_by_norm_output(g);

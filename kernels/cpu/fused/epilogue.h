@@ -2,7 +2,7 @@
 // and its way back.
 #pragma once
 
-#include "evenkeel/kernels/cpu/fused/lanes.h"
+#include "evenkeel/kernels/cpu/lane_norm.h"
 #include "evenkeel/kernels/fused_run.h"
 
 namespace evenkeel::cpu::EK_ISA {
@@ -10,18 +10,11 @@ namespace evenkeel::cpu::EK_ISA {
 /// What forward keeps of a block for a unit.
 template <typename T>
 struct KeptUnit {
-  Register<T>* z;           // [elements of z]; where keeps_pooled(), the output of the pool instead
+  Register<T>* z;           // [elements of z]; where the block keeps_pooled(), the pool's output instead
   Register<T>* statistics;  // [sets] of UnitStatistics; batch: of its moments
   std::uint8_t* taps;       // [elements of the output][lanes]: which of its window was the largest
   std::uint8_t* mask;       // [elements of the output][lanes]: 255 where dropout keeps it, else 0
   const T* merged;          // batch: [C][3], the mean, what rounding took from it, and rstd
-};
-
-/// Mean in two parts and rstd of a set, in each image; moments have the sum of squared distances in place of
-/// rstd. `lost` is what rounding took from the mean.
-template <typename T>
-struct UnitStatistics {
-  Register<T> mean, lost, spread;
 };
 
 /// Sums over the pixels of a channel in each image: of d xhat and d, d the gradient of the norm's output.
@@ -30,26 +23,12 @@ struct ChannelSums {
   Register<T> d_xhat, d;
 };
 
-/// True where the output of a maximum pool is kept in place of its input, which nothing else needs.
-template <typename T>
-bool keeps_pooled(const Epilogue<T>& e) {
-  return e.pool == FusedPool::max && e.norm == NormPartition::none;
-}
-template <typename T>
-std::int64_t elements_of_z(const Epilogue<T>& e) {
-  return static_cast<std::int64_t>(e.C) * e.H * e.W;
-}
-template <typename T>
-std::int64_t elements_of_output(const Epilogue<T>& e) {
-  return static_cast<std::int64_t>(e.C) * e.pooled_height() * e.pooled_width();
-}
-
 /// The epilogue of a block at work on a unit.
 template <typename T>
 class UnitEpilogue {
  public:
-  UnitEpilogue(const Epilogue<T>& epilogue, const KeptUnit<T>& kept, std::int64_t count)
-      : e_(epilogue), kept_(kept), count_(count) {}
+  UnitEpilogue(const RunBlock<T>& block, const KeptUnit<T>& kept, std::int64_t count)
+      : block_(block), e_(block.after), kept_(kept), count_(count) {}
 
   /// Statistics, or for batch norm the moments of each channel, of z.
   void take_statistics(const Register<T>* z) const;
@@ -90,6 +69,7 @@ class UnitEpilogue {
   void backward_rows(Register<T>* d, T* dgamma, T* dbeta) const;
   void backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const;
 
+  const RunBlock<T>& block_;
   const Epilogue<T>& e_;
   const KeptUnit<T>& kept_;
   std::int64_t count_;

@@ -17,12 +17,12 @@ class RunLayout {
   RunLayout(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N) : N_(N) {
     for (std::int64_t i = 0; i < count; ++i) {
       const Epilogue<T>& e = blocks[i].after;
-      const std::int64_t output = elements_of_output(e);
+      const std::int64_t output = blocks[i].elements_of_output();
       At at;
       at.merged = of_batch_;
       if (e.norm == NormPartition::batch) of_batch_ += whole(3 * e.C * kSize, 64);
       const auto take = [&](std::int64_t bytes) { return std::exchange(of_image_, of_image_ + bytes); };
-      at.z = take((keeps_pooled(e) ? output : elements_of_z(e)) * kSize);
+      at.z = take((blocks[i].keeps_pooled() ? output : blocks[i].elements_of_z()) * kSize);
       at.statistics = take(e.norm == NormPartition::batch && !e.training ? 0 : 3 * e.sets * kSize);
       at.taps = take(e.pool == FusedPool::max ? whole(output, 16) : 0);
       at.mask = take(e.p > 0 ? whole(output, 16) : 0);
@@ -59,7 +59,7 @@ class RunLayout {
   struct At {
     std::int64_t merged, z, statistics, taps, mask;  // the last four in bytes of an image
   };
-  std::int64_t N_, of_batch_ = 0, of_image_ = 0;
+  std::int64_t N_, of_batch_ = 64, of_image_ = 0;
   std::vector<At> at_;
 };
 

@@ -12,21 +12,19 @@
 namespace evenkeel::cpu::EK_ISA {
 namespace {
 
-std::int64_t elements_of_x(const Conv2dSizes& s) { return s.C * s.H * s.W; }
-
 /// The element operations of an image, forward.
 template <typename T>
 std::int64_t cost_of(const RunBlock<T>& b) {
   const Conv2dSizes& s = b.conv;
   const std::int64_t products = b.has_convolution() ? s.K * s.P * s.Q * (s.C / s.groups) * s.R * s.S : 0;
-  return products + 4 * elements_of_z(b.after);
+  return products + 4 * b.elements_of_z();
 }
 
 /// Buffers of a thread for what passes from step to step, each as large as the largest step needs.
 template <typename T>
 class Buffers {
  public:
-  static constexpr int kCount = 4;
+  static constexpr int kCount = 3;
 
   explicit Buffers(std::int64_t elements) {
     static thread_local Scratch scratch;
@@ -34,11 +32,10 @@ class Buffers {
     for (int i = 0; i < kCount; ++i) at_[i] = memory + i * elements;
   }
   /// One that holds none of these.
-  template <typename... Used>
-  Register<T>* other_than(const Used*... used) const {
-    Register<T>* const* found =
-        std::find_if(at_, at_ + kCount, [=](const Register<T>* buffer) { return ((buffer != used) && ...); });
-    return *found;
+  Register<T>* other_than(const Register<T>* used = nullptr, const Register<T>* also_used = nullptr) const {
+    int i = 0;
+    while (at_[i] == used || at_[i] == also_used) ++i;
+    return at_[i];
   }
 
  private:
@@ -60,7 +57,7 @@ class Run {
     }
     saved_ = saved;
     for (std::int64_t i = 0; i < count; ++i)
-      most_ = std::max({most_, elements_of_x(blocks[i].conv), elements_of_z(blocks[i].after)});
+      most_ = std::max({most_, blocks[i].elements_of_x(), blocks[i].elements_of_z()});
   }
 
   void forward(T* y) {
@@ -120,16 +117,21 @@ class Run {
     return flip ? backward_correlation(blocks_[i].conv) : forward_correlation(blocks_[i].conv);
   }
   static bool uses_winograd(const Correlation& g, bool flip) {
-    if constexpr (sizeof(T) != 4) return false;
     return flip ? winograd_pays_for_input_gradient(g) : winograd_pays(g);
   }
+
+  bool is_convolved(std::int64_t i, bool flip) const {
+    return blocks_[i].has_convolution() && (!flip || passes_gradient(i));
+  }
+  /// True if somebody wants the gradient of block i's input.
+  bool passes_gradient(std::int64_t i) const { return i > first_wanted_ || (i == 0 && wants_dx_); }
 
   /// The weights of all convolutions as the kernels of a direction read them.
   void pack_all_weights(bool flip) {
     weight_offsets_.assign(1, 0);
     for (std::int64_t i = 0; i < count_; ++i) {
       std::int64_t size = 0;
-      if (blocks_[i].has_convolution()) {
+      if (is_convolved(i, flip)) {
         const Correlation g = correlation(i, flip);
         size = uses_winograd(g, flip) ? winograd_size(g) : g.weights();
       }
@@ -139,12 +141,12 @@ class Run {
     T* to = scratch.get<T>(weight_offsets_.back());
     weights_ = to;
     for (std::int64_t i = 0; i < count_; ++i) {
-      if (!blocks_[i].has_convolution()) continue;
+      if (!is_convolved(i, flip)) continue;
       T* of_block = to + weight_offset(i);
       const T* w = blocks_[i].after.block.weight;
       const Correlation forward = forward_correlation(blocks_[i].conv);
       if (uses_winograd(correlation(i, flip), flip)) {
-        if constexpr (sizeof(T) == 4) winograd_weights(of_block, w, forward, flip);
+        winograd_weights(of_block, w, forward, flip);
       } else {
         flip ? pack_flipped_weights(of_block, w, forward) : pack_weights(of_block, w, forward);
       }
@@ -158,14 +160,11 @@ class Run {
     const Correlation g = correlation(i, flip);
     const T* bias = flip ? nullptr : blocks_[i].bias;
     const T* w = weights_ + weight_offset(i);
-    if constexpr (sizeof(T) == 4) {
-      if (uses_winograd(g, flip)) return winograd_correlate<T>(y, x, w, bias, g);
-    }
-    correlate<T>(y, x, w, bias, g);
+    uses_winograd(g, flip) ? winograd_correlate<T>(y, x, w, bias, g) : correlate<T>(y, x, w, bias, g);
   }
 
   void load_input(Register<T>* to, std::int64_t unit) const {
-    const std::int64_t n = elements_of_x(blocks_[0].conv);
+    const std::int64_t n = blocks_[0].elements_of_x();
     load_unit<T>(to, x_ + unit * L * n, n, n, images_of_unit<T>(N_, unit));
   }
 
@@ -176,7 +175,7 @@ class Run {
     const std::int64_t count = images_of_unit<T>(N_, unit);
     const Register<T>* x = nullptr;
     const auto after = [&](std::int64_t i, const KeptUnit<T>& kept, const Register<T>* z) {
-      const UnitEpilogue<T> epilogue(blocks_[i].after, kept, count);
+      const UnitEpilogue<T> epilogue(blocks_[i], kept, count);
       epilogue.draw_mask(unit * L);
       Register<T>* out = buffers.other_than(z);
       x = epilogue.forward(z, out, buffers.other_than(z, out));
@@ -194,18 +193,18 @@ class Run {
       const KeptUnit<T> memory = kept(i, piece);
       const Register<T>* z = x;
       if (b.has_convolution()) {
-        Register<T>* to = keeps_pooled(b.after) ? buffers.other_than(x) : memory.z;
+        Register<T>* to = b.keeps_pooled() ? buffers.other_than(x) : memory.z;
         convolve(to, x, i, /*flip=*/false);
         z = to;
-      } else if (!keeps_pooled(b.after)) {
-        std::copy_n(x, elements_of_z(b.after), memory.z);
+      } else if (!b.keeps_pooled()) {
+        std::copy_n(x, b.elements_of_z(), memory.z);
         z = memory.z;
       }
-      UnitEpilogue<T>(b.after, memory, count).take_statistics(z);
+      UnitEpilogue<T>(b, memory, count).take_statistics(z);
       if (i == end) return;
       after(i, memory, z);
     }
-    const std::int64_t n = elements_of_output(blocks_[count_ - 1].after);
+    const std::int64_t n = blocks_[count_ - 1].elements_of_output();
     store_unit<T>(y + unit * L * n, x, n, n, count);
   }
 
@@ -257,6 +256,7 @@ class Run {
     return b.dweight != nullptr || b.dbias != nullptr || b.dgamma != nullptr || b.dbeta != nullptr;
   }
   void find_wanted(bool wants_dx) {
+    wants_dx_ = wants_dx;
     while (!wants_dx && first_wanted_ < count_ && !wants_any(blocks_[first_wanted_])) ++first_wanted_;
   }
 
@@ -291,7 +291,7 @@ class Run {
     std::fill(partials_ + units_of<T>(N_) * row_, partials_ + rows_ * row_, T(0));
     for (std::int64_t i = first_wanted_; i < count_; ++i) {
       if (!blocks_[i].needs_batch()) continue;
-      pending_ = std::max(pending_, elements_of_z(blocks_[i].after));
+      pending_ = std::max(pending_, blocks_[i].elements_of_z());
       channels_ = std::max<std::int64_t>(channels_, blocks_[i].after.C);
     }
     gradients_ = of_gradients.get<Register<T>>(units_of<T>(N_) * pending_);
@@ -312,22 +312,22 @@ class Run {
     Register<T>* g = buffers.other_than();
     std::int64_t i = top;
     if (top == count_) {
-      const std::int64_t n = elements_of_output(blocks_[count_ - 1].after);
+      const std::int64_t n = blocks_[count_ - 1].elements_of_output();
       load_unit<T>(g, a.dy + unit * L * n, n, n, count);
     } else {
       const KeptUnit<T> memory = kept(top, piece);
-      std::copy_n(gradients_ + unit * pending_, elements_of_z(blocks_[top].after), g);
-      UnitEpilogue<T>(blocks_[top].after, memory, count).backward_batch(g, means());
+      std::copy_n(gradients_ + unit * pending_, blocks_[top].elements_of_z(), g);
+      UnitEpilogue<T>(blocks_[top], memory, count).backward_batch(g, means());
       g = backward_convolution(buffers, unit, top, g, a);
       if (g == nullptr) return;
     }
     while (--i >= first_wanted_) {
       const RunBlock<T>& b = blocks_[i];
       const KeptUnit<T> memory = kept(i, piece);
-      const UnitEpilogue<T> epilogue(b.after, memory, count);
+      const UnitEpilogue<T> epilogue(b, memory, count);
       g = epilogue.backward_to_norm(g, buffers.other_than(g));
       if (i == stop) {
-        std::copy_n(g, elements_of_z(b.after), gradients_ + unit * pending_);
+        std::copy_n(g, b.elements_of_z(), gradients_ + unit * pending_);
         take_channel_sums(epilogue, g, sums_ + unit * 2 * channels_, b.after.C, count);
         return;
       }
@@ -370,7 +370,7 @@ class Run {
                                     Register<T>* dz, const FusedRunBackwardArgs<T>& a) const {
     const RunBlock<T>& b = blocks_[i];
     const std::int64_t count = images_of_unit<T>(N_, unit);
-    const bool wants_dx = i > first_wanted_ || (i == 0 && a.dx != nullptr);
+    const bool wants_dx = passes_gradient(i);
     if (b.has_convolution()) {
       if (T* dbias = partial(i, 1, unit)) bias_gradient(dbias, dz, b, count);
       if (T* dweight = partial(i, 0, unit)) {
@@ -380,16 +380,12 @@ class Run {
           load_input(out, unit);
         } else {
           const KeptUnit<T> before = kept(i - 1, layout_.piece(saved_, unit));
-          x = UnitEpilogue<T>(blocks_[i - 1].after, before, count)
+          x = UnitEpilogue<T>(blocks_[i - 1], before, count)
                   .again(out, buffers.other_than(dz, out));
         }
         const Correlation g = forward_correlation(b.conv);
-        if constexpr (sizeof(T) == 4) {
-          if (winograd_pays_for_weight_gradient(g)) {
-            winograd_weight_gradient<T>(dweight, dz, x, g, count);
-          } else {
-            weight_gradient<T>(dweight, dz, x, g, count);
-          }
+        if (winograd_pays_for_weight_gradient(g)) {
+          winograd_weight_gradient<T>(dweight, dz, x, g, count);
         } else {
           weight_gradient<T>(dweight, dz, x, g, count);
         }
@@ -400,7 +396,7 @@ class Run {
       dz = dx;
     }
     if (i > 0) return wants_dx ? dz : nullptr;
-    const std::int64_t n = elements_of_x(b.conv);
+    const std::int64_t n = b.elements_of_x();
     if (a.dx != nullptr) store_unit<T>(a.dx + unit * L * n, dz, n, n, count);
     return nullptr;
   }
@@ -469,6 +465,7 @@ class Run {
   std::vector<std::int64_t> weight_offsets_;
 
   std::int64_t first_wanted_ = 0;  // the first block that has a gradient to make
+  bool wants_dx_ = false;
   std::vector<Parameter> parameters_;
   std::int64_t row_ = 0, rows_ = 0;
   T* partials_ = nullptr;

@@ -8,7 +8,8 @@ namespace {
 // tiles of two output rows: its four columns are multiplied in two phases, columns 1 and 2, then 0 and 3, as
 // the columns of A^T ask for, and the sums of both output columns stay in registers.
 
-constexpr std::int64_t kMostTiles = 3;  // of a block, whose sums are in registers together
+constexpr std::int64_t kMostTiles = 3;    // of a block, whose sums are in registers together
+constexpr std::int64_t kMostBlocks = 64;  // of a row
 
 /// The blocks of nearly equal width into which n tiles, or anything else, are cut.
 struct Blocks {
@@ -158,48 +159,54 @@ EK_INLINE void multiply_block(Register<T>* y0, const Correlation& g, Register<T>
   outputs.template operator()<1>();
 }
 
-/// Memory of a thread for a row of tiles.
+/// A row of tiles: memory of the thread, and the blocks that it is cut into.
 template <typename T>
 struct TileRow {
   Register<T>*v, *held;
+  std::int64_t count = 0;                                     // of blocks
+  std::int64_t first[kMostBlocks + 1];                        // tile of each block
+  std::int64_t place[kMostTiles * kMostBlocks], width[kMostTiles * kMostBlocks];  // of each tile
+
+  TileRow(Register<T>* memory, const Correlation& g) : v(memory), held(memory + g.C * 2 * g.w.out) {
+    const Blocks blocks(g.w.out / 2, kMostTiles);
+    count = blocks.count;
+    for (std::int64_t b = 0; b <= count; ++b) first[b] = blocks.begin(b);
+    for (std::int64_t b = 0; b < count; ++b) {
+      for (std::int64_t t = first[b]; t < first[b + 1]; ++t) {
+        place[t] = first[b] * g.C * 2 + t - first[b];
+        width[t] = first[b + 1] - first[b];
+      }
+    }
+  }
 };
 
 /// Row I of a row of tiles: transforms the inputs and multiplies.
 template <int I, typename T>
 __attribute__((noinline)) void correlate_tile_row(Register<T>* y, const Register<T>* x, const T* u,
-                                                  const T* bias, const Correlation& g,
-                                                  const TileRow<T>& memory, std::int64_t row) {
+                                                  const T* bias, const Correlation& g, const TileRow<T>& at,
+                                                  std::int64_t row) {
   const std::int64_t tiles = g.w.out / 2, first = 2 * row - g.h.pad;
-  const Blocks blocks(tiles, kMostTiles);
   const std::int64_t v_phase = g.C * 2 * tiles, u_phase = g.C * 2 * g.K;
-  std::int64_t place[kMostTiles * 64];  // of each tile
-  std::int64_t width[kMostTiles * 64];
-  for (std::int64_t b = 0; b < blocks.count; ++b) {
-    const std::int64_t begin = blocks.begin(b), end = blocks.begin(b + 1);
-    for (std::int64_t t = begin; t < end; ++t) {
-      place[t] = begin * g.C * 2 + t - begin;
-      width[t] = end - begin;
-    }
-  }
   for (std::int64_t c = 0; c < g.C; ++c) {
     const Register<T>* plane = x + c * g.h.in * g.w.in;
-    transform_inputs<T, I>(row_of<T>(plane, first + kFirstRow<I>, g), row_of<T>(plane, first + kSecondRow<I>, g),
-                           g.w, tiles,
+    transform_inputs<T, I>(row_of<T>(plane, first + kFirstRow<I>, g),
+                           row_of<T>(plane, first + kSecondRow<I>, g), g.w, tiles,
                            [&](std::int64_t t, const Register<T>& v0, const Register<T>& v1,
                                const Register<T>& v2, const Register<T>& v3) EK_INLINE_LAMBDA {
-                             Register<T>* to = memory.v + place[t] + c * 2 * width[t];
+                             const std::int64_t width = at.width[t];
+                             Register<T>* to = at.v + at.place[t] + c * 2 * width;
                              to[0] = v1;
-                             to[width[t]] = v2;
+                             to[width] = v2;
                              to[v_phase] = v0;
-                             to[v_phase + width[t]] = v3;
+                             to[v_phase + width] = v3;
                            });
   }
-  for (std::int64_t b = 0; b < blocks.count; ++b) {
-    const std::int64_t t = blocks.begin(b);
-    const Products<T> m{memory.v + t * g.C * 2, u + I * 2 * u_phase, v_phase, u_phase, g.C, g.K};
+  for (std::int64_t b = 0; b < at.count; ++b) {
+    const std::int64_t t = at.first[b];
+    const Products<T> m{at.v + t * g.C * 2, u + I * 2 * u_phase, v_phase, u_phase, g.C, g.K};
     Register<T>* to = y + 2 * row * g.w.out + 2 * t;
-    Register<T>* held = memory.held + t * g.K * 2;
-    switch (blocks.begin(b + 1) - t) {
+    Register<T>* held = at.held + t * g.K * 2;
+    switch (at.first[b + 1] - t) {
       case 3:
         multiply_block<3, I>(to, g, held, m, bias);
         break;
@@ -338,9 +345,10 @@ __attribute__((noinline)) void add_tile_rows(const GradientMemory<T>& memory, co
 }
 
 /// One column of G^T m, m [4].
-template <typename V>
-EK_INLINE void filter_column(V (&f)[3], const V& m0, const V& m1, const V& m2, const V& m3) {
-  const V a = m1 * 0.5f, b = m2 * 0.5f;
+template <typename T>
+EK_INLINE void filter_column(Register<T> (&f)[3], const Register<T>& m0, const Register<T>& m1,
+                             const Register<T>& m2, const Register<T>& m3) {
+  const Register<T> a = m1 * T(0.5), b = m2 * T(0.5);
   f[0] = m0 + a + b;
   f[1] = a - b;
   f[2] = a + b + m3;
@@ -350,7 +358,7 @@ EK_INLINE void filter_column(V (&f)[3], const V& m0, const V& m1, const V& m2, c
 
 bool winograd_fits(const Correlation& g) {
   return g.h.taps == 3 && g.w.taps == 3 && g.h.dense() && g.w.dense() && g.h.pad <= 2 && g.w.pad <= 2 &&
-         g.h.pad >= 0 && g.w.pad >= 0 && g.h.out % 2 == 0 && g.w.out % 2 == 0 && g.w.out / 2 <= kMostTiles * 64;
+         g.h.pad >= 0 && g.w.pad >= 0 && g.h.out % 2 == 0 && g.w.out % 2 == 0 && g.w.out / 2 <= kMostTiles * kMostBlocks;
 }
 
 bool winograd_pays(const Correlation& g) { return winograd_fits(g) && g.C >= 4 && g.K >= 2; }
@@ -404,7 +412,7 @@ void winograd_correlate(Register<T>* y, const Register<T>* x, const T* u, const 
   static thread_local Scratch scratch;
   const std::int64_t tiles = g.w.out / 2;
   auto* memory = scratch.get<Register<T>>((g.C * 4 + g.K * 2) * tiles);
-  const TileRow<T> of_row{memory, memory + g.C * 4 * tiles};
+  const TileRow<T> of_row(memory, g);
   for (std::int64_t group = 0; group < g.groups; ++group) {
     Register<T>* to = y + group * g.K * g.h.out * g.w.out;
     const Register<T>* from = x + group * g.C * g.h.in * g.w.in;
@@ -452,12 +460,12 @@ void winograd_weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x
       }
       for (int j = 0; j < 4; ++j) {
         Register<T> column[3];
-        filter_column(column, m[0][j], m[1][j], m[2][j], m[3][j]);
+        filter_column<T>(column, m[0][j], m[1][j], m[2][j], m[3][j]);
         for (int r = 0; r < 3; ++r) half[r][j] = column[r];
       }
       for (int r = 0; r < 3; ++r) {
         Register<T> row[3];
-        filter_column(row, half[r][0], half[r][1], half[r][2], half[r][3]);
+        filter_column<T>(row, half[r][0], half[r][1], half[r][2], half[r][3]);
         for (int s = 0; s < 3; ++s) at.acc[(r * 3 + s) * filters + f] = row[s];
       }
     }
@@ -477,10 +485,14 @@ void winograd_weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x
   }
 }
 
-template void winograd_weights(float*, const float*, const Correlation&, bool);
-template void winograd_correlate(Register<float>*, const Register<float>*, const float*, const float*,
-                                 const Correlation&);
-template void winograd_weight_gradient(float*, const Register<float>*, const Register<float>*,
-                                       const Correlation&, std::int64_t);
+#define EK_INSTANTIATE(T)                                                                         \
+  template void winograd_weights(T*, const T*, const Correlation&, bool);                         \
+  template void winograd_correlate(Register<T>*, const Register<T>*, const T*, const T*,          \
+                                   const Correlation&);                                           \
+  template void winograd_weight_gradient(T*, const Register<T>*, const Register<T>*, const Correlation&, \
+                                         std::int64_t);
+EK_INSTANTIATE(float)
+EK_INSTANTIATE(double)
+#undef EK_INSTANTIATE
 
 }  // namespace evenkeel::cpu::EK_ISA
