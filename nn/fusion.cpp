@@ -152,8 +152,8 @@ const Layer* exactly(const Module& module) {
 /// Puts layers into blocks, one after another.
 class BlockBuilder {
  public:
-  /// `any`: blocks as the CPU has them, else as CUDA devices have.
-  explicit BlockBuilder(bool any) : any_(any) {}
+  /// `any`: blocks as the CPU has them, else as CUDA devices have. Room for `blocks` of them.
+  BlockBuilder(bool any, std::size_t blocks) : any_(any) { blocks_.reserve(blocks); }
 
   /// False, and nothing has changed, if the layer has no place in a block.
   bool add(const Module& layer) {
@@ -165,6 +165,7 @@ class BlockBuilder {
   }
 
   std::vector<FusedBlock>& blocks() { return blocks_; }
+  std::size_t layers() const { return layers_; }
   /// Keeps the first n blocks; returns how many layers they are.
   std::size_t keep(std::size_t n) {
     blocks_.resize(n);
@@ -317,10 +318,13 @@ class BlockBuilder {
   std::vector<std::size_t> ends_;  // of each block: how many layers there are up to its end
 };
 
-/// Adds layers first, first + 1, ... as far as they have a place; returns the first that has none.
-std::size_t add_layers(const Sequential& net, std::size_t first, BlockBuilder& builder) {
+/// Puts layers first, first + 1, ... into blocks as far as they have a place.
+BlockBuilder blocks_from(const Sequential& net, Device device, std::size_t first) {
+  std::size_t convolutions = 0;
+  for (std::size_t i = first; i < net.size(); ++i) convolutions += exactly<Conv2d>(net[i]) != nullptr;
+  BlockBuilder builder(device.is_cpu(), convolutions);
   while (first < net.size() && builder.add(net[first])) ++first;
-  return first;
+  return builder;
 }
 
 bool has_convolution(const std::vector<FusedBlock>& blocks) {
@@ -330,9 +334,8 @@ bool has_convolution(const std::vector<FusedBlock>& blocks) {
 }  // namespace
 
 FoundBlocks find_blocks(const Sequential& net, Device device, std::size_t first) {
-  BlockBuilder builder(/*any=*/device.is_cpu());
-  const std::size_t end = add_layers(net, first, builder);
-  return {std::move(builder.blocks()), end};
+  BlockBuilder builder = blocks_from(net, device, first);
+  return {std::move(builder.blocks()), first + builder.layers()};
 }
 
 std::size_t forward_fused(const Sequential& net, std::size_t first, Tensor& y) {
@@ -341,8 +344,7 @@ std::size_t forward_fused(const Sequential& net, std::size_t first, Tensor& y) {
   // On CUDA devices a convolution right after a ReLU that ran alone begins no block: its results have
   // conv2d's bits.
   if (!cpu && first > 0 && exactly<ReLU>(net[first - 1])) return first;
-  BlockBuilder builder(/*any=*/cpu);
-  add_layers(net, first, builder);
+  BlockBuilder builder = blocks_from(net, y.device(), first);
   const std::size_t count = fusable(y, builder.blocks()), end = first + builder.keep(count);
   if (end < first + 2 || !has_convolution(builder.blocks())) return first;  // one layer alone is an op
   builder.draw_keys();

@@ -37,10 +37,12 @@ struct CpuRun {
     }
   }
 
-  /// The blocks as kernels take them; only forward has to do with running statistics.
+  /// The blocks as kernels take them, in memory of the thread that the next call fills anew; only forward has
+  /// to do with running statistics.
   template <typename T>
-  std::vector<RunBlock<T>> run_blocks(bool forward) {
-    std::vector<RunBlock<T>> all;
+  std::vector<RunBlock<T>>& run_blocks(bool forward) {
+    static thread_local std::vector<RunBlock<T>> all;
+    all.clear();
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       FusedBlock& b = blocks[i];
       const Conv2dSizes& s = sizes[i];
@@ -70,7 +72,7 @@ struct CpuRun {
 
 template <typename T>
 Tensor forward(CpuRun& run, bool keeps) {
-  const std::vector<RunBlock<T>> blocks = run.run_blocks<T>(true);
+  const std::vector<RunBlock<T>>& blocks = run.run_blocks<T>(true);
   const auto count = static_cast<std::int64_t>(blocks.size());
   const std::int64_t N = run.output[0];
   if (keeps) run.saved = empty({cpu::fused_run_memory<T>(blocks.data(), count, N)}, {DType::u8});
@@ -90,7 +92,7 @@ Tensor forward(CpuRun& run, bool keeps) {
 /// The gradients of x and of weight, bias, gamma and beta of each block; undefined where none is wanted.
 template <typename T>
 std::vector<Tensor> backward(CpuRun& run, const Tensor& dy, bool wants_dx) {
-  std::vector<RunBlock<T>> blocks = run.run_blocks<T>(false);
+  std::vector<RunBlock<T>>& blocks = run.run_blocks<T>(false);
   std::vector<Tensor> gradients{empty_if(wants_dx, run.x.get().shape(), run.x.get().options())};
   const auto gradient_of = [&](const Tensor& parameter) {
     Tensor& g = gradients.emplace_back();

@@ -1,7 +1,5 @@
 #include "evenkeel/kernels/fused_run.h"
 
-#include <numeric>
-
 #include "evenkeel/kernels/cpu/fused/convolution.h"
 #include "evenkeel/kernels/cpu/fused/epilogue.h"
 #include "evenkeel/kernels/cpu/fused/memory.h"
@@ -128,21 +126,21 @@ class Run {
 
   /// The weights of all convolutions as the kernels of a direction read them.
   void pack_all_weights(bool flip) {
-    weight_offsets_.assign(1, 0);
+    static thread_local Scratch scratch, of_offsets;
+    auto* offsets = of_offsets.get<std::int64_t>(count_ + 1);
+    offsets[0] = 0;
     for (std::int64_t i = 0; i < count_; ++i) {
-      std::int64_t size = 0;
-      if (is_convolved(i, flip)) {
-        const Correlation g = correlation(i, flip);
-        size = uses_winograd(g, flip) ? winograd_size(g) : g.weights();
-      }
-      weight_offsets_.push_back(weight_offsets_.back() + size);
+      offsets[i + 1] = offsets[i];
+      if (!is_convolved(i, flip)) continue;
+      const Correlation g = correlation(i, flip);
+      offsets[i + 1] += uses_winograd(g, flip) ? winograd_size(g) : g.weights();
     }
-    static thread_local Scratch scratch;
-    T* to = scratch.get<T>(weight_offsets_.back());
+    T* to = scratch.get<T>(offsets[count_]);
     weights_ = to;
+    weight_offsets_ = offsets;
     for (std::int64_t i = 0; i < count_; ++i) {
       if (!is_convolved(i, flip)) continue;
-      T* of_block = to + weight_offset(i);
+      T* of_block = to + offsets[i];
       const T* w = blocks_[i].after.block.weight;
       const Correlation forward = forward_correlation(blocks_[i].conv);
       if (uses_winograd(correlation(i, flip), flip)) {
@@ -153,13 +151,11 @@ class Run {
     }
   }
 
-  std::int64_t weight_offset(std::int64_t i) const { return weight_offsets_[static_cast<std::size_t>(i)]; }
-
   /// y = the convolution of x, or dx that of dy.
   void convolve(Register<T>* y, const Register<T>* x, std::int64_t i, bool flip) const {
     const Correlation g = correlation(i, flip);
     const T* bias = flip ? nullptr : blocks_[i].bias;
-    const T* w = weights_ + weight_offset(i);
+    const T* w = weights_ + weight_offsets_[i];
     uses_winograd(g, flip) ? winograd_correlate<T>(y, x, w, bias, g) : correlate<T>(y, x, w, bias, g);
   }
 
@@ -462,7 +458,7 @@ class Run {
   bool keeps_all_ = false;
   std::int64_t most_ = 0;       // elements of the largest step
   const T* weights_ = nullptr;  // packed for the direction
-  std::vector<std::int64_t> weight_offsets_;
+  const std::int64_t* weight_offsets_ = nullptr;  // of each block
 
   std::int64_t first_wanted_ = 0;  // the first block that has a gradient to make
   bool wants_dx_ = false;
