@@ -48,6 +48,7 @@ void record(const char* op, Tensor& output, const std::vector<const Tensor*>& in
   auto node = std::make_shared<Node>();
   node->op = op;
   node->backward = std::move(backward);
+  node->inputs.reserve(inputs.size());
   for (const Tensor* x : inputs) {
     const bool wanted = x->defined() && x->requires_grad();
     node->inputs.push_back(wanted ? NodeInput{x->variable(), x->shape(), x->options()} : NodeInput{});
