@@ -28,7 +28,7 @@ EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, 
 #pragma GCC unroll 8
     for (int j = 0; j < BQ; ++j) sum[i][j] = Register<T>{} + (bias != nullptr ? bias[k + i] : T(0));
   }
-  const std::int64_t taps = S > 0 ? S : g.w.taps, plane = g.h.in * g.w.in, step = g.h.taps * taps * BK;
+  const std::int64_t taps = S > 0 ? S : g.w.taps, plane = g.in_plane, step = g.h.taps * taps * BK;
   for (std::int64_t r = 0; r < g.h.taps; ++r) {
     const std::int64_t row = g.h.input(p, r);
     if (row < 0) continue;
@@ -79,7 +79,7 @@ EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, 
 #pragma GCC unroll 8
   for (int i = 0; i < BK; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < BQ; ++j) y[((k + i) * g.h.out + p) * g.w.out + q + j] = sum[i][j];
+    for (int j = 0; j < BQ; ++j) y[(k + i) * g.out_plane + p * g.w.out + q + j] = sum[i][j];
   }
 }
 
@@ -141,10 +141,9 @@ void correlate_group(Register<T>* y, const Register<T>* x, const T* w, const T* 
   }
 }
 
-/// A convolution of single pixels, as that of one row.
+/// A convolution of pixels, as that of one row.
 Correlation flattened(Correlation g) {
-  const auto is_plain = [](const Axis& a) { return a.taps == 1 && a.dense() && a.pad == 0 && a.in == a.out; };
-  if (is_plain(g.h) && is_plain(g.w)) {
+  if (g.is_of_pixels()) {
     g.w.in = g.w.out = g.h.in * g.w.in;
     g.h.in = g.h.out = 1;
   }
@@ -157,8 +156,7 @@ template <typename T, int BK, int BC, int BR, int BS, bool PADDED>
 EK_INLINE void weight_gradient_tile(Register<T>* sums, const Register<T>* dy, const Register<T>* x,
                                     const Correlation& g, std::int64_t k, std::int64_t c, std::int64_t r,
                                     std::int64_t s) {
-  const std::int64_t in = g.h.in * g.w.in, out = g.h.out * g.w.out, Q = g.w.out,
-                     area = g.h.taps * g.w.taps;
+  const std::int64_t in = g.in_plane, out = g.out_plane, Q = g.w.out, area = g.h.taps * g.w.taps;
   // Whichever are fewer stay in registers, and the others come one by one.
   constexpr bool kKeepsPixels = BC * BS <= BK && BR == 1;
   Register<T> sum[BK][BC][BR][BS] = {};
@@ -253,6 +251,34 @@ void filter_gradients(T* dw, const Register<T>* dy, const Register<T>* x, const 
     std::copy_n(total + i * BC * area, BC * area, dw + ((k + i) * g.C + c) * area);
 }
 
+/// Adds the sums of BK x BC filters over all pixels.
+template <int BK, int BC, typename T>
+void add_pixel_tile(Register<T>* sums, const Register<T>* dy, const Register<T>* x, const Correlation& g) {
+  Register<T> sum[BK][BC];
+  for (int i = 0; i < BK; ++i) {
+    for (int j = 0; j < BC; ++j) sum[i][j] = sums[i * g.C + j];
+  }
+  const std::int64_t pixels = g.h.out * g.w.out;
+  for (std::int64_t q = 0; q < pixels; ++q) {
+    Register<T> pixel[BC];
+#pragma GCC unroll 4
+    for (int j = 0; j < BC; ++j) {
+      pixel[j] = x[j * g.in_plane + q];
+      EK_KEEP_IN_REGISTER(pixel[j]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < BK; ++i) {
+      Register<T> gradient = dy[i * g.out_plane + q];
+      EK_KEEP_IN_REGISTER(gradient);
+#pragma GCC unroll 4
+      for (int j = 0; j < BC; ++j) sum[i][j] += gradient * pixel[j];
+    }
+  }
+  for (int i = 0; i < BK; ++i) {
+    for (int j = 0; j < BC; ++j) sums[i * g.C + j] = sum[i][j];
+  }
+}
+
 template <bool PADDED, typename T>
 void weight_gradient_of_group(T* dw, const Register<T>* dy, const Register<T>* x, const Correlation& g,
                               std::int64_t count) {
@@ -332,8 +358,8 @@ template <typename T>
 void correlate(Register<T>* y, const Register<T>* x, const T* w, const T* bias, const Correlation& of) {
   const Correlation g = flattened(of);
   for (std::int64_t group = 0; group < g.groups; ++group) {
-    Register<T>* out = y + group * g.K * g.h.out * g.w.out;
-    const Register<T>* in = x + group * g.C * g.h.in * g.w.in;
+    Register<T>* out = y + group * g.K * g.out_plane;
+    const Register<T>* in = x + group * g.C * g.in_plane;
     const T* weight = w + group * g.K * g.filter();
     const T* b = bias != nullptr ? bias + group * g.K : nullptr;
     if (g.w.dense() && g.w.taps == 3) {
@@ -347,13 +373,36 @@ void correlate(Register<T>* y, const Register<T>* x, const T* w, const T* bias, 
 }
 
 template <typename T>
+void add_pixel_weight_gradients(Register<T>* sums, const Register<T>* dy, const Register<T>* x,
+                                const Correlation& g) {
+  const auto all_inputs = [&]<int BK>(std::int64_t k) {
+    constexpr int BC = kManyRegisters ? 4 : 2;
+    const Register<T>* from = dy + k * g.out_plane;
+    std::int64_t c = 0;
+    for (; c + BC <= g.C; c += BC)
+      add_pixel_tile<BK, BC, T>(sums + k * g.C + c, from, x + c * g.in_plane, g);
+    for (; c < g.C; ++c) add_pixel_tile<BK, 1, T>(sums + k * g.C + c, from, x + c * g.in_plane, g);
+  };
+  std::int64_t k = 0;
+  for (; k + 4 <= g.K; k += 4) all_inputs.template operator()<4>(k);
+  for (; k < g.K; ++k) all_inputs.template operator()<1>(k);
+}
+
+template <typename T>
 void weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x, const Correlation& of,
                      std::int64_t count) {
   const Correlation g = flattened(of);
+  if (g.is_of_pixels() && g.groups == 1) {
+    static thread_local Scratch scratch;
+    auto* sums = scratch.get<Register<T>>(g.K * g.C);
+    std::fill_n(sums, g.K * g.C, Register<T>{});
+    add_pixel_weight_gradients<T>(sums, dy, x, g);
+    return sum_lanes<T>(dw, g.K * g.C, count, [=](std::int64_t i) EK_INLINE_LAMBDA { return sums[i]; });
+  }
   for (std::int64_t group = 0; group < g.groups; ++group) {
     T* out = dw + group * g.K * g.filter();
-    const Register<T>* from_dy = dy + group * g.K * g.h.out * g.w.out;
-    const Register<T>* from_x = x + group * g.C * g.h.in * g.w.in;
+    const Register<T>* from_dy = dy + group * g.K * g.out_plane;
+    const Register<T>* from_x = x + group * g.C * g.in_plane;
     if (g.h.pad > 0 || g.w.pad > 0) {
       weight_gradient_of_group<true>(out, from_dy, from_x, g, count);
     } else {
@@ -366,6 +415,8 @@ void weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x, const C
   template void pack_weights(T*, const T*, const Correlation&);                                              \
   template void pack_flipped_weights(T*, const T*, const Correlation&);                                      \
   template void correlate(Register<T>*, const Register<T>*, const T*, const T*, const Correlation&);         \
+  template void add_pixel_weight_gradients<T>(Register<T>*, const Register<T>*, const Register<T>*,             \
+                                           const Correlation&);                                              \
   template void weight_gradient(T*, const Register<T>*, const Register<T>*, const Correlation&, std::int64_t);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)

@@ -23,15 +23,30 @@ struct Axis {
 };
 
 /// y[k][p][q] = bias[k] + sum over c,r,s of w[k][c][r][s] * x[c][h.input(p, r)][w.input(q, s)], in each of
-/// `groups` groups of C inputs and K outputs.
+/// `groups` groups of C inputs and K outputs. Channels lie in_plane and out_plane apart, which is more than
+/// their pixels where these are a band of rows.
 struct Correlation {
   std::int64_t groups, C, K;
   Axis h, w;
+  std::int64_t in_plane = h.in * w.in, out_plane = h.out * w.out;
 
   std::int64_t filter() const { return C * h.taps * w.taps; }
   std::int64_t weights() const { return groups * K * filter(); }
-  std::int64_t inputs() const { return groups * C * h.in * w.in; }
-  std::int64_t outputs() const { return groups * K * h.out * w.out; }
+  /// True if an output meets the one input at its place.
+  bool is_of_pixels() const {
+    const auto plain = [](const Axis& a) {
+      return a.taps == 1 && a.dense() && a.pad == 0 && a.in == a.out;
+    };
+    return plain(h) && plain(w);
+  }
+  /// `rows` rows of a convolution of pixels, in planes of the sizes given.
+  Correlation band(std::int64_t rows, std::int64_t in_plane_, std::int64_t out_plane_) const {
+    Correlation g = *this;
+    g.h.in = g.h.out = rows;
+    g.in_plane = in_plane_;
+    g.out_plane = out_plane_;
+    return g;
+  }
 };
 
 /// Forward; its geometry is also that of the weight gradient.
@@ -51,6 +66,11 @@ void pack_flipped_weights(T* out, const T* w, const Correlation& g);
 /// `w` is packed; bias [groups * K] or null.
 template <typename T>
 void correlate(Register<T>* y, const Register<T>* x, const T* w, const T* bias, const Correlation& g);
+
+/// Convolution of pixels in one group: adds the gradient of each filter, in lanes, to sums [K][C].
+template <typename T>
+void add_pixel_weight_gradients(Register<T>* sums, const Register<T>* dy, const Register<T>* x,
+                                const Correlation& g);
 
 /// dw[k][c][r][s] = sum over the first `count` images and all pixels of dy[k][p][q] x[c][...].
 template <typename T>

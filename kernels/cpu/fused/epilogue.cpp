@@ -131,15 +131,16 @@ void UnitEpilogue<T>::rectify(Register<T>* y, const Register<T>* z) const {
   for (std::int64_t i = 0; i < n; ++i) y[i] = rectified<T>(z[i], true);
 }
 
-/// The first of equal values is taken, and the last NaN, as max_pool2d does.
+/// Rows [begin, end) of the pool's output, from planes of rows_of_x rows, of which the first belongs to
+/// `begin`. The first of equal values is taken, and the last NaN, as max_pool2d does.
 template <typename T>
-void UnitEpilogue<T>::take_maximum(Register<T>* y, const Register<T>* x) const {
+void UnitEpilogue<T>::take_maximum(Register<T>* y, const Register<T>* x, std::int64_t rows_of_x,
+                                   std::int64_t begin, std::int64_t end) const {
   const std::int64_t window = e_.window, P = e_.pooled_height(), Q = e_.pooled_width();
-  std::uint8_t* taps = kept_.taps;
   for (std::int64_t c = 0; c < e_.C; ++c) {
-    for (std::int64_t p = 0; p < P; ++p) {
-      const Register<T>* row = x + (c * e_.H + p * window) * e_.W;
-      for (std::int64_t q = 0; q < Q; ++q, ++y, taps += kRegisterLanes<T>, row += window) {
+    for (std::int64_t p = begin; p < end; ++p) {
+      const Register<T>* row = x + (c * rows_of_x + (p - begin) * window) * e_.W;
+      for (std::int64_t i = (c * P + p) * Q; i < (c * P + p + 1) * Q; ++i, row += window) {
         Register<T> largest = row[0];
         Integers<T> tap = {};
         const auto take = [&](std::int64_t h, std::int64_t w, int number) EK_INLINE_LAMBDA {
@@ -157,12 +158,24 @@ void UnitEpilogue<T>::take_maximum(Register<T>* y, const Register<T>* x) const {
             for (std::int64_t w = 0; w < window; ++w) take(h, w, static_cast<int>(h * window + w));
           }
         }
-        *y = largest;
+        y[i] = largest;
         const auto bytes = __builtin_convertvector(tap, Bytes<T>);
-        std::memcpy(taps, &bytes, sizeof bytes);
+        std::memcpy(kept_.taps + i * kRegisterLanes<T>, &bytes, sizeof bytes);
       }
     }
   }
+}
+
+template <typename T>
+void UnitEpilogue<T>::pool_band(Register<T>* z, std::int64_t p) const {
+  const std::int64_t n = static_cast<std::int64_t>(e_.C) * e_.window * e_.W;
+  for (std::int64_t i = 0; (e_.relu || e_.relu_first) && i < n; ++i) z[i] = rectified<T>(z[i], true);
+  take_maximum(kept_.z, z, e_.window, p, p + 1);
+}
+
+template <typename T>
+void UnitEpilogue<T>::spread_band(Register<T>* dz, const Register<T>* dy, std::int64_t p) const {
+  spread_gradient(dz, dy, e_.window, p, p + 1);
 }
 
 template <typename T>
@@ -207,7 +220,7 @@ const Register<T>* UnitEpilogue<T>::forward(const Register<T>* z, Register<T>* o
   }
   if (e_.pool != FusedPool::none) {
     Register<T>* to = block_.keeps_pooled() ? kept_.z : other(y);
-    e_.pool == FusedPool::max ? take_maximum(to, y) : take_average(to, y);
+    e_.pool == FusedPool::max ? take_maximum(to, y, e_.H, 0, e_.pooled_height()) : take_average(to, y);
     y = to;
   }
   if (e_.p == 0) return y;
@@ -224,17 +237,18 @@ const Register<T>* UnitEpilogue<T>::again(Register<T>* out, Register<T>* spare) 
   return out;
 }
 
-/// dx [C, H, W] from dy of the pool's output.
+/// dx from rows [begin, end) of dy, the gradient of the pool's output, in planes as in take_maximum().
 template <typename T>
-void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy) const {
+void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy, std::int64_t rows_of_x,
+                                      std::int64_t begin, std::int64_t end) const {
   const std::int64_t window = e_.window, P = e_.pooled_height(), Q = e_.pooled_width();
   const T area = static_cast<T>(window * window);
-  if (P * window != e_.H || Q * window != e_.W)
-    std::memset(dx, 0, static_cast<std::size_t>(block_.elements_of_z()) * sizeof *dx);
-  for (std::int64_t c = 0, i = 0; c < e_.C; ++c) {
-    for (std::int64_t p = 0; p < P; ++p) {
-      Register<T>* row = dx + (c * e_.H + p * window) * e_.W;
-      for (std::int64_t q = 0; q < Q; ++q, ++i, row += window) {
+  if ((end - begin) * window != rows_of_x || Q * window != e_.W)
+    std::memset(dx, 0, static_cast<std::size_t>(e_.C * rows_of_x * e_.W) * sizeof *dx);
+  for (std::int64_t c = 0; c < e_.C; ++c) {
+    for (std::int64_t p = begin; p < end; ++p) {
+      Register<T>* row = dx + (c * rows_of_x + (p - begin) * window) * e_.W;
+      for (std::int64_t i = (c * P + p) * Q; i < (c * P + p + 1) * Q; ++i, row += window) {
         if (e_.pool == FusedPool::average) {
           const Register<T> share = dy[i] / area;
           for (std::int64_t h = 0; h < window; ++h) {
@@ -243,10 +257,17 @@ void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy) co
           continue;
         }
         const auto tap = bytes_at<T>(kept_.taps, i);
+        const auto share = [&](int number) EK_INLINE_LAMBDA { return tap == number ? dy[i] : Register<T>{}; };
+        if (window == 2) {
+          row[0] = share(0);
+          row[1] = share(1);
+          row[e_.W] = share(2);
+          row[e_.W + 1] = share(3);
+          continue;
+        }
         int number = 0;
         for (std::int64_t h = 0; h < window; ++h) {
-          for (std::int64_t w = 0; w < window; ++w, ++number)
-            row[h * e_.W + w] = tap == number ? dy[i] : Register<T>{};
+          for (std::int64_t w = 0; w < window; ++w) row[h * e_.W + w] = share(number++);
         }
       }
     }
@@ -277,22 +298,26 @@ void UnitEpilogue<T>::mask_by_norm_output(Register<T>* d) const {
 }
 
 template <typename T>
-Register<T>* UnitEpilogue<T>::backward_to_norm(Register<T>* g, Register<T>* spare) const {
+void UnitEpilogue<T>::backward_to_pool(Register<T>* g) const {
   if (e_.p > 0) drop(g, g);
-  const bool relu_only = e_.norm == NormPartition::none && (e_.relu || e_.relu_first);
-  if (block_.keeps_pooled() && relu_only) {
-    const std::int64_t n = block_.elements_of_output();
-    for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
-  }
+  if (!block_.keeps_pooled() || !(e_.relu || e_.relu_first)) return;
+  const std::int64_t n = block_.elements_of_output();
+  for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
+}
+
+template <typename T>
+Register<T>* UnitEpilogue<T>::backward_to_norm(Register<T>* g, Register<T>* spare) const {
+  backward_to_pool(g);
   if (e_.pool != FusedPool::none) {
-    spread_gradient(spare, g);
+    spread_gradient(spare, g, e_.H, 0, e_.pooled_height());
     g = spare;
   }
-  if (!block_.keeps_pooled() && relu_only) {
+  if (e_.norm != NormPartition::none) {
+    if (e_.relu) mask_by_norm_output(g);
+  } else if (!block_.keeps_pooled() && (e_.relu || e_.relu_first)) {
     const std::int64_t n = block_.elements_of_z();
     for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
   }
-  if (e_.norm != NormPartition::none && e_.relu) mask_by_norm_output(g);
   return g;
 }
 

@@ -39,6 +39,14 @@ class UnitEpilogue {
   /// The same output again, from what is kept.
   const Register<T>* again(Register<T>* out, Register<T>* spare) const;
 
+  /// A band of rows of a block whose output is the pool's, kept in kept_.z: row p of the maximum pool, from
+  /// its window of rows of z [C][window][W], which are rectified in place where the block says so.
+  void pool_band(Register<T>* z, std::int64_t p) const;
+  /// The way back: the gradient of these rows, from that of the pool's output [C, P, Q].
+  void spread_band(Register<T>* dz, const Register<T>* dy, std::int64_t p) const;
+  /// Of such a block, the gradient g of the output becomes that of the pool's output.
+  void backward_to_pool(Register<T>* g) const;
+
   /// From the gradient g of the output, which is overwritten, to that of the norm's output - or of z, where
   /// there is no norm. The result is in g or in `spare`.
   Register<T>* backward_to_norm(Register<T>* g, Register<T>* spare) const;
@@ -60,10 +68,12 @@ class UnitEpilogue {
 
   void normalize(Register<T>* y, const Register<T>* z) const;
   void rectify(Register<T>* y, const Register<T>* z) const;
-  void take_maximum(Register<T>* y, const Register<T>* x) const;
+  void take_maximum(Register<T>* y, const Register<T>* x, std::int64_t rows_of_x, std::int64_t begin,
+                    std::int64_t end) const;
   void take_average(Register<T>* y, const Register<T>* x) const;
   void drop(Register<T>* y, const Register<T>* x) const;
-  void spread_gradient(Register<T>* dx, const Register<T>* dy) const;
+  void spread_gradient(Register<T>* dx, const Register<T>* dy, std::int64_t rows_of_x, std::int64_t begin,
+                       std::int64_t end) const;
   void mask_by_norm_output(Register<T>* d) const;
   void backward_groups(Register<T>* d, T* dgamma, T* dbeta) const;
   void backward_rows(Register<T>* d, T* dgamma, T* dbeta) const;

@@ -188,6 +188,14 @@ class Run {
       const RunBlock<T>& b = blocks_[i];
       const KeptUnit<T> memory = kept(i, piece);
       const Register<T>* z = x;
+      if (works_in_bands(b)) {
+        const UnitEpilogue<T> epilogue(b, memory, count);
+        convolve_and_pool(epilogue, buffers.other_than(x), x, i);
+        epilogue.draw_mask(unit * L);
+        Register<T>* out = buffers.other_than();
+        x = epilogue.again(out, buffers.other_than(out));
+        continue;
+      }
       if (b.has_convolution()) {
         Register<T>* to = b.keeps_pooled() ? buffers.other_than(x) : memory.z;
         convolve(to, x, i, /*flip=*/false);
@@ -202,6 +210,26 @@ class Run {
     }
     const std::int64_t n = blocks_[count_ - 1].elements_of_output();
     store_unit<T>(y + unit * L * n, x, n, n, count);
+  }
+
+  /// A convolution of pixels and the maximum pool after it work on a band of rows at a time, which stays in
+  /// the first-level cache.
+  static bool works_in_bands(const RunBlock<T>& b) {
+    if (!b.has_convolution() || !b.keeps_pooled()) return false;
+    const Correlation g = forward_correlation(b.conv);
+    return g.is_of_pixels() && g.groups == 1 && g.h.out % b.after.window == 0 &&
+           g.w.out % b.after.window == 0;
+  }
+
+  void convolve_and_pool(const UnitEpilogue<T>& epilogue, Register<T>* z, const Register<T>* x,
+                         std::int64_t i) const {
+    const RunBlock<T>& b = blocks_[i];
+    const std::int64_t rows = b.after.window, band = rows * b.conv.W;
+    const Correlation g = forward_correlation(b.conv).band(rows, b.conv.H * b.conv.W, band);
+    for (std::int64_t p = 0; p < b.after.pooled_height(); ++p) {
+      correlate<T>(z, x + p * band, weights_ + weight_offsets_[i], b.bias, g);
+      epilogue.pool_band(z, p);
+    }
   }
 
   void set_statistics(std::int64_t i, std::int64_t c, double mean, double variance) {
@@ -321,6 +349,12 @@ class Run {
       const RunBlock<T>& b = blocks_[i];
       const KeptUnit<T> memory = kept(i, piece);
       const UnitEpilogue<T> epilogue(b, memory, count);
+      if (works_in_bands(b)) {
+        epilogue.backward_to_pool(g);
+        g = backward_in_bands(buffers, epilogue, unit, i, g, a);
+        if (g == nullptr) return;
+        continue;
+      }
       g = epilogue.backward_to_norm(g, buffers.other_than(g));
       if (i == stop) {
         std::copy_n(g, b.elements_of_z(), gradients_ + unit * pending_);
@@ -370,15 +404,7 @@ class Run {
     if (b.has_convolution()) {
       if (T* dbias = partial(i, 1, unit)) bias_gradient(dbias, dz, b, count);
       if (T* dweight = partial(i, 0, unit)) {
-        Register<T>* out = buffers.other_than(dz);
-        const Register<T>* x = out;
-        if (i == 0) {
-          load_input(out, unit);
-        } else {
-          const KeptUnit<T> before = kept(i - 1, layout_.piece(saved_, unit));
-          x = UnitEpilogue<T>(blocks_[i - 1], before, count)
-                  .again(out, buffers.other_than(dz, out));
-        }
+        const Register<T>* x = input_again(i, unit, buffers.other_than(dz), buffers, dz);
         const Correlation g = forward_correlation(b.conv);
         if (winograd_pays_for_weight_gradient(g)) {
           winograd_weight_gradient<T>(dweight, dz, x, g, count);
@@ -391,9 +417,63 @@ class Run {
       convolve(dx, dz, i, /*flip=*/true);
       dz = dx;
     }
-    if (i > 0) return wants_dx ? dz : nullptr;
-    const std::int64_t n = b.elements_of_x();
-    if (a.dx != nullptr) store_unit<T>(a.dx + unit * L * n, dz, n, n, count);
+    return pass_on(i, unit, wants_dx ? dz : nullptr, a);
+  }
+
+  /// The input of block i, as forward had it; in `out`, unless it lies elsewhere. `used` is not touched.
+  const Register<T>* input_again(std::int64_t i, std::int64_t unit, Register<T>* out,
+                                 const Buffers<T>& buffers, const Register<T>* used) const {
+    if (i == 0) {
+      load_input(out, unit);
+      return out;
+    }
+    const KeptUnit<T> before = kept(i - 1, layout_.piece(saved_, unit));
+    return UnitEpilogue<T>(blocks_[i - 1], before, images_of_unit<T>(N_, unit))
+        .again(out, buffers.other_than(used, out));
+  }
+
+  /// The way back of convolve_and_pool(), from the gradient of the pool's output.
+  Register<T>* backward_in_bands(const Buffers<T>& buffers, const UnitEpilogue<T>& epilogue,
+                                 std::int64_t unit, std::int64_t i, Register<T>* dy,
+                                 const FusedRunBackwardArgs<T>& a) const {
+    const RunBlock<T>& b = blocks_[i];
+    const std::int64_t count = images_of_unit<T>(N_, unit), rows = b.after.window, band = rows * b.conv.W;
+    const std::int64_t plane = b.conv.H * b.conv.W, filters = b.conv.K * b.conv.C;
+    T *dweight = partial(i, 0, unit), *dbias = partial(i, 1, unit);
+    static thread_local Scratch scratch;
+    auto* dz = scratch.get<Register<T>>(b.conv.K * band + filters + b.conv.K);
+    Register<T>*of_weight = dz + b.conv.K * band, *of_bias = of_weight + filters;
+    std::fill_n(of_weight, filters + b.conv.K, Register<T>{});
+    const bool wants_dx = passes_gradient(i);
+    Register<T>* to = buffers.other_than(dy);
+    const Register<T>* x =
+        dweight != nullptr ? input_again(i, unit, to, buffers, dy) : nullptr;
+    Register<T>* dx = buffers.other_than(dy, x);
+    const Correlation forward = forward_correlation(b.conv).band(rows, plane, band),
+                      backward = backward_correlation(b.conv).band(rows, band, plane);
+    for (std::int64_t p = 0; p < b.after.pooled_height(); ++p) {
+      epilogue.spread_band(dz, dy, p);
+      if (dweight != nullptr) add_pixel_weight_gradients<T>(of_weight, dz, x + p * band, forward);
+      for (std::int64_t k = 0; dbias != nullptr && k < b.conv.K; ++k) {
+        for (std::int64_t s = 0; s < band; ++s) of_bias[k] += dz[k * band + s];
+      }
+      if (wants_dx)
+        correlate<T>(dx + p * band, dz, weights_ + weight_offsets_[i], nullptr, backward);
+    }
+    if (dweight != nullptr)
+      sum_lanes<T>(dweight, filters, count,
+                   [=](std::int64_t f) EK_INLINE_LAMBDA { return of_weight[f]; });
+    if (dbias != nullptr)
+      sum_lanes<T>(dbias, b.conv.K, count, [=](std::int64_t k) EK_INLINE_LAMBDA { return of_bias[k]; });
+    return pass_on(i, unit, wants_dx ? dx : nullptr, a);
+  }
+
+  /// The gradient of block i's input, where a block before it wants it; of the first, it is stored.
+  Register<T>* pass_on(std::int64_t i, std::int64_t unit, Register<T>* dx,
+                       const FusedRunBackwardArgs<T>& a) const {
+    if (i > 0) return dx;
+    const std::int64_t n = blocks_[0].elements_of_x();
+    if (a.dx != nullptr) store_unit<T>(a.dx + unit * L * n, dx, n, n, images_of_unit<T>(N_, unit));
     return nullptr;
   }
 
