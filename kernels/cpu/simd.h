@@ -77,6 +77,12 @@ using Register = typename VecOf<std::remove_const_t<T>>::in_register;
 template <typename T>
 inline constexpr int kRegisterLanes = kRegisterBytes / static_cast<int>(sizeof(T));
 
+/// x in all lanes. The zero is subtracted, as adding it would turn -0 into 0, which takes an instruction.
+template <typename T>
+EK_INLINE Register<T> broadcast(T x) {
+  return x - Register<T>{};
+}
+
 /// A vector of as many integers, each as wide as T.
 template <typename T>
 using Integers = typename VecOf<T>::index;

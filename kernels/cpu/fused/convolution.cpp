@@ -26,7 +26,7 @@ EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, 
 #pragma GCC unroll 8
   for (int i = 0; i < BK; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < BQ; ++j) sum[i][j] = Register<T>{} + (bias != nullptr ? bias[k + i] : T(0));
+    for (int j = 0; j < BQ; ++j) sum[i][j] = broadcast(bias != nullptr ? bias[k + i] : T(0));
   }
   const std::int64_t taps = S > 0 ? S : g.w.taps, plane = g.in_plane, step = g.h.taps * taps * BK;
   for (std::int64_t r = 0; r < g.h.taps; ++r) {
@@ -40,12 +40,13 @@ EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, 
 #pragma GCC unroll 8
         for (int j = 0; j < BQ; ++j) {
           if (!meets(j)) continue;
-          pixel[j] = load(j);
-          EK_KEEP_IN_REGISTER(pixel[j]);
+          Register<T> value = load(j);
+          EK_KEEP_IN_REGISTER(value);
+          pixel[j] = value;
         }
 #pragma GCC unroll 8
         for (int i = 0; i < BK; ++i) {
-          Register<T> factor = Register<T>{} + weight[s * BK + i];
+          Register<T> factor = broadcast(weight[s * BK + i]);
           if (!kManyRegisters) EK_KEEP_IN_REGISTER(factor);
 #pragma GCC unroll 8
           for (int j = 0; j < BQ; ++j) {
@@ -162,7 +163,7 @@ EK_INLINE void weight_gradient_tile(Register<T>* sums, const Register<T>* dy, co
   Register<T> sum[BK][BC][BR][BS] = {};
   for (std::int64_t p = 0; p < g.h.out; ++p) {
     std::int64_t row[BR];
-    for (int h = 0; h < BR; ++h) row[h] = PADDED || BR == 1 ? g.h.input(p, r + h) : p + r + h;
+    for (int h = 0; h < BR; ++h) row[h] = g.h.input(p, r + h);
     if (BR == 1 && row[0] < 0) continue;
     const Register<T>* from_dy = dy + k * out + p * Q;
     const Register<T>* from_x = x + c * in;
@@ -196,8 +197,9 @@ EK_INLINE void weight_gradient_tile(Register<T>* sums, const Register<T>* dy, co
       Register<T> gradients[BK];
 #pragma GCC unroll 4
       for (int i = 0; i < BK; ++i) {
-        gradients[i] = from_dy[i * out];
-        EK_KEEP_IN_REGISTER(gradients[i]);
+        Register<T> value = from_dy[i * out];
+        EK_KEEP_IN_REGISTER(value);
+        gradients[i] = value;
       }
 #pragma GCC unroll 4
       for (int h = 0; h < BR; ++h) {
@@ -263,8 +265,9 @@ void add_pixel_tile(Register<T>* sums, const Register<T>* dy, const Register<T>*
     Register<T> pixel[BC];
 #pragma GCC unroll 4
     for (int j = 0; j < BC; ++j) {
-      pixel[j] = x[j * g.in_plane + q];
-      EK_KEEP_IN_REGISTER(pixel[j]);
+      Register<T> value = x[j * g.in_plane + q];
+      EK_KEEP_IN_REGISTER(value);
+      pixel[j] = value;
     }
 #pragma GCC unroll 4
     for (int i = 0; i < BK; ++i) {

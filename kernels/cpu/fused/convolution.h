@@ -16,6 +16,7 @@ struct Axis {
   /// The input that output o meets at tap t, or -1.
   std::int64_t input(std::int64_t o, std::int64_t t) const {
     const std::int64_t at = o * stride + t * dilation - pad;
+    if (spread == 1) return at >= 0 && at < in ? at : -1;  // without a division
     return at >= 0 && at % spread == 0 && at / spread < in ? at / spread : -1;
   }
   /// True if neighbouring outputs and neighbouring taps meet neighbouring inputs.

@@ -22,7 +22,7 @@ template <typename T>
 UnitStatistics<T> UnitEpilogue<T>::of_channel(std::int64_t c) const {
   if (e_.norm == NormPartition::batch) {
     const T* m = kept_.merged + 3 * c;
-    return {Register<T>{} + m[0], Register<T>{} + m[1], Register<T>{} + m[2]};
+    return {broadcast(m[0]), broadcast(m[1]), broadcast(m[2])};
   }
   return statistics()[c / (e_.C / e_.sets)];
 }
@@ -469,12 +469,12 @@ void UnitEpilogue<T>::backward_batch(Register<T>* d, const T* means) const {
   const std::int64_t S = pixels();
   for (std::int64_t c = 0; c < e_.C; ++c) {
     if (means == nullptr) {
-      const Register<T> scale = Register<T>{} + kept_.merged[3 * c + 2] * gamma(c);
+      const Register<T> scale = broadcast(kept_.merged[3 * c + 2] * gamma(c));
       for (std::int64_t i = c * S; i < (c + 1) * S; ++i)
         d[i] = rectified_gradient<T>(d[i] * scale, kept_.z[i], e_.relu_first);
       continue;
     }
-    const ChannelSums<T> of{Register<T>{} + means[2 * c], Register<T>{} + means[2 * c + 1]};
+    const ChannelSums<T> of{broadcast(means[2 * c]), broadcast(means[2 * c + 1])};
     channel_gradient<T>(d + c * S, kept_.z + c * S, S, Xhat<T>(of_channel(c)), gamma(c), of, e_.relu_first);
   }
 }

@@ -82,12 +82,13 @@ EK_INLINE void multiply_tiles(Register<T>* y0, std::int64_t plane, std::int64_t 
         Register<T> in[N];
 #pragma GCC unroll 4
         for (int t = 0; t < N; ++t) {
-          in[t] = v[column * N + t];
-          EK_KEEP_IN_REGISTER(in[t]);
+          Register<T> value = v[column * N + t];
+          EK_KEEP_IN_REGISTER(value);
+          in[t] = value;
         }
 #pragma GCC unroll 4
         for (int k = 0; k < BK; ++k) {
-          Register<T> factor = Register<T>{} + u[column * m.K + k];
+          Register<T> factor = broadcast(u[column * m.K + k]);
           if (!kManyRegisters) EK_KEEP_IN_REGISTER(factor);
 #pragma GCC unroll 4
           for (int t = 0; t < N; ++t) (column == 0 ? left : right)[k][t] += factor * in[t];
@@ -232,8 +233,9 @@ EK_INLINE void add_products(Register<T>* acc, const Register<T>* d, const Regist
     Register<T> in[BC];
 #pragma GCC unroll 4
     for (int j = 0; j < BC; ++j) {
-      in[j] = v[j];
-      EK_KEEP_IN_REGISTER(in[j]);
+      Register<T> value = v[j];
+      EK_KEEP_IN_REGISTER(value);
+      in[j] = value;
     }
 #pragma GCC unroll 8
     for (int i = 0; i < BK; ++i) {
