@@ -91,6 +91,51 @@ using Integers = typename VecOf<T>::index;
 template <typename T>
 using Bytes = typename VecOf<T>::bytes;
 
+/// Integers from signed bytes at `bytes`, one a lane. GCC 12 makes scalar code of __builtin_convertvector, and
+/// warns of its own headers where the forms without a mask are used.
+template <typename T>
+EK_INLINE Integers<T> load_bytes(const std::uint8_t* bytes) {
+  Bytes<T> b;
+  std::memcpy(&b, bytes, sizeof b);
+#if defined(__AVX2__)
+  __m128i low = {};
+  std::memcpy(&low, &b, sizeof b);
+#  if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return reinterpret_cast<Integers<T>>(_mm512_maskz_cvtepi8_epi32(0xffff, low));
+  if constexpr (sizeof(T) == 8) return reinterpret_cast<Integers<T>>(_mm512_maskz_cvtepi8_epi64(0xff, low));
+#  else
+  if constexpr (sizeof(T) == 4) return reinterpret_cast<Integers<T>>(_mm256_cvtepi8_epi32(low));
+  if constexpr (sizeof(T) == 8) return reinterpret_cast<Integers<T>>(_mm256_cvtepi8_epi64(low));
+#  endif
+#else
+  return __builtin_convertvector(b, Integers<T>);
+#endif
+}
+
+/// The lowest byte of each lane.
+template <typename T>
+EK_INLINE void store_bytes(std::uint8_t* bytes, const Integers<T>& x) {
+#if defined(__AVX512F__)
+  const auto wide = reinterpret_cast<__m512i>(x);
+  if constexpr (sizeof(T) == 4) _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), _mm512_maskz_cvtepi32_epi8(0xffff, wide));
+  if constexpr (sizeof(T) == 8) _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm512_maskz_cvtepi64_epi8(0xff, wide));
+  return;
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    const auto wide = reinterpret_cast<__m256i>(x);
+    const __m256i mine = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                          0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i four = _mm256_shuffle_epi8(wide, mine);
+    const std::int32_t low = _mm256_extract_epi32(four, 0), high = _mm256_extract_epi32(four, 4);
+    std::memcpy(bytes, &low, 4);
+    std::memcpy(bytes + 4, &high, 4);
+    return;
+  }
+#endif
+  const auto narrow = __builtin_convertvector(x, Bytes<T>);
+  std::memcpy(bytes, &narrow, sizeof narrow);
+}
+
 /// Stores a register at a multiple of its size, past the caches where the architecture can.
 template <typename T>
 EK_INLINE void stream(T* y, const Register<T>& r) {

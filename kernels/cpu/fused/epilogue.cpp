@@ -1,20 +1,11 @@
 #include "evenkeel/kernels/cpu/fused/epilogue.h"
 
-#include <bit>
 #include <cmath>
 
 #include "evenkeel/kernels/cpu/philox_many.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {
-
-/// The bytes of element i in each lane, as signed numbers.
-template <typename T>
-EK_INLINE Integers<T> bytes_at(const std::uint8_t* bytes, std::int64_t i) {
-  Bytes<T> of_element;
-  std::memcpy(&of_element, bytes + i * kRegisterLanes<T>, sizeof of_element);
-  return __builtin_convertvector(of_element, Integers<T>);
-}
 
 }  // namespace
 
@@ -83,15 +74,43 @@ void UnitEpilogue<T>::draw_mask(std::int64_t image) const {
     }
     for (std::int64_t i = 0; i < n; ++i) {
       const std::uint32_t* of_element = &bits[i % 4][i / 4 * L];
-      std::uint8_t* to = kept_.mask + (begin + i) * L;
-#pragma GCC unroll 1  // else it is not vector code
-      for (std::int64_t l = 0; l < L; ++l) to[l] = of_element[l] >> 8 >= least ? 255 : 0;
+      Integers<T> drawn;
+      if constexpr (sizeof(T) == 4) {
+        std::memcpy(&drawn, of_element, sizeof drawn);
+      } else {
+        for (std::int64_t l = 0; l < L; ++l) drawn[l] = of_element[l];
+      }
+      drawn = (drawn >> 8 & 0xffffff) >= static_cast<std::int32_t>(least);  // -1 where it is kept
+      store_bytes<T>(kept_.mask + (begin + i) * L, drawn);
     }
   }
 }
 
+namespace {
+
+/// x in the lanes whose byte is 255, 0 where it is 0.
+template <typename T>
+EK_INLINE Register<T> kept_or_zero(const Register<T>& x, const std::uint8_t* mask) {
+  return reinterpret_cast<Register<T>>(reinterpret_cast<Integers<T>>(x) & load_bytes<T>(mask));
+}
+
+}  // namespace
+
 template <typename T>
 void UnitEpilogue<T>::normalize(Register<T>* y, const Register<T>* z) const {
+  if (e_.pool == FusedPool::none && e_.p > 0) {
+    const T scale = static_cast<T>(1 / (1 - e_.p));
+    const std::uint8_t* mask = kept_.mask;
+    return normalize_each(z, [=](std::int64_t i, const Register<T>& value) EK_INLINE_LAMBDA {
+      y[i] = kept_or_zero<T>(value * scale, mask + i * kRegisterLanes<T>);
+    });
+  }
+  normalize_each(z, [=](std::int64_t i, const Register<T>& value) EK_INLINE_LAMBDA { y[i] = value; });
+}
+
+template <typename T>
+template <typename Put>
+void UnitEpilogue<T>::normalize_each(const Register<T>* z, const Put& put) const {
   const std::int64_t S = pixels();
   const bool first = e_.relu_first, second = e_.relu;
   switch (e_.norm) {
@@ -102,7 +121,7 @@ void UnitEpilogue<T>::normalize(Register<T>* y, const Register<T>* z) const {
       for (std::int64_t c = 0; c < e_.C; ++c) {
         const ScaleAndShift<T> f(of_channel(c), gamma(c), beta(c));
         for (std::int64_t i = c * S; i < (c + 1) * S; ++i)
-          y[i] = rectified<T>(f(rectified<T>(z[i], first)), second);
+          put(i, rectified<T>(f(rectified<T>(z[i], first)), second));
       }
       return;
     case NormPartition::rows:
@@ -110,8 +129,8 @@ void UnitEpilogue<T>::normalize(Register<T>* y, const Register<T>* z) const {
         const Xhat<T> xhat(statistics()[set]);
         const std::int64_t begin = set * e_.set_size;
         for (std::int64_t d = 0; d < e_.set_size; ++d)
-          y[begin + d] =
-              rectified<T>(xhat(rectified<T>(z[begin + d], first)) * gamma(d) + beta(d), second);
+          put(begin + d,
+              rectified<T>(xhat(rectified<T>(z[begin + d], first)) * gamma(d) + beta(d), second));
       }
       return;
     case NormPartition::pixels:
@@ -119,7 +138,7 @@ void UnitEpilogue<T>::normalize(Register<T>* y, const Register<T>* z) const {
         const T g = gamma(c), b = beta(c);
         for (std::int64_t s = 0; s < S; ++s) {
           const Xhat<T> xhat(statistics()[s]);
-          y[c * S + s] = rectified<T>(xhat(rectified<T>(z[c * S + s], first)) * g + b, second);
+          put(c * S + s, rectified<T>(xhat(rectified<T>(z[c * S + s], first)) * g + b, second));
         }
       }
   }
@@ -159,8 +178,7 @@ void UnitEpilogue<T>::take_maximum(Register<T>* y, const Register<T>* x, std::in
           }
         }
         y[i] = largest;
-        const auto bytes = __builtin_convertvector(tap, Bytes<T>);
-        std::memcpy(kept_.taps + i * kRegisterLanes<T>, &bytes, sizeof bytes);
+        store_bytes<T>(kept_.taps + i * kRegisterLanes<T>, tap);
       }
     }
   }
@@ -201,8 +219,7 @@ void UnitEpilogue<T>::drop(Register<T>* y, const Register<T>* x) const {
   const std::int64_t n = block_.elements_of_output();
   const T scale = static_cast<T>(1 / (1 - e_.p));
   for (std::int64_t i = 0; i < n; ++i) {
-    const Register<T> scaled = x[i] * scale;
-    y[i] = std::bit_cast<Register<T>>(std::bit_cast<Integers<T>>(scaled) & bytes_at<T>(kept_.mask, i));
+    y[i] = kept_or_zero<T>(x[i] * scale, kept_.mask + i * kRegisterLanes<T>);
   }
 }
 
@@ -223,7 +240,7 @@ const Register<T>* UnitEpilogue<T>::forward(const Register<T>* z, Register<T>* o
     e_.pool == FusedPool::max ? take_maximum(to, y, e_.H, 0, e_.pooled_height()) : take_average(to, y);
     y = to;
   }
-  if (e_.p == 0) return y;
+  if (e_.p == 0 || (e_.norm != NormPartition::none && e_.pool == FusedPool::none)) return y;
   Register<T>* to = y == out || y == spare ? const_cast<Register<T>*>(y) : out;
   drop(to, y);
   return to;
@@ -256,7 +273,7 @@ void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy, st
           }
           continue;
         }
-        const auto tap = bytes_at<T>(kept_.taps, i);
+        const auto tap = load_bytes<T>(kept_.taps + i * kRegisterLanes<T>);
         const auto share = [&](int number) EK_INLINE_LAMBDA { return tap == number ? dy[i] : Register<T>{}; };
         if (window == 2) {
           row[0] = share(0);

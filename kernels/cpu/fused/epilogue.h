@@ -66,7 +66,11 @@ class UnitEpilogue {
   UnitStatistics<T> of_channel(std::int64_t c) const;
   Register<T> norm_input(const Register<T>& z) const { return rectified<T>(z, e_.relu_first); }
 
+  /// The output of the norm and the relu after it, and of dropout, where nothing is pooled between them.
   void normalize(Register<T>* y, const Register<T>* z) const;
+  /// Calls put(i, value) for each element.
+  template <typename Put>
+  void normalize_each(const Register<T>* z, const Put& put) const;
   void rectify(Register<T>* y, const Register<T>* z) const;
   void take_maximum(Register<T>* y, const Register<T>* x, std::int64_t rows_of_x, std::int64_t begin,
                     std::int64_t end) const;

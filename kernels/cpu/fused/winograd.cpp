@@ -222,12 +222,13 @@ __attribute__((noinline)) void correlate_tile_row(Register<T>* y, const Register
 
 // --- the gradient of the filters -----------------------------------------------------------------------------
 
-/// Adds sum over n tiles of d[t][i] v[t][j], i < BK, j < BC, to acc.
+/// acc = sum over n tiles of d[t][i] v[t][j], i < BK, j < BC, or += it unless `first`.
 template <int BK, int BC, typename T>
-EK_INLINE void add_products(Register<T>* acc, const Register<T>* d, const Register<T>* v, std::int64_t n) {
+EK_INLINE void add_products(Register<T>* acc, const Register<T>* d, const Register<T>* v, std::int64_t n,
+                            bool first) {
   Register<T> sum[BK][BC];
   for (int i = 0; i < BK; ++i) {
-    for (int j = 0; j < BC; ++j) sum[i][j] = acc[i * BC + j];
+    for (int j = 0; j < BC; ++j) sum[i][j] = first ? Register<T>{} : acc[i * BC + j];
   }
   for (std::int64_t t = 0; t < n; ++t, d += BK, v += BC) {
     Register<T> in[BC];
@@ -255,18 +256,18 @@ constexpr std::int64_t kMostOutputs = 4, kMostInputs = kManyRegisters ? 4 : 3;
 /// add_products() for blocks of these sizes.
 template <typename T>
 void add_block_products(Register<T>* acc, const Register<T>* d, const Register<T>* v, std::int64_t n,
-                        std::int64_t outputs, std::int64_t inputs) {
+                        bool first, std::int64_t outputs, std::int64_t inputs) {
   const auto with = [&]<int BK>() {
     switch (inputs) {
       case 4:
-        if constexpr (kMostInputs == 4) return add_products<BK, 4, T>(acc, d, v, n);
+        if constexpr (kMostInputs == 4) return add_products<BK, 4, T>(acc, d, v, n, first);
         break;
       case 3:
-        return add_products<BK, 3, T>(acc, d, v, n);
+        return add_products<BK, 3, T>(acc, d, v, n, first);
       case 2:
-        return add_products<BK, 2, T>(acc, d, v, n);
+        return add_products<BK, 2, T>(acc, d, v, n, first);
       default:
-        return add_products<BK, 1, T>(acc, d, v, n);
+        return add_products<BK, 1, T>(acc, d, v, n, first);
     }
   };
   switch (outputs) {
@@ -340,7 +341,7 @@ __attribute__((noinline)) void add_tile_rows(const GradientMemory<T>& memory, co
       for (std::int64_t b = 0; b < inputs.count; ++b) {
         const std::int64_t c = inputs.begin(b), of_c = inputs.begin(b + 1) - c;
         add_block_products<T>(memory.acc + (I * 4 + j) * g.K * g.C + k * g.C + c * of_k,
-                              memory.d + (j * g.K + k) * n, memory.x + (j * g.C + c) * n, n, of_k, of_c);
+                              memory.d + (j * g.K + k) * n, memory.x + (j * g.C + c) * n, n, begin == 0, of_k, of_c);
       }
     }
   }
@@ -433,7 +434,7 @@ template <typename T>
 void winograd_weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x, const Correlation& g,
                               std::int64_t count) {
   const std::int64_t tiles = g.w.out / 2, rows = g.h.out / 2, filters = g.K * g.C;
-  constexpr std::int64_t kBytes = 40 << 10;  // of a column of transformed tiles, in the first-level cache
+  constexpr std::int64_t kBytes = 56 << 10;  // of a column of transformed tiles, in the first-level cache
   const std::int64_t of_row = (g.C + g.K) * tiles * static_cast<std::int64_t>(sizeof(Register<T>));
   const std::int64_t together = std::clamp<std::int64_t>(kBytes / of_row, 1, rows);
   const Blocks outputs(g.K, kMostOutputs), inputs(g.C, kMostInputs);
@@ -443,7 +444,6 @@ void winograd_weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x
   for (std::int64_t group = 0; group < g.groups; ++group, dw += filters * 9) {
     const Register<T>* from_dy = dy + group * g.K * g.h.out * g.w.out;
     const Register<T>* from_x = x + group * g.C * g.h.in * g.w.in;
-    std::fill_n(at.acc, 16 * filters, Register<T>{});
     for (std::int64_t row = 0; row < rows; row += together) {
       const std::int64_t end = std::min(rows, row + together);
       add_tile_rows<0>(at, from_dy, from_x, g, outputs, inputs, row, end);
