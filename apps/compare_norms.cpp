@@ -8,8 +8,11 @@
 // 20 epochs: bn-l1, gn and ln 99.2 to 99.5 %, which one seed does not tell apart, and ln-row 9.80 % with a
 // loss of ln 10 = 2.302585.
 #include <algorithm>
+#include <map>
+#include <optional>
 
 #include "console.h"
+#include "jobs.h"
 #include "locked_directory.h"
 #include "one_kernel_engine.h"
 #include "program.h"
@@ -66,26 +69,81 @@ std::vector<FailedRun> train_group(const std::vector<RunOptions>& group, const M
   return failed;
 }
 
-/// The runs that are left of `all`; returns those that failed.
+/// Says where a study is: the runs that are left of `all`, and how long they may take.
+class StudyProgress {
+ public:
+  StudyProgress(std::size_t left, std::size_t all) : first_(all - left), all_(all) {}
+
+  /// Runs that begin, `done` after the first of this session.
+  void begin(const std::vector<RunOptions>& runs, std::size_t done) const {
+    const std::size_t number = first_ + done + 1;
+    const std::string numbers =
+        runs.size() == 1 ? fmt::format("Run {} of {}", number, all_)
+                         : fmt::format("Runs {} to {} of {}", number, number + runs.size() - 1, all_);
+    const std::string seeds = runs.size() == 1 ? fmt::format(", seed {}", runs.front().seed) : "";
+    print_line(fmt::format("{}: {}{}{}", numbers, runs.front().network(), seeds,
+                           ended_ > 0 ? fmt::format("; about {} left", duration(seconds_left())) : ""));
+  }
+  void end(std::size_t count) { ended_ += count; }
+
+ private:
+  double seconds_left() const {
+    return clock_.seconds() / static_cast<double>(ended_) * static_cast<double>(all_ - first_ - ended_);
+  }
+
+  std::size_t first_, all_, ended_ = 0;
+  Stopwatch clock_;
+};
+
+/// The runs that are left of `all`, in this process; returns those that failed.
 std::vector<FailedRun> train(const std::vector<RunOptions>& runs, std::size_t all, const Mnist& mnist) {
-  const Stopwatch clock;
+  StudyProgress progress(runs.size(), all);
   std::vector<FailedRun> failed;
   std::size_t done = 0;
   for (const std::vector<RunOptions>& group : in_groups(runs)) {
-    const auto left = [&] {
-      return clock.seconds() / static_cast<double>(done) * static_cast<double>(runs.size() - done);
-    };
-    const std::size_t number = all - runs.size() + done + 1;
-    const std::string numbers =
-        group.size() == 1 ? fmt::format("Run {} of {}", number, all)
-                          : fmt::format("Runs {} to {} of {}", number, number + group.size() - 1, all);
-    const std::string seeds = group.size() == 1 ? fmt::format(", seed {}", group.front().seed) : "";
-    print_line(fmt::format("{}: {}{}{}", numbers, group.front().network(), seeds,
-                           done > 0 ? fmt::format("; about {} left", duration(left())) : ""));
+    progress.begin(group, done);
     for (FailedRun& one : train_group(group, mnist)) failed.push_back(std::move(one));
     done += group.size();
+    progress.end(group.size());
   }
   return failed;
+}
+
+/// The same in a child process a run, `jobs` at a time, which share the threads. A run whose process crashes
+/// fails alone. Throws the first other error, when the runs that have begun are over.
+std::vector<FailedRun> train_side_by_side(const std::vector<RunOptions>& runs, std::size_t all,
+                                          std::size_t jobs, const Mnist& mnist) {
+  StudyProgress progress(runs.size(), all);
+  std::map<std::size_t, FailedRun> failed;  // in the order of the runs
+  std::optional<JobEnd> error;
+  const int threads = std::max(1, num_threads() / static_cast<int>(jobs));
+  run_jobs(
+      runs.size(), jobs,
+      [&](std::size_t i) {
+        set_num_threads(threads);
+        RunOptions run = runs[i];
+        run.quiet = true;
+        if (!finished_before(run)) train_run(run, mnist);
+      },
+      [&](std::size_t i) { progress.begin({runs[i]}, i); },
+      [&](std::size_t i, const JobEnd& end) {
+        progress.end(1);
+        if (end.exit_code == kOk) {
+          print_line(fmt::format("Finished: {}", runs[i].out.string()));
+        } else if (end.exit_code == kNonFiniteLoss || end.crashed) {
+          print_line(fmt::format("{}; the study goes on without this run", end.message));
+          failed[i] = {runs[i], end.message};
+        } else if (!error) {
+          error = end;
+        }
+        return !error;
+      });
+  if (error && error->exit_code == kUsage) throw UsageError(error->message);
+  if (error && error->exit_code == kDataMissing) throw DataError(error->message);
+  if (error) throw Error(error->message);
+  std::vector<FailedRun> all_failed;
+  for (auto& [i, run] : failed) all_failed.push_back(std::move(run));
+  return all_failed;
 }
 
 Findings find(const StudyOptions& study, const std::vector<FailedRun>& failed, const Mnist& mnist) {
@@ -113,7 +171,9 @@ int main(int argc, char** argv) {
     app::check_report_directory(report);  // refused now, not hours later
     const auto runs = app::runs_to_do(*study);
     const app::Mnist mnist = app::load_data(study->run);
-    const auto failed = app::train(runs, study->runs().size(), mnist);
+    const std::size_t all = study->runs().size(), jobs = std::min<std::size_t>(study->jobs, runs.size());
+    const auto failed =
+        jobs > 1 ? app::train_side_by_side(runs, all, jobs, mnist) : app::train(runs, all, mnist);
 
     const app::Findings findings = app::find(*study, failed, mnist);
     lock.require_in_place();

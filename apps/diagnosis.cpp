@@ -77,10 +77,8 @@ std::vector<double> conv_gradients(const nn::Module& net) {
 }  // namespace
 
 std::vector<Diagnosis> diagnose_layer_norm(const RunOptions& o, const data::Dataset& train, int steps) {
-  const data::Batches batches = train.batches({.size = o.batch_size,
-                                               .seed = o.seed,
-                                               .rotate = o.rotate,
-                                               .device = o.device});
+  const data::Batches batches =
+      train.batches({.size = o.batch_size, .seed = o.seed, .rotate = o.rotate, .device = o.device});
   const std::int64_t count = std::min<std::int64_t>(steps, batches.count());
   std::vector<Diagnosis> all;
   for (const Variant& variant : kVariants) {

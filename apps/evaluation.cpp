@@ -17,8 +17,8 @@ Tensor outputs(nn::Module& net, const data::Dataset& dataset, std::int64_t batch
   net.eval();
   Tensor all;
   std::int64_t done = 0;
-  for (const auto& [images, labels] : dataset.batches(
-           {.size = batch_size, .shuffle = false, .device = device})) {
+  for (const auto& [images, labels] :
+       dataset.batches({.size = batch_size, .shuffle = false, .device = device})) {
     const Tensor out = net(images).to(Device::cpu());
     if (!all.defined()) all = empty({dataset.size(), out.size(1)});
     all.slice(0, done, done + out.size(0)).copy_(out);

@@ -148,6 +148,7 @@ std::optional<RunOptions> parse_train_options(int argc, char** argv) {
              "more --epochs");
   add_switch(app, "--resume-or-start", o.may_start,
              "Continue the run in --out if there is one, else start it");
+  add_switch(app, "--summary", o.summary, "Print which layers of the network are computed together");
   add_switch(app, "--profile", o.profile, "After each epoch, print the time of each op; implies --no-graph");
   add_path(app, "--weights", o.weights, "Start from this .safetensors file; --epochs 0 then only evaluates");
   if (!parse(app, argc, argv)) return std::nullopt;

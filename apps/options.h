@@ -51,6 +51,7 @@ struct RunOptions {
   Engine engine = Engine::layers;
   bool graph = true;
   bool profile = false;
+  bool summary = false;
   bool resume = false;     // what is in `out`
   bool may_start = false;  // with resume: if nothing is there
 

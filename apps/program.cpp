@@ -15,10 +15,10 @@
 namespace evenkeel::app {
 namespace {
 
-std::atomic<int> signal_received = 0;
+std::atomic<int> last_signal = 0;
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may use lock-free atomics only");
 
-void note_signal(int number) { signal_received = number; }
+void note_signal(int number) { last_signal = number; }
 
 void install_signal_handlers() {
   struct sigaction action = {};
@@ -41,11 +41,6 @@ void reserve_standard_streams() {
 constexpr const char* kMemoryAdvice =
     "use a smaller --batch-size or --test-batch-size, in bench_norms a smaller --shape";
 
-int report(const char* name, const std::string& message, int exit_code) {
-  print_error(fmt::format("{}: {}\n", name, as_one_line(message)));
-  return exit_code;
-}
-
 }  // namespace
 
 Interrupted::Interrupted(int number, const std::string& stopped_where, std::string_view state)
@@ -54,34 +49,47 @@ Interrupted::Interrupted(int number, const std::string& stopped_where, std::stri
       signal(number),
       where(stopped_where) {}
 
+int signal_received() { return last_signal; }
+
 void stop_if_signalled(const std::string& where) {
-  if (const int number = signal_received) throw Interrupted(number, where);
+  if (const int number = last_signal) throw Interrupted(number, where);
+}
+
+Outcome outcome_of(const std::function<void()>& body) {
+  const auto failed = [](int exit_code, const std::string& message) {
+    return Outcome{exit_code, as_one_line(message)};
+  };
+  try {
+    body();
+    return {};
+  } catch (const UsageError& e) {
+    return failed(kUsage, e.what());
+  } catch (const DataError& e) {
+    return failed(kDataMissing, e.what());
+  } catch (const DeviceError& e) {
+    return failed(kDeviceMissing, e.what());
+  } catch (const NonFiniteError& e) {
+    return failed(kNonFiniteLoss, e.what());
+  } catch (const Interrupted& e) {
+    return failed(128 + e.signal, e.what());
+  } catch (const OutOfMemory& e) {
+    return failed(kFailure, fmt::format("{}; {}", e.what(), kMemoryAdvice));
+  } catch (const std::bad_alloc&) {
+    return failed(kFailure, fmt::format("out of memory; {}", kMemoryAdvice));
+  } catch (const std::exception& e) {
+    return failed(kFailure, e.what());
+  }
 }
 
 int run_program(const char* name, const std::function<void()>& body) {
   reserve_standard_streams();
   install_signal_handlers();
-  try {
+  const Outcome outcome = outcome_of([&] {
     body();
     check_output();
-    return kOk;
-  } catch (const UsageError& e) {
-    return report(name, e.what(), kUsage);
-  } catch (const DataError& e) {
-    return report(name, e.what(), kDataMissing);
-  } catch (const DeviceError& e) {
-    return report(name, e.what(), kDeviceMissing);
-  } catch (const NonFiniteError& e) {
-    return report(name, e.what(), kNonFiniteLoss);
-  } catch (const Interrupted& e) {
-    return report(name, e.what(), 128 + e.signal);
-  } catch (const OutOfMemory& e) {
-    return report(name, fmt::format("{}; {}", e.what(), kMemoryAdvice), kFailure);
-  } catch (const std::bad_alloc&) {
-    return report(name, fmt::format("out of memory; {}", kMemoryAdvice), kFailure);
-  } catch (const std::exception& e) {
-    return report(name, e.what(), kFailure);
-  }
+  });
+  if (outcome.exit_code != kOk) print_error(fmt::format("{}: {}\n", name, outcome.message));
+  return outcome.exit_code;
 }
 
 }  // namespace evenkeel::app

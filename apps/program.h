@@ -37,12 +37,21 @@ struct Interrupted : Error {
   std::string where;
 };
 
+/// How a body of work ended.
+struct Outcome {
+  int exit_code = kOk;
+  std::string message;  // of the error, one line; "" if there was none
+};
+Outcome outcome_of(const std::function<void()>& body);
+
 /// Runs `body` and returns the exit code. An error becomes one line on stderr, "NAME: what is wrong: what to
 /// do", and the exit code says so even where stderr cannot be written. A stdout that cannot be written ends
 /// nothing, but the exit code is 1 then. From here on SIGINT and SIGTERM only leave a note, a second one of
 /// either kills.
 int run_program(const char* name, const std::function<void()>& body);
 
+/// The SIGINT or SIGTERM that there was, or 0.
+int signal_received();
 /// Throws Interrupted if there was a signal. Called between steps, where nothing is half done.
 void stop_if_signalled(const std::string& where);
 

@@ -60,10 +60,7 @@ Tensor tensor_of(const NamedTensors& state, std::string_view name) {
 }
 
 data::BatchOptions batch_options(const RunOptions& o) {
-  return {.size = o.batch_size,
-          .seed = o.seed,
-          .rotate = o.rotate,
-          .device = o.device};
+  return {.size = o.batch_size, .seed = o.seed, .rotate = o.rotate, .device = o.device};
 }
 
 /// Throws Error unless a run of these options, whose generator has handed out `drawn` keys before its first

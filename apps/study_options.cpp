@@ -149,6 +149,9 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
       ->needs("--batch-sizes");
   add_number<int>(app, "--seeds", study.seeds, 1, kMostSeeds,
                   "Runs per network, with seeds SEED, SEED+1, ...");
+  add_number<int>(app, "--jobs", study.jobs, 1, kMostCount,
+                  "Runs to train side by side on the CPU, which share its threads: the same results, sooner")
+      ->default_str("as many as there are threads, on a CUDA device 1");
   add_run_options(app, o);
   add_switch(app, "--resume", o.resume, "No effect: unfinished runs are always continued");
   app.get_option("--l1")->description("Strength of the L1 penalty, where there is one");
@@ -172,6 +175,8 @@ std::optional<StudyOptions> parse_study_options(int argc, char** argv) {
     }
   }
   o.device.require_available();
+  if (app.count("--jobs") == 0 && o.device.is_cpu()) study.jobs = o.threads > 0 ? o.threads : num_threads();
+  require(o.device.is_cpu() || study.jobs == 1, "--jobs", study.jobs, "1 on a CUDA device");
   if (o.out.empty()) o.out = std::filesystem::path("runs") / fmt::format("{}-{}ep", o.dataset, o.epochs);
   for (const RunOptions& one : study.runs()) check_length(one.out);
   return study;

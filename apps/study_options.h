@@ -33,6 +33,8 @@ struct StudyOptions {
   std::vector<mnist::Norm> batch_norms = {mnist::Norm::bn, mnist::Norm::gn, mnist::Norm::ln};
   int batch_epochs = 3;
   int seeds = 1;
+  int jobs =
+      1;  ///< runs that are trained side by side, each in a process of its own; more than 1 only on the CPU
 
   /// norms x penalties, each as its run with the first seed.
   std::vector<RunOptions> networks() const;

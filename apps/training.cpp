@@ -9,6 +9,7 @@
 #include "console.h"
 #include "evenkeel/core/cuda.h"
 #include "evenkeel/core/profile.h"
+#include "evenkeel/nn/fusion.h"
 #include "evenkeel/nn/safetensors.h"
 #include "metrics.h"
 #include "program.h"
@@ -247,6 +248,11 @@ std::unique_ptr<Run> begin_run(const RunOptions& o, const Mnist& mnist,
   print_line(fmt::format(
       "Network {}: {} parameters; device {}, {} CPU threads; {} training and {} test images", o.network(),
       parameters, o.device.str(), num_threads(), mnist.train.size(), mnist.test.size()));
+  if (o.summary) {
+    const Tensor x =
+        zeros({o.batch_size, 1, mnist::kNetwork[0].size, mnist::kNetwork[0].size}, {DType::f32, o.device});
+    print_line(nn::summary(run->net, x));
+  }
   if (checkpoint) print_line(fmt::format("Continuing {} {}", o.out.string(), checkpoint->where()));
   return run;
 }

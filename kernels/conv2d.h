@@ -60,9 +60,10 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& args, Stream stre
 }
 
 namespace cpu {
-/// True where the CPU convolves directly, with images in the lanes of vectors, false where matrix products are
-/// faster (measured with AVX-512): when a few images are far larger than the second-level cache, or when the
-/// batch leaves half of the lanes empty - unless there are few filters, or planes of less than two vectors.
+/// True where the CPU convolves directly, with images in the lanes of vectors, false where matrix products
+/// are faster (measured with AVX-512): when a few images are far larger than the second-level cache, or when
+/// the batch leaves half of the lanes empty - unless there are few filters, or planes of less than two
+/// vectors.
 template <typename T>
 bool conv2d_is_direct(const Conv2dSizes& sizes);
 }  // namespace cpu

@@ -1,9 +1,14 @@
 #include "evenkeel/nn/fusion.h"
 
+#include <cxxabi.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <typeinfo>
 #include <utility>
 
+#include "evenkeel/core/autograd.h"
 #include "evenkeel/core/dispatch.h"
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/nn/functional/fused_block_sizes.h"
@@ -123,8 +128,8 @@ std::size_t fusable_on_cpu(const Tensor& x, const std::vector<FusedBlock>& block
     if (!in_bounds(shape[1], shape[2], shape[3])) return i;
     const std::optional<Conv2dSizes> s = run_sizes(shape, b);
     if (!s || !in_bounds(s->K, s->P, s->Q) || !epilogue_fits(x, b, s->K, s->P, s->Q)) return i;
-    const bool direct = dispatch_floating(
-        x.dtype(), [&]<typename T>() { return cpu::conv2d_is_direct<T>(*s); });
+    const bool direct =
+        dispatch_floating(x.dtype(), [&]<typename T>() { return cpu::conv2d_is_direct<T>(*s); });
     if (b.weight.defined() && !direct) return i;
     shape = output_of(*s, b);
   }
@@ -336,6 +341,39 @@ bool has_convolution(const std::vector<FusedBlock>& blocks) {
 FoundBlocks find_blocks(const Sequential& net, Device device, std::size_t first) {
   BlockBuilder builder = blocks_from(net, device, first);
   return {std::move(builder.blocks()), first + builder.layers()};
+}
+
+namespace {
+
+/// "Conv2d" for an nn::Conv2d, and a class of the user with its namespaces.
+std::string name_of(const Module& module) {
+  int status = 0;
+  char* demangled = abi::__cxa_demangle(typeid(module).name(), nullptr, nullptr, &status);
+  std::string name = status == 0 ? demangled : typeid(module).name();
+  std::free(demangled);
+  constexpr std::string_view kOurs = "evenkeel::nn::";
+  return name.starts_with(kOurs) ? name.substr(kOurs.size()) : name;
+}
+
+}  // namespace
+
+std::string summary(const Sequential& net, const Tensor& x) {
+  const NoGrad guard;
+  Sequential evaluated = net;  // its parameters and children are those of the net
+  const EvaluationMode mode(evaluated);
+  std::vector<std::string> lines;
+  Tensor y = x;
+  for (std::size_t first = 0; first < net.size();) {
+    std::size_t end = forward_fused(evaluated, first, y);
+    if (end == first) y = evaluated[end++].forward(y);
+    std::vector<std::string> names;
+    for (std::size_t i = first; i < end; ++i) names.push_back(name_of(net[i]));
+    const std::string which = end - first > 1 ? fmt::format("layers {} to {} together", first, end - 1)
+                                              : fmt::format("layer {} alone", first);
+    lines.push_back(fmt::format("{}: {} -> {}", which, fmt::join(names, ", "), y.shape().str()));
+    first = end;
+  }
+  return fmt::format("{}", fmt::join(lines, "\n"));
 }
 
 std::size_t forward_fused(const Sequential& net, std::size_t first, Tensor& y) {

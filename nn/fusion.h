@@ -1,8 +1,9 @@
-// Which layers of a Sequential run as one, and how they are found; layers know nothing of it. They are blocks:
-// a convolution and what follows it. CUDA devices compute a convolution and direction in one kernel
+// Which layers of a Sequential run as one, and how they are found; layers know nothing of it. They are
+// blocks: a convolution and what follows it. CUDA devices compute a convolution and direction in one kernel
 // (kernels/fused_block.h), the CPU takes a few images through all blocks at once (kernels/fused_run.h).
 #pragma once
 
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -38,9 +39,9 @@ struct FusedBlock {
   }
 };
 
-/// How many of the blocks, from the first on, fused_blocks() computes of x, f32 or f64, and faster than one op
-/// after another. On CUDA devices it is all or none: images must be small enough for the shared memory of a
-/// thread block.
+/// How many of the blocks, from the first on, fused_blocks() computes of x, f32 or f64, and faster than one
+/// op after another. On CUDA devices it is all or none: images must be small enough for the shared memory of
+/// a thread block.
 std::size_t fusable(const Tensor& x, const std::vector<FusedBlock>& blocks);
 
 /// x [N, C, H, W] through all blocks: what the functions of nn/functional.h give one after another, to
@@ -70,6 +71,15 @@ struct FoundBlocks {
 /// The blocks that layers first, first + 1, ... are on `device`, as far as each layer takes its place in one.
 /// A class that derives from a layer takes none, as its forward may compute something else.
 FoundBlocks find_blocks(const Sequential& net, Device device, std::size_t first = 0);
+
+/// Which layers of the net run together on x, and which alone, a line each, with the shapes of their outputs:
+///
+///   layers 0 to 22 together: Conv2d, BatchNorm2d, ReLU, ... -> [64, 10, 1, 1]
+///   layer 23 alone: Flatten -> [64, 10]
+///
+/// The net computes x once for it, in evaluation mode and without gradients. Layers inside a layer of the net
+/// are not looked at.
+std::string summary(const Sequential& net, const Tensor& x);
 
 /// Puts in the place of y what those of the layers first, first + 1, ... make of it that run as one. Returns
 /// the first layer after them: `first` if there are none for this y.

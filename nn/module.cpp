@@ -167,6 +167,20 @@ void Module::zero_grad() {
   for (Tensor parameter : parameters()) parameter.zero_grad();
 }
 
+EvaluationMode::EvaluationMode(Module& module) {
+  take(module);
+  module.eval();
+}
+
+EvaluationMode::~EvaluationMode() {
+  for (const auto& [module, training] : modes_) module->training_ = training;
+}
+
+void EvaluationMode::take(Module& module) {
+  modes_.emplace_back(&module, module.training_);
+  for (auto& [name, child] : module.children_) take(*child);
+}
+
 const Module& Sequential::operator[](std::size_t i) const {
   EK_CHECK(i < size(), "Sequential: there is no module {}, it has {}", i, size());
   return *children()[i].second;

@@ -63,6 +63,7 @@ class Module {
   Generator& generator() const;
 
  private:
+  friend class EvaluationMode;
   /// Throws unless something new can have this name.
   void check_name(std::string_view name) const;
   void collect(const std::string& prefix, bool with_buffers, NamedTensors& out) const;
@@ -71,6 +72,20 @@ class Module {
   std::vector<std::pair<std::string, std::shared_ptr<Module>>> children_;
   bool training_ = true;
   Generator* generator_ = nullptr;
+};
+
+/// While one is alive, a module and all below it are in evaluation mode; then each is in its own again.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(Module& module);
+  ~EvaluationMode();
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  void take(Module& module);
+
+  std::vector<std::pair<Module*, bool>> modes_;
 };
 
 /// Runs modules one after another, but for those that run as one (nn/fusion.h); children are named "0", "1",

@@ -1,5 +1,5 @@
-// Fused blocks, which nn::Sequential computes together - on the CPU a few images at a time, on a CUDA device with a
-// kernel a convolution - against the same layers one by one on the CPU in f64.
+// Fused blocks, which nn::Sequential computes together - on the CPU a few images at a time, on a CUDA device
+// with a kernel a convolution - against the same layers one by one on the CPU in f64.
 #include "evenkeel/nn/fusion.h"
 
 #include <cmath>
@@ -122,7 +122,8 @@ const BlockCase kCases[] = {
 
 /// What only the CPU fuses.
 const BlockCase kCpuCases[] = {
-    {"3 x 3 filters of even planes, many channels: Winograd in all directions, with the padding of a residual "
+    {"3 x 3 filters of even planes, many channels: Winograd in all directions, with the padding of a "
+     "residual "
      "network",
      {1, 1, 12, 14},
      [] {
@@ -349,8 +350,7 @@ TEST_CASE("the networks of the study are fused blocks") {
   for (const Device device : devices()) {
     for (const std::string_view name : mnist::norm_names()) {
       INFO(name << ", " << device.str());
-      const BlockCase c{"",
-                        batch_on(device, {2, 1, 28, 28}),
+      const BlockCase c{"", batch_on(device, {2, 1, 28, 28}),
                         [&] { return mnist::network(mnist::parse_norm(name)); }};
       check_same(Run(c, {DType::f64, device}), run_of_layers(c), DType::f64);
       Sequential net = c.net();
@@ -454,5 +454,35 @@ TEST_CASE("without fusion the layers run one by one") {
     const NoFusion guard;
     CHECK_FALSE(fusion_enabled());
     check_same(Run(c, {DType::f64, device}), together, DType::f64);
+  }
+}
+
+namespace {
+
+/// A layer of a user's own.
+class Doubled : public Module {
+ public:
+  Tensor forward(const Tensor& x) override { return x * 2.0; }
+};
+
+}  // namespace
+
+TEST_CASE("a summary says what runs together, and changes nothing") {
+  Sequential net(Conv2d(1, 4, 3), BatchNorm2d(4), ReLU(), Doubled(), Conv2d(4, 4, 3), GroupNorm(2, 4),
+                 MaxPool2d(2), Flatten());
+  net[1].eval();
+  const NamedTensors before = net.state_dict();
+  const std::string text = summary(net, Random().normal({16, 1, 10, 10}, {}));
+  CHECK(text ==
+        "layers 0 to 2 together: Conv2d, BatchNorm2d, ReLU -> [16, 4, 8, 8]\n"
+        "layer 3 alone: (anonymous namespace)::Doubled -> [16, 4, 8, 8]\n"
+        "layers 4 to 6 together: Conv2d, GroupNorm, MaxPool2d -> [16, 4, 3, 3]\n"
+        "layer 7 alone: Flatten -> [16, 36]");
+  CHECK(net.training());
+  CHECK(net[0].training());
+  CHECK_FALSE(net[1].training());
+  for (const auto& [name, tensor] : before) {
+    if (name == "1.num_batches_tracked") CHECK(tensor.item() == 0);
+    if (name == "1.running_mean") CHECK(tensor.to_vector<double>() == std::vector<double>(4, 0.0));
   }
 }

@@ -14,12 +14,21 @@ train=$(realpath "$1") compare=$(realpath "$2")
 . "$(dirname "$(realpath "$0")")/app_testing.sh"
 
 says() { check "... says: $1" grep -Eq -- "$1" "${2:-stderr}"; }
+# True once no process has a file of the folder open or locked, which takes a moment after a kill.
+nobody_works_in() {
+  local lock
+  for _ in $(seq 50); do
+    for lock in "$1" "$1"/*-seed*; do flock --nonblock "$lock" true || { sleep 0.1; continue 2; }; done
+    return 0
+  done
+  return 1
+}
 listing() { ls -AlR --full-time --ignore=report "$1"; }
 run_of() { echo study/"$1"-seed"$2"-*; }  # the directory, by the hash in its name
 
 images=${EVENKEEL_TEST_IMAGES:-1000} steps=15
 [ "$images" = 1000 ] || steps=6
-study="$compare --norms bn,ln-row --penalties off,subgradient --seeds 2 --epochs 2 --max-steps $steps --log-interval 1 \
+study="$compare --jobs 1 --norms bn,ln-row --penalties off,subgradient --seeds 2 --epochs 2 --max-steps $steps --log-interval 1 \
   --batch-sizes 8 --batch-norms gn --batch-epochs 1 --test-images $images --out study"
 mkdir whole parts
 cd whole || exit 1
@@ -94,6 +103,31 @@ timeless() {
 timeless ../whole/first-report whole-report
 timeless study/report parts-report
 check "... to the report of a study that nobody disturbed" diff -r whole-report parts-report
+
+# --- side by side -----------------------------------------------------------------------------------------------------
+
+mkdir ../beside
+cd ../beside || exit 1
+beside=${study/--jobs 1/--jobs 3 --threads 3}
+stopped TERM '^Finished: ' $beside
+check "a study of processes, stopped: exit code 143" test $got = 143
+says '^compare_norms: stopped by SIGTERM while runs were trained side by side; they are saved: continue with the same command$'
+stopped KILL '^Finished: ' $apart $beside
+check "... killed, none of its processes goes on" nobody_works_in study
+$beside > stdout 2> stderr
+check "... and continued" test $? = 0
+check "... without a word on stderr" test ! -s stderr
+check "... to the end of the last run" grep -q '^Finished: study/' stdout
+check "... all runs" test "$(ls -d study/*-seed* | wc -l)" = 8
+for run in study/*-seed*; do
+  check "... the weights of one after another: ${run##*/}" cmp "$run/model.safetensors" "../whole/$run/model.safetensors"
+done
+$beside --jobs 0 > stdout 2> stderr
+check "no jobs: exit code 2" test $? = 2
+$compare --jobs 2 --norms gn,bn --penalties off --lr 1e30 --epochs 1 --max-steps $steps --test-images $images --out diverged > stdout 2> stderr
+check "runs whose loss is not finite fail alone: exit code 5" test $? = 5
+check "... both are named" test "$(grep -c 'the study goes on without this run$' stdout)" = 2
+cd ../parts || exit 1
 
 # --- damage ---------------------------------------------------------------------------------------------------------
 

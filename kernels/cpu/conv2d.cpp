@@ -1,5 +1,5 @@
-// Convolution alone on the CPU: as a fused run of one block, directly on images in lanes (fused/convolution.h),
-// or as matrix products (conv2d_gemm.h).
+// Convolution alone on the CPU: as a fused run of one block, directly on images in lanes
+// (fused/convolution.h), or as matrix products (conv2d_gemm.h).
 #include "evenkeel/kernels/conv2d.h"
 
 #include "evenkeel/kernels/cpu/conv2d_gemm.h"
@@ -34,13 +34,8 @@ template <typename T>
 void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a) {
   if (!conv2d_is_direct<T>(a.sizes)) return gemm::conv2d_backward_input(a);
   const RunBlock<T> block = block_of(a.sizes, a.weight);
-  fused_run_backward<T>({.dx = a.dx,
-                         .saved = nullptr,
-                         .dy = a.dy,
-                         .x = nullptr,
-                         .blocks = &block,
-                         .count = 1,
-                         .N = a.sizes.N});
+  fused_run_backward<T>(
+      {.dx = a.dx, .saved = nullptr, .dy = a.dy, .x = nullptr, .blocks = &block, .count = 1, .N = a.sizes.N});
 }
 
 template <typename T>
@@ -49,13 +44,8 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a) {
   RunBlock<T> block = block_of<T>(a.sizes, nullptr);
   block.dweight = a.dweight;
   block.dbias = a.dbias;
-  fused_run_backward<T>({.dx = nullptr,
-                         .saved = nullptr,
-                         .dy = a.dy,
-                         .x = a.x,
-                         .blocks = &block,
-                         .count = 1,
-                         .N = a.sizes.N});
+  fused_run_backward<T>(
+      {.dx = nullptr, .saved = nullptr, .dy = a.dy, .x = a.x, .blocks = &block, .count = 1, .N = a.sizes.N});
 }
 
 #define EK_INSTANTIATE(T)                                                 \

@@ -1,5 +1,5 @@
-// Normalization of many sets at once, one in each lane: the formulas of kernels/norm_math.h, in the arithmetic of
-// T, with means in two parts.
+// Normalization of many sets at once, one in each lane: the formulas of kernels/norm_math.h, in the
+// arithmetic of T, with means in two parts.
 #pragma once
 
 #include <cmath>

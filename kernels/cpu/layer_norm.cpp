@@ -185,8 +185,8 @@ void backward_of_long_rows(const NormBackwardArgs<T>& a) {
   partial.add_up(a);
 }
 
-/// Rows that are worked on a register of lanes at a time, one in each. Where they are short and enough to fill
-/// the lanes that takes less time than lane_sums(), the more so if its blocks of 16 leave a rest.
+/// Rows that are worked on a register of lanes at a time, one in each. Where they are short and enough to
+/// fill the lanes that takes less time than lane_sums(), the more so if its blocks of 16 leave a rest.
 template <typename T>
 bool has_short_rows(std::int64_t M, std::int64_t D, std::int64_t longest_of_16s, std::int64_t longest) {
   return D <= (D % 16 == 0 ? longest_of_16s : longest) && 2 * M >= kLanes<T>;
@@ -238,8 +238,7 @@ void move_lanes(double* total, Register<T>* sums, std::int64_t D) {
   for (std::int64_t first = 0; first < D; first += kLanes<T>) {
     const std::int64_t n = std::min<std::int64_t>(kLanes<T>, D - first);
     T of[kLanes<T>];
-    sum_lanes<T>(of, n, kRegisterLanes<T>,
-                 [=](std::int64_t d) EK_INLINE_LAMBDA { return sums[first + d]; });
+    sum_lanes<T>(of, n, kRegisterLanes<T>, [=](std::int64_t d) EK_INLINE_LAMBDA { return sums[first + d]; });
     for (std::int64_t d = 0; d < n; ++d) total[first + d] += static_cast<double>(of[d]);
   }
   std::fill_n(sums, D, Register<T>{});
@@ -267,8 +266,7 @@ void short_rows_gradients(const NormBackwardArgs<T>& a, double* dgamma, double* 
     load_rows(x, a.x + m * D, D, count);
     load_rows(dy, a.dy + m * D, D, count);
     Register<T> lost[1];
-    running_sums<T>(lost, D,
-                    [=](Register<T>* s, std::int64_t d) EK_INLINE_LAMBDA { s[0] += x[d] - mean; });
+    running_sums<T>(lost, D, [=](Register<T>* s, std::int64_t d) EK_INLINE_LAMBDA { s[0] += x[d] - mean; });
     const Xhat<T> xhat({mean, lost[0] / count_of_row, rstd});
     const auto g = [=](std::int64_t d)
                        EK_INLINE_LAMBDA { return a.gamma != nullptr ? dy[d] * a.gamma[d] : dy[d]; };
@@ -311,9 +309,8 @@ template <typename T>
 void layer_norm_forward(const NormForwardArgs<T>& a) {
   if (a.centred && has_short_rows<T>(a.rows(), a.S, 16, 48)) {
     constexpr std::int64_t L = kRegisterLanes<T>;
-    parallel_for((a.rows() + L - 1) / L, 5 * a.S * L, [&](std::int64_t i) {
-      normalize_short_rows(a, i * L, std::min(L, a.rows() - i * L));
-    });
+    parallel_for((a.rows() + L - 1) / L, 5 * a.S * L,
+                 [&](std::int64_t i) { normalize_short_rows(a, i * L, std::min(L, a.rows() - i * L)); });
     return;
   }
   const bool streamed = is_streamed<T>(a.rows() * a.S);

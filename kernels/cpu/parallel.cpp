@@ -4,8 +4,8 @@
 
 #include <atomic>
 #include <cstdlib>
-#include <thread>
 
+#include "evenkeel/base/processors.h"
 #include "evenkeel/kernels/cpu/thread_pool.h"
 
 namespace evenkeel::cpu {
@@ -17,7 +17,7 @@ int default_threads() {
   const char* wanted = std::getenv("OMP_NUM_THREADS");
   const long n = wanted != nullptr ? std::strtol(wanted, nullptr, 10) : 0;
   if (n > 0) return static_cast<int>(std::min<long>(n, kMostThreads));
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return available_processors();
 }
 
 /// How many threads may work.

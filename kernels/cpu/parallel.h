@@ -6,7 +6,7 @@
 
 namespace evenkeel::cpu {
 
-/// OMP_NUM_THREADS at the start if that is a positive number, else the number of processors. In a child of
+/// OMP_NUM_THREADS at the start if that is a positive number, else available_processors(). In a child of
 /// fork() whose parent has used the pool, 1 for good: its threads are not there.
 int num_threads();
 /// Sets the number for loops that begin later; others may be running.

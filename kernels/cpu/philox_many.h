@@ -39,7 +39,7 @@ EK_INLINE void philox_many(std::uint32_t (&bits)[4][N], const RandomKey& key, co
     word[2] = Longs{} + stream;
     word[3] = Longs{} + static_cast<std::uint32_t>(key.purpose);
     std::uint32_t k0 = seed0, k1 = seed1;
-#pragma GCC unroll 10
+#  pragma GCC unroll 10
     for (int round = 0; round < 10; ++round, k0 += PHILOX_W32_0, k1 += PHILOX_W32_1) {
       const auto p0 = reinterpret_cast<Longs>(product(reinterpret_cast<Words>(word[0]), PHILOX_M4x32_0));
       const auto p1 = reinterpret_cast<Longs>(product(reinterpret_cast<Words>(word[2]), PHILOX_M4x32_1));
@@ -49,7 +49,7 @@ EK_INLINE void philox_many(std::uint32_t (&bits)[4][N], const RandomKey& key, co
       word[3] = p0;
     }
     for (int k = 0; k < 4; ++k) {
-#pragma GCC unroll 8
+#  pragma GCC unroll 8
       for (int i = 0; i < kWords; ++i) bits[k][b + i] = static_cast<std::uint32_t>(word[k][i]);
     }
   }

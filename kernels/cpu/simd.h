@@ -91,8 +91,8 @@ using Integers = typename VecOf<T>::index;
 template <typename T>
 using Bytes = typename VecOf<T>::bytes;
 
-/// Integers from signed bytes at `bytes`, one a lane. GCC 12 makes scalar code of __builtin_convertvector, and
-/// warns of its own headers where the forms without a mask are used.
+/// Integers from signed bytes at `bytes`, one a lane. GCC 12 makes scalar code of __builtin_convertvector,
+/// and warns of its own headers where the forms without a mask are used.
 template <typename T>
 EK_INLINE Integers<T> load_bytes(const std::uint8_t* bytes) {
   Bytes<T> b;
@@ -117,8 +117,10 @@ template <typename T>
 EK_INLINE void store_bytes(std::uint8_t* bytes, const Integers<T>& x) {
 #if defined(__AVX512F__)
   const auto wide = reinterpret_cast<__m512i>(x);
-  if constexpr (sizeof(T) == 4) _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), _mm512_maskz_cvtepi32_epi8(0xffff, wide));
-  if constexpr (sizeof(T) == 8) _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm512_maskz_cvtepi64_epi8(0xff, wide));
+  if constexpr (sizeof(T) == 4)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), _mm512_maskz_cvtepi32_epi8(0xffff, wide));
+  if constexpr (sizeof(T) == 8)
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes), _mm512_maskz_cvtepi64_epi8(0xff, wide));
   return;
 #elif defined(__AVX2__)
   if constexpr (sizeof(T) == 4) {

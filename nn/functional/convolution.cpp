@@ -78,11 +78,8 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
           "conv2d_backward_input", x.device(), args);
     }
     if (want_weight || want_bias) {
-      const Conv2dBackwardWeightArgs<T> args{.dweight = out<A>(dweight),
-                                             .dbias = out<A>(dbias),
-                                             .dy = in<T>(dy),
-                                             .x = in<T>(x),
-                                             .sizes = sizes};
+      const Conv2dBackwardWeightArgs<T> args{
+          .dweight = out<A>(dweight), .dbias = out<A>(dbias), .dy = in<T>(dy), .x = in<T>(x), .sizes = sizes};
       run_storage_kernel<cpu::conv2d_backward_weight<T>, cuda::conv2d_backward_weight<T>>(
           "conv2d_backward_weight", x.device(), args);
     }
@@ -99,11 +96,8 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, Con
   Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     using A = Arithmetic<T>;
-    const Conv2dForwardArgs<T> args{.y = out<T>(y),
-                                    .x = in<T>(x),
-                                    .weight = in<A>(w),
-                                    .bias = in<A>(b),
-                                    .sizes = sizes};
+    const Conv2dForwardArgs<T> args{
+        .y = out<T>(y), .x = in<T>(x), .weight = in<A>(w), .bias = in<A>(b), .sizes = sizes};
     run_storage_kernel<cpu::conv2d_forward<T>, cuda::conv2d_forward<T>>("conv2d_forward", x.device(), args);
   });
   record("conv2d", y, {&input, &weight, &bias},

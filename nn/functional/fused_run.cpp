@@ -1,6 +1,6 @@
 // Fused blocks on the CPU: kernels/fused_run.h.
-#include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/fused_run.h"
+#include "evenkeel/core/dispatch.h"
 #include "evenkeel/nn/functional/common.h"
 #include "evenkeel/nn/functional/fused_block_sizes.h"
 #include "evenkeel/nn/functional/window.h"
@@ -77,13 +77,12 @@ Tensor forward(CpuRun& run, bool keeps) {
   const std::int64_t N = run.output[0];
   if (keeps) run.saved = empty({cpu::fused_run_memory<T>(blocks.data(), count, N)}, {DType::u8});
   Tensor y = empty(run.output, run.x.get().options());
-  const FusedRunForwardArgs<T> args{
-      .y = out<T>(y),
-      .saved = reinterpret_cast<std::byte*>(out<std::uint8_t>(run.saved)),
-      .x = in<T>(*run.x),
-      .blocks = blocks.data(),
-      .count = count,
-      .N = N};
+  const FusedRunForwardArgs<T> args{.y = out<T>(y),
+                                    .saved = reinterpret_cast<std::byte*>(out<std::uint8_t>(run.saved)),
+                                    .x = in<T>(*run.x),
+                                    .blocks = blocks.data(),
+                                    .count = count,
+                                    .N = N};
   const OpScope scope("fused_run_forward", y.device());
   cpu::fused_run_forward(args);
   return y;
@@ -106,14 +105,13 @@ std::vector<Tensor> backward(CpuRun& run, const Tensor& dy, bool wants_dx) {
     blocks[i].dgamma = gradient_of(b.gamma);
     blocks[i].dbeta = gradient_of(b.beta);
   }
-  const FusedRunBackwardArgs<T> args{
-      .dx = out<T>(gradients.front()),
-      .saved = reinterpret_cast<const std::byte*>(in<std::uint8_t>(run.saved)),
-      .dy = in<T>(dy),
-      .x = in<T>(*run.x),
-      .blocks = blocks.data(),
-      .count = static_cast<std::int64_t>(blocks.size()),
-      .N = run.output[0]};
+  const FusedRunBackwardArgs<T> args{.dx = out<T>(gradients.front()),
+                                     .saved = reinterpret_cast<const std::byte*>(in<std::uint8_t>(run.saved)),
+                                     .dy = in<T>(dy),
+                                     .x = in<T>(*run.x),
+                                     .blocks = blocks.data(),
+                                     .count = static_cast<std::int64_t>(blocks.size()),
+                                     .N = run.output[0]};
   const OpScope scope("fused_run_backward", dy.device());
   cpu::fused_run_backward(args);
   return gradients;
@@ -125,8 +123,22 @@ namespace functional {
 
 std::optional<Conv2dSizes> run_sizes(const Shape& x, const FusedBlock& b) {
   const std::int64_t N = x[0], C = x[1], H = x[2], W = x[3];
-  Conv2dSizes s{.N = N, .C = C, .H = H, .W = W, .K = C, .R = 0, .S = 0, .P = H, .Q = W,
-                .stride_h = 1, .stride_w = 1, .pad_h = 0, .pad_w = 0, .dilation_h = 1, .dilation_w = 1, .groups = 1};
+  Conv2dSizes s{.N = N,
+                .C = C,
+                .H = H,
+                .W = W,
+                .K = C,
+                .R = 0,
+                .S = 0,
+                .P = H,
+                .Q = W,
+                .stride_h = 1,
+                .stride_w = 1,
+                .pad_h = 0,
+                .pad_w = 0,
+                .dilation_h = 1,
+                .dilation_w = 1,
+                .groups = 1};
   if (!b.weight.defined()) return s;
   const ConvOptions& o = b.conv;
   s.K = b.weight.size(0);
@@ -156,7 +168,8 @@ Shape output_of(const Conv2dSizes& s, const FusedBlock& b) {
 Tensor fused_run(const Tensor& x, const std::vector<FusedBlock>& blocks) {
   auto run = std::make_shared<CpuRun>(x, blocks);
   std::vector<const Tensor*> inputs{&x};
-  for (const FusedBlock& b : run->blocks) inputs.insert(inputs.end(), {&b.weight, &b.bias, &b.gamma, &b.beta});
+  for (const FusedBlock& b : run->blocks)
+    inputs.insert(inputs.end(), {&b.weight, &b.bias, &b.gamma, &b.beta});
   const bool keeps = autograd::recording(inputs);
   Tensor y = dispatch_floating(x.dtype(), [&]<typename T>() { return forward<T>(*run, keeps); });
   record("fused_blocks", y, inputs, [run, wants_dx = wants_grad(x)](const Tensor& dy) {

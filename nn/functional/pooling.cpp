@@ -78,8 +78,7 @@ Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   record("avg_pool2d", y, {&input}, [shape = x.shape(), sizes](const Tensor& dy) {
     Tensor dx = empty(shape, dy.options());
     dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-      const AvgPool2dBackwardArgs<T> args{
-          .dx = out<T>(dx), .dy = in<T>(dy), .sizes = sizes};
+      const AvgPool2dBackwardArgs<T> args{.dx = out<T>(dx), .dy = in<T>(dy), .sizes = sizes};
       run_storage_kernel<cpu::avg_pool2d_backward<T>, cuda::avg_pool2d_backward<T>>("avg_pool2d_backward",
                                                                                     dy.device(), args);
     });

@@ -107,8 +107,7 @@ EK_INLINE void correlate_pixels(Register<T>* y, const Register<T>* x, const T* w
 struct Pieces {
   std::int64_t count, width, longer;
 
-  explicit Pieces(std::int64_t Q)
-      : count((Q + kPixels - 1) / kPixels), width(Q / count), longer(Q % count) {}
+  explicit Pieces(std::int64_t Q) : count((Q + kPixels - 1) / kPixels), width(Q / count), longer(Q % count) {}
   std::int64_t begin(std::int64_t piece) const { return piece * width + std::min(piece, longer); }
 };
 
@@ -223,8 +222,7 @@ EK_INLINE void weight_gradient_tile(Register<T>* sums, const Register<T>* dy, co
 #pragma GCC unroll 4
       for (int h = 0; h < BR; ++h) {
 #pragma GCC unroll 4
-        for (int l = 0; l < BS; ++l)
-          sums[(i * BC + j) * area + (r + h) * g.w.taps + s + l] = sum[i][j][h][l];
+        for (int l = 0; l < BS; ++l) sums[(i * BC + j) * area + (r + h) * g.w.taps + s + l] = sum[i][j][h][l];
       }
     }
   }
@@ -382,8 +380,7 @@ void add_pixel_weight_gradients(Register<T>* sums, const Register<T>* dy, const 
     constexpr int BC = kManyRegisters ? 4 : 2;
     const Register<T>* from = dy + k * g.out_plane;
     std::int64_t c = 0;
-    for (; c + BC <= g.C; c += BC)
-      add_pixel_tile<BK, BC, T>(sums + k * g.C + c, from, x + c * g.in_plane, g);
+    for (; c + BC <= g.C; c += BC) add_pixel_tile<BK, BC, T>(sums + k * g.C + c, from, x + c * g.in_plane, g);
     for (; c < g.C; ++c) add_pixel_tile<BK, 1, T>(sums + k * g.C + c, from, x + c * g.in_plane, g);
   };
   std::int64_t k = 0;
@@ -414,12 +411,12 @@ void weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x, const C
   }
 }
 
-#define EK_INSTANTIATE(T)                                                                                    \
-  template void pack_weights(T*, const T*, const Correlation&);                                              \
-  template void pack_flipped_weights(T*, const T*, const Correlation&);                                      \
-  template void correlate(Register<T>*, const Register<T>*, const T*, const T*, const Correlation&);         \
-  template void add_pixel_weight_gradients<T>(Register<T>*, const Register<T>*, const Register<T>*,             \
-                                           const Correlation&);                                              \
+#define EK_INSTANTIATE(T)                                                                            \
+  template void pack_weights(T*, const T*, const Correlation&);                                      \
+  template void pack_flipped_weights(T*, const T*, const Correlation&);                              \
+  template void correlate(Register<T>*, const Register<T>*, const T*, const T*, const Correlation&); \
+  template void add_pixel_weight_gradients<T>(Register<T>*, const Register<T>*, const Register<T>*,  \
+                                              const Correlation&);                                   \
   template void weight_gradient(T*, const Register<T>*, const Register<T>*, const Correlation&, std::int64_t);
 EK_INSTANTIATE(float)
 EK_INSTANTIATE(double)

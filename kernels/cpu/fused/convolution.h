@@ -35,9 +35,7 @@ struct Correlation {
   std::int64_t weights() const { return groups * K * filter(); }
   /// True if an output meets the one input at its place.
   bool is_of_pixels() const {
-    const auto plain = [](const Axis& a) {
-      return a.taps == 1 && a.dense() && a.pad == 0 && a.in == a.out;
-    };
+    const auto plain = [](const Axis& a) { return a.taps == 1 && a.dense() && a.pad == 0 && a.in == a.out; };
     return plain(h) && plain(w);
   }
   /// `rows` rows of a convolution of pixels, in planes of the sizes given.

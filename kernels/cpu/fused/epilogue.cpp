@@ -5,9 +5,7 @@
 #include "evenkeel/kernels/cpu/philox_many.h"
 
 namespace evenkeel::cpu::EK_ISA {
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 template <typename T>
 UnitStatistics<T> UnitEpilogue<T>::of_channel(std::int64_t c) const {
@@ -24,8 +22,7 @@ void UnitEpilogue<T>::take_statistics(const Register<T>* z) const {
   const bool relu = e_.relu_first;
   const auto dense = [=](const Register<T>* from, std::int64_t n) EK_INLINE_LAMBDA {
     if (relu)
-      return moments_of<T>(
-          n, [=](std::int64_t i) EK_INLINE_LAMBDA { return rectified<T>(from[i], true); });
+      return moments_of<T>(n, [=](std::int64_t i) EK_INLINE_LAMBDA { return rectified<T>(from[i], true); });
     return moments_of<T>(n, [=](std::int64_t i) EK_INLINE_LAMBDA { return from[i]; });
   };
   switch (e_.norm) {
@@ -129,8 +126,7 @@ void UnitEpilogue<T>::normalize_each(const Register<T>* z, const Put& put) const
         const Xhat<T> xhat(statistics()[set]);
         const std::int64_t begin = set * e_.set_size;
         for (std::int64_t d = 0; d < e_.set_size; ++d)
-          put(begin + d,
-              rectified<T>(xhat(rectified<T>(z[begin + d], first)) * gamma(d) + beta(d), second));
+          put(begin + d, rectified<T>(xhat(rectified<T>(z[begin + d], first)) * gamma(d) + beta(d), second));
       }
       return;
     case NormPartition::pixels:
@@ -364,8 +360,7 @@ EK_INLINE ChannelSums<T> channel_sums(const Register<T>* d, const Register<T>* z
 template <typename T>
 EK_INLINE void channel_gradient(Register<T>* d, const Register<T>* z, std::int64_t n, const Xhat<T>& xhat,
                                 T gamma, const ChannelSums<T>& means, bool relu) {
-  const Register<T> scale = xhat.rstd * gamma, offset = xhat.rstd * means.d,
-                    along = xhat.rstd * means.d_xhat;
+  const Register<T> scale = xhat.rstd * gamma, offset = xhat.rstd * means.d, along = xhat.rstd * means.d_xhat;
   for (std::int64_t i = 0; i < n; ++i) {
     const Register<T> gradient = (d[i] * scale - offset) - xhat(rectified<T>(z[i], relu)) * along;
     d[i] = rectified_gradient<T>(gradient, z[i], relu);

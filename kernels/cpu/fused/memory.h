@@ -1,8 +1,8 @@
 // Where forward of a fused run keeps what backward needs.
 //
 // First, for each batch norm, the statistics of the batch; then a piece of the same size for each unit, with
-// what is kept of each block: z, the statistics of its norm, taps and mask. All instruction sets need the same
-// number of bytes, as a unit's piece is its lanes times the bytes of an image.
+// what is kept of each block: z, the statistics of its norm, taps and mask. All instruction sets need the
+// same number of bytes, as a unit's piece is its lanes times the bytes of an image.
 #pragma once
 
 #include <vector>

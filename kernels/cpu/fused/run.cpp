@@ -293,8 +293,8 @@ class Run {
     const RunBlock<T>& b = blocks_[i];
     T* const outs[] = {b.dweight, b.dbias, b.dgamma, b.dbeta};
     const std::int64_t affine = b.after.norm == NormPartition::rows ? b.after.set_size : b.after.C;
-    const std::int64_t sizes[] = {
-        b.has_convolution() ? forward_correlation(b.conv).weights() : 0, b.after.C, affine, affine};
+    const std::int64_t sizes[] = {b.has_convolution() ? forward_correlation(b.conv).weights() : 0, b.after.C,
+                                  affine, affine};
     return {outs[which], 0, outs[which] != nullptr ? sizes[which] : 0};
   }
 
@@ -446,8 +446,7 @@ class Run {
     std::fill_n(of_weight, filters + b.conv.K, Register<T>{});
     const bool wants_dx = passes_gradient(i);
     Register<T>* to = buffers.other_than(dy);
-    const Register<T>* x =
-        dweight != nullptr ? input_again(i, unit, to, buffers, dy) : nullptr;
+    const Register<T>* x = dweight != nullptr ? input_again(i, unit, to, buffers, dy) : nullptr;
     Register<T>* dx = buffers.other_than(dy, x);
     const Correlation forward = forward_correlation(b.conv).band(rows, plane, band),
                       backward = backward_correlation(b.conv).band(rows, band, plane);
@@ -457,12 +456,10 @@ class Run {
       for (std::int64_t k = 0; dbias != nullptr && k < b.conv.K; ++k) {
         for (std::int64_t s = 0; s < band; ++s) of_bias[k] += dz[k * band + s];
       }
-      if (wants_dx)
-        correlate<T>(dx + p * band, dz, weights_ + weight_offsets_[i], nullptr, backward);
+      if (wants_dx) correlate<T>(dx + p * band, dz, weights_ + weight_offsets_[i], nullptr, backward);
     }
     if (dweight != nullptr)
-      sum_lanes<T>(dweight, filters, count,
-                   [=](std::int64_t f) EK_INLINE_LAMBDA { return of_weight[f]; });
+      sum_lanes<T>(dweight, filters, count, [=](std::int64_t f) EK_INLINE_LAMBDA { return of_weight[f]; });
     if (dbias != nullptr)
       sum_lanes<T>(dbias, b.conv.K, count, [=](std::int64_t k) EK_INLINE_LAMBDA { return of_bias[k]; });
     return pass_on(i, unit, wants_dx ? dx : nullptr, a);
@@ -536,8 +533,8 @@ class Run {
   RunLayout<T> layout_;
   std::byte* saved_ = nullptr;
   bool keeps_all_ = false;
-  std::int64_t most_ = 0;       // elements of the largest step
-  const T* weights_ = nullptr;  // packed for the direction
+  std::int64_t most_ = 0;                         // elements of the largest step
+  const T* weights_ = nullptr;                    // packed for the direction
   const std::int64_t* weight_offsets_ = nullptr;  // of each block
 
   std::int64_t first_wanted_ = 0;  // the first block that has a gradient to make

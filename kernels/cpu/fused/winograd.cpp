@@ -20,18 +20,21 @@ struct Blocks {
 
 /// Rows of x that make row I of B^T x: a - b, or a + b for row 1.
 template <int I>
-constexpr int kFirstRow = I == 0 ? 0 : I == 2 ? 2 : 1;
+constexpr int kFirstRow = I == 0   ? 0
+                          : I == 2 ? 2
+                                   : 1;
 template <int I>
-constexpr int kSecondRow = I == 2 ? 1 : I == 3 ? 3 : 2;
+constexpr int kSecondRow = I == 2   ? 1
+                           : I == 3 ? 3
+                                    : 2;
 
 /// Calls emit(tile, v0, v1, v2, v3) with row I of B^T x B of every tile of a row of tiles. a, b: the two rows
 /// of x, or null beside the plane.
 template <typename T, int I, typename Emit>
-EK_INLINE void transform_inputs(const Register<T>* a, const Register<T>* b, const Axis& w,
-                                std::int64_t tiles, Emit emit) {
-  const auto sum = [](const Register<T>& s, const Register<T>& t) EK_INLINE_LAMBDA {
-    return I == 1 ? s + t : s - t;
-  };
+EK_INLINE void transform_inputs(const Register<T>* a, const Register<T>* b, const Axis& w, std::int64_t tiles,
+                                Emit emit) {
+  const auto sum = [](const Register<T>& s, const Register<T>& t)
+                       EK_INLINE_LAMBDA { return I == 1 ? s + t : s - t; };
   const auto inside = [=](std::int64_t i) EK_INLINE_LAMBDA { return sum(a[i], b[i]); };
   const auto anywhere = [=](std::int64_t i) EK_INLINE_LAMBDA {
     const Register<T> zero = {};
@@ -164,8 +167,8 @@ EK_INLINE void multiply_block(Register<T>* y0, const Correlation& g, Register<T>
 template <typename T>
 struct TileRow {
   Register<T>*v, *held;
-  std::int64_t count = 0;                                     // of blocks
-  std::int64_t first[kMostBlocks + 1];                        // tile of each block
+  std::int64_t count = 0;                                                         // of blocks
+  std::int64_t first[kMostBlocks + 1];                                            // tile of each block
   std::int64_t place[kMostTiles * kMostBlocks], width[kMostTiles * kMostBlocks];  // of each tile
 
   TileRow(Register<T>* memory, const Correlation& g) : v(memory), held(memory + g.C * 2 * g.w.out) {
@@ -220,7 +223,8 @@ __attribute__((noinline)) void correlate_tile_row(Register<T>* y, const Register
   }
 }
 
-// --- the gradient of the filters -----------------------------------------------------------------------------
+// --- the gradient of the filters
+// -----------------------------------------------------------------------------
 
 /// acc = sum over n tiles of d[t][i] v[t][j], i < BK, j < BC, or += it unless `first`.
 template <int BK, int BC, typename T>
@@ -292,8 +296,9 @@ struct GradientMemory {
 /// Row I of the rows of tiles [begin, end).
 template <int I, typename T>
 __attribute__((noinline)) void add_tile_rows(const GradientMemory<T>& memory, const Register<T>* dy,
-                                             const Register<T>* x, const Correlation& g, const Blocks& outputs,
-                                             const Blocks& inputs, std::int64_t begin, std::int64_t end) {
+                                             const Register<T>* x, const Correlation& g,
+                                             const Blocks& outputs, const Blocks& inputs, std::int64_t begin,
+                                             std::int64_t end) {
   const std::int64_t tiles = g.w.out / 2, n = (end - begin) * tiles;
   for (std::int64_t b = 0; b < inputs.count; ++b) {
     const std::int64_t of_block = inputs.begin(b), width = inputs.begin(b + 1) - of_block;
@@ -341,7 +346,8 @@ __attribute__((noinline)) void add_tile_rows(const GradientMemory<T>& memory, co
       for (std::int64_t b = 0; b < inputs.count; ++b) {
         const std::int64_t c = inputs.begin(b), of_c = inputs.begin(b + 1) - c;
         add_block_products<T>(memory.acc + (I * 4 + j) * g.K * g.C + k * g.C + c * of_k,
-                              memory.d + (j * g.K + k) * n, memory.x + (j * g.C + c) * n, n, begin == 0, of_k, of_c);
+                              memory.d + (j * g.K + k) * n, memory.x + (j * g.C + c) * n, n, begin == 0, of_k,
+                              of_c);
       }
     }
   }
@@ -361,7 +367,8 @@ EK_INLINE void filter_column(Register<T> (&f)[3], const Register<T>& m0, const R
 
 bool winograd_fits(const Correlation& g) {
   return g.h.taps == 3 && g.w.taps == 3 && g.h.dense() && g.w.dense() && g.h.pad <= 2 && g.w.pad <= 2 &&
-         g.h.pad >= 0 && g.w.pad >= 0 && g.h.out % 2 == 0 && g.w.out % 2 == 0 && g.w.out / 2 <= kMostTiles * kMostBlocks;
+         g.h.pad >= 0 && g.w.pad >= 0 && g.h.out % 2 == 0 && g.w.out % 2 == 0 &&
+         g.w.out / 2 <= kMostTiles * kMostBlocks;
 }
 
 bool winograd_pays(const Correlation& g) { return winograd_fits(g) && g.C >= 4 && g.K >= 2; }
@@ -440,7 +447,8 @@ void winograd_weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x
   const Blocks outputs(g.K, kMostOutputs), inputs(g.C, kMostInputs);
   static thread_local Scratch scratch;
   auto* memory = scratch.get<Register<T>>(16 * filters + 4 * (g.C + g.K) * together * tiles);
-  const GradientMemory<T> at{memory + 16 * filters, memory + 16 * filters + 4 * g.C * together * tiles, memory};
+  const GradientMemory<T> at{memory + 16 * filters, memory + 16 * filters + 4 * g.C * together * tiles,
+                             memory};
   for (std::int64_t group = 0; group < g.groups; ++group, dw += filters * 9) {
     const Register<T>* from_dy = dy + group * g.K * g.h.out * g.w.out;
     const Register<T>* from_x = x + group * g.C * g.h.in * g.w.in;
@@ -487,10 +495,10 @@ void winograd_weight_gradient(T* dw, const Register<T>* dy, const Register<T>* x
   }
 }
 
-#define EK_INSTANTIATE(T)                                                                         \
-  template void winograd_weights(T*, const T*, const Correlation&, bool);                         \
-  template void winograd_correlate(Register<T>*, const Register<T>*, const T*, const T*,          \
-                                   const Correlation&);                                           \
+#define EK_INSTANTIATE(T)                                                                                \
+  template void winograd_weights(T*, const T*, const Correlation&, bool);                                \
+  template void winograd_correlate(Register<T>*, const Register<T>*, const T*, const T*,                 \
+                                   const Correlation&);                                                  \
   template void winograd_weight_gradient(T*, const Register<T>*, const Register<T>*, const Correlation&, \
                                          std::int64_t);
 EK_INSTANTIATE(float)
