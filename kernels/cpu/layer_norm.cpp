@@ -232,16 +232,26 @@ void normalize_short_rows(const NormForwardArgs<T>& a, std::int64_t m, std::int6
   std::memcpy(a.rstd + m, &rows.spread, static_cast<std::size_t>(count) * sizeof(T));
 }
 
-/// total[d] += the sum over the lanes of sums[d], which become 0.
+/// total[d] += the sum over the lanes of sums[set][d], all sets, which become 0. A set has the rows of one
+/// register of 64 bytes, so that the order of additions is the same for registers of any length.
 template <typename T>
 void move_lanes(double* total, Register<T>* sums, std::int64_t D) {
+  constexpr int kSets = kLanes<T> / kRegisterLanes<T>;
   for (std::int64_t first = 0; first < D; first += kLanes<T>) {
     const std::int64_t n = std::min<std::int64_t>(kLanes<T>, D - first);
-    T of[kLanes<T>];
-    sum_lanes<T>(of, n, kRegisterLanes<T>, [=](std::int64_t d) EK_INLINE_LAMBDA { return sums[first + d]; });
-    for (std::int64_t d = 0; d < n; ++d) total[first + d] += static_cast<double>(of[d]);
+    T of[kSets][kLanes<T>];
+    for (int set = 0; set < kSets; ++set) {
+      sum_lanes<T>(of[set], n, kRegisterLanes<T>,
+                   [=](std::int64_t d) EK_INLINE_LAMBDA { return sums[set * D + first + d]; });
+    }
+    for (int step = 1; step < kSets; step *= 2) {
+      for (int set = 0; set < kSets; set += 2 * step) {
+        for (std::int64_t d = 0; d < n; ++d) of[set][d] += of[set + step][d];
+      }
+    }
+    for (std::int64_t d = 0; d < n; ++d) total[first + d] += static_cast<double>(of[0][d]);
   }
-  std::fill_n(sums, D, Register<T>{});
+  std::fill_n(sums, kSets * D, Register<T>{});
 }
 
 /// Rows first .. last-1: dx, and the sums over them of dy xhat and dy. Null outputs are skipped. The sums are
@@ -249,17 +259,19 @@ void move_lanes(double* total, Register<T>* sums, std::int64_t D) {
 template <typename T>
 void short_rows_gradients(const NormBackwardArgs<T>& a, double* dgamma, double* dbeta, std::int64_t first,
                           std::int64_t last) {
-  constexpr std::int64_t L = kRegisterLanes<T>, kTogether = 64;
+  constexpr std::int64_t L = kRegisterLanes<T>, kSets = kLanes<T> / L, kTogether = 64 * kSets;
   const std::int64_t D = a.S;
   const T count_of_row = static_cast<T>(D);
   static thread_local Scratch scratch;
-  auto *x = scratch.get<Register<T>>(4 * D), *dy = x + D, *of_gamma = dy + D, *of_beta = of_gamma + D;
-  std::fill_n(of_gamma, 2 * D, Register<T>{});
+  auto *x = scratch.get<Register<T>>((2 + 2 * kSets) * D), *dy = x + D, *all_of_gamma = dy + D,
+       *all_of_beta = all_of_gamma + kSets * D;
+  std::fill_n(all_of_gamma, 2 * kSets * D, Register<T>{});
   if (dgamma != nullptr) std::fill_n(dgamma, D, 0.0);
   if (dbeta != nullptr) std::fill_n(dbeta, D, 0.0);
   for (std::int64_t m = first, unit = 1; m < last; m += L, ++unit) {
     // Lanes without a row are 0 and add nothing.
-    const std::int64_t count = std::min<std::int64_t>(L, last - m);
+    const std::int64_t count = std::min<std::int64_t>(L, last - m), set = (unit - 1) % kSets;
+    Register<T>*of_gamma = all_of_gamma + set * D, *of_beta = all_of_beta + set * D;
     Register<T> mean = {}, rstd = {};
     std::memcpy(&mean, a.mean + m, static_cast<std::size_t>(count) * sizeof(T));
     std::memcpy(&rstd, a.rstd + m, static_cast<std::size_t>(count) * sizeof(T));
@@ -284,8 +296,8 @@ void short_rows_gradients(const NormBackwardArgs<T>& a, double* dgamma, double* 
     }
     if (a.dx != nullptr) store_rows(a.dx + m * D, x, D, count);
     if (unit % kTogether != 0 && m + L < last) continue;
-    if (dgamma != nullptr) move_lanes<T>(dgamma, of_gamma, D);
-    if (dbeta != nullptr) move_lanes<T>(dbeta, of_beta, D);
+    if (dgamma != nullptr) move_lanes<T>(dgamma, all_of_gamma, D);
+    if (dbeta != nullptr) move_lanes<T>(dbeta, all_of_beta, D);
   }
 }
 
