@@ -40,7 +40,9 @@ struct bf16 {
   }
 };
 
-#if defined(__clang__) && __clang_major__ < 15 && defined(__x86_64__)  // has no _Float16 there
+// Clang 14 has no _Float16 on x86-64, GCC 12 has it in C++ there only.
+#if (defined(__clang__) && __clang_major__ < 15 && defined(__x86_64__)) || \
+    (!defined(__clang__) && __GNUC__ < 13 && !defined(__x86_64__))
 inline float f16_to_float(std::uint16_t bits) {
   const std::uint32_t sign = std::uint32_t{bits} << 16 & 0x80000000u, magnitude = bits & 0x7fffu;
   if (magnitude < 0x400u) {  // a multiple of 2^-24, the least that there is

@@ -287,29 +287,6 @@ void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy, st
   }
 }
 
-/// 0 where the norm's output was rectified.
-template <typename T>
-void UnitEpilogue<T>::mask_by_norm_output(Register<T>* d) const {
-  const std::int64_t S = pixels();
-  const bool first = e_.relu_first;
-  if (e_.norm == NormPartition::batch || e_.norm == NormPartition::group) {
-    for (std::int64_t c = 0; c < e_.C; ++c) {
-      const ScaleAndShift<T> f(of_channel(c), gamma(c), beta(c));
-      for (std::int64_t i = c * S; i < (c + 1) * S; ++i)
-        d[i] = rectified_gradient<T>(d[i], f(rectified<T>(kept_.z[i], first)), true);
-    }
-    return;
-  }
-  const bool rows = e_.norm == NormPartition::rows;
-  const std::int64_t n = block_.elements_of_z();
-  for (std::int64_t i = 0; i < n; ++i) {
-    const std::int64_t set = rows ? i / e_.set_size : i % S, parameter = rows ? i % e_.set_size : i / S;
-    const Xhat<T> xhat(statistics()[set]);
-    const Register<T> y = xhat(rectified<T>(kept_.z[i], first)) * gamma(parameter) + beta(parameter);
-    d[i] = rectified_gradient<T>(d[i], y, true);
-  }
-}
-
 template <typename T>
 void UnitEpilogue<T>::backward_to_pool(Register<T>* g) const {
   if (e_.p > 0) drop(g, g);
@@ -325,9 +302,7 @@ Register<T>* UnitEpilogue<T>::backward_to_norm(Register<T>* g, Register<T>* spar
     spread_gradient(spare, g, e_.H, 0, e_.pooled_height());
     g = spare;
   }
-  if (e_.norm != NormPartition::none) {
-    if (e_.relu) mask_by_norm_output(g);
-  } else if (!block_.keeps_pooled() && (e_.relu || e_.relu_first)) {
+  if (e_.norm == NormPartition::none && !block_.keeps_pooled() && (e_.relu || e_.relu_first)) {
     const std::int64_t n = block_.elements_of_z();
     for (std::int64_t i = 0; i < n; ++i) g[i] = rectified_gradient<T>(g[i], kept_.z[i], true);
   }
@@ -343,15 +318,27 @@ void UnitEpilogue<T>::backward_norm(Register<T>* d, T* dgamma, T* dbeta) const {
 
 namespace {
 
-/// The sums of d xhat and d over n pixels.
+/// The gradient of the norm's output y from that of what follows it: 0 where y was rectified.
 template <typename T>
-EK_INLINE ChannelSums<T> channel_sums(const Register<T>* d, const Register<T>* z, std::int64_t n,
-                                      const Xhat<T>& xhat, bool relu) {
+EK_INLINE Register<T> before_relu(const Register<T>& g, const Register<T>& y, bool relu) {
+  return relu ? (y <= 0 ? Register<T>{} : g) : g;
+}
+
+/// The sums of d xhat and d over n pixels of a channel, d the gradient of the norm's output, which is written
+/// to `d`; g is that of what follows it.
+template <typename T>
+EK_INLINE ChannelSums<T> channel_sums(Register<T>* d, const Register<T>* g, const Register<T>* z,
+                                      std::int64_t n, const Xhat<T>& xhat, const ScaleAndShift<T>& y,
+                                      const Epilogue<T>& e) {
   Register<T> sums[2];
-  running_sums<T>(sums, n, [=](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
-    s[0] += d[i] * xhat(rectified<T>(z[i], relu));
-    s[1] += d[i];
-  });
+  running_sums<T>(
+      sums, n,
+      [=, &xhat, &y, first = e.relu_first, second = e.relu](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
+        const Register<T> x = rectified<T>(z[i], first), gradient = before_relu<T>(g[i], y(x), second);
+        d[i] = gradient;
+        s[0] += gradient * xhat(x);
+        s[1] += gradient;
+      });
   return {sums[0], sums[1]};
 }
 
@@ -379,7 +366,8 @@ void UnitEpilogue<T>::backward_groups(Register<T>* d, T* dgamma, T* dbeta) const
     ChannelSums<T> means{};
     const std::int64_t begin = set * channels, end = begin + channels;
     for (std::int64_t c = begin; c < end; ++c) {
-      sums[c] = channel_sums<T>(d + c * S, kept_.z + c * S, S, xhat, e_.relu_first);
+      sums[c] = channel_sums<T>(d + c * S, d + c * S, kept_.z + c * S, S, xhat,
+                                ScaleAndShift<T>(statistics()[set], gamma(c), beta(c)), e_);
       means.d_xhat += sums[c].d_xhat * gamma(c);
       means.d += sums[c].d * gamma(c);
     }
@@ -400,7 +388,19 @@ void UnitEpilogue<T>::backward_rows(Register<T>* d, T* dgamma, T* dbeta) const {
   const bool relu = e_.relu_first;
   const Register<T>* z = kept_.z;
   const UnitStatistics<T>* of = statistics();
-  if (dgamma != nullptr) {
+  for (std::int64_t set = 0; e_.relu && set < sets; ++set) {
+    const Xhat<T> xhat(of[set]);
+    for (std::int64_t i = 0; i < D; ++i) {
+      const Register<T> y = xhat(rectified<T>(z[set * D + i], relu)) * gamma(i) + beta(i);
+      d[set * D + i] = before_relu<T>(d[set * D + i], y, true);
+    }
+  }
+  if (dgamma != nullptr && sets == 1) {
+    const Xhat<T> xhat(of[0]);
+    sum_lanes<T>(dgamma, D, count_, [=, &xhat](std::int64_t e) EK_INLINE_LAMBDA {
+      return d[e] * xhat(rectified<T>(z[e], relu));
+    });
+  } else if (dgamma != nullptr) {
     sum_lanes<T>(dgamma, D, count_, [=](std::int64_t e) EK_INLINE_LAMBDA {
       Register<T> sum = {};
       for (std::int64_t set = 0; set < sets; ++set)
@@ -410,23 +410,24 @@ void UnitEpilogue<T>::backward_rows(Register<T>* d, T* dgamma, T* dbeta) const {
   }
   if (dbeta != nullptr) {
     sum_lanes<T>(dbeta, D, count_, [=](std::int64_t e) EK_INLINE_LAMBDA {
-      Register<T> sum = {};
-      for (std::int64_t set = 0; set < sets; ++set) sum += d[set * D + e];
+      Register<T> sum = d[e];
+      for (std::int64_t set = 1; set < sets; ++set) sum += d[set * D + e];
       return sum;
     });
   }
   for (std::int64_t set = 0; set < sets; ++set, d += D, z += D) {
     const Xhat<T> xhat(of[set]);
-    const Register<T>* from = z;
+    const Register<T>*from = z, *gradients = d;
+    const T* gammas = e_.block.gamma;
     Register<T> sums[2];
-    running_sums<T>(sums, D, [=, this](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
-      const Register<T> g = d[i] * gamma(i);
+    running_sums<T>(sums, D, [=, &xhat](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
+      const Register<T> g = gammas != nullptr ? gradients[i] * gammas[i] : gradients[i];
       s[0] += g * xhat(rectified<T>(from[i], relu));
       s[1] += g;
     });
     const Register<T> offset = sums[1] / static_cast<T>(D), along = sums[0] / static_cast<T>(D);
     for (std::int64_t i = 0; i < D; ++i) {
-      const Register<T> g = d[i] * gamma(i);
+      const Register<T> g = gammas != nullptr ? d[i] * gammas[i] : d[i];
       const Register<T> gradient = xhat.rstd * (g - offset - xhat(rectified<T>(from[i], relu)) * along);
       d[i] = rectified_gradient<T>(gradient, from[i], relu);
     }
@@ -441,6 +442,13 @@ void UnitEpilogue<T>::backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const
   static thread_local Scratch scratch;
   auto* sums = scratch.get<ChannelSums<T>>(C + S);
   ChannelSums<T>* means = sums + C;
+  for (std::int64_t c = 0; e_.relu && c < C; ++c) {
+    const T scale = gamma(c), shift = beta(c);
+    for (std::int64_t s = 0; s < S; ++s) {
+      const Register<T> y = Xhat<T>(statistics()[s])(rectified<T>(z[c * S + s], relu)) * scale + shift;
+      d[c * S + s] = before_relu<T>(d[c * S + s], y, true);
+    }
+  }
   for (std::int64_t s = 0; s < S; ++s) {
     const Xhat<T> xhat(statistics()[s]);
     Register<T> total[2];
@@ -470,10 +478,13 @@ void UnitEpilogue<T>::backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const
 }
 
 template <typename T>
-void UnitEpilogue<T>::batch_sums(const Register<T>* d, ChannelSums<T>* sums) const {
+void UnitEpilogue<T>::batch_sums(Register<T>* d, const Register<T>* g, ChannelSums<T>* sums) const {
   const std::int64_t S = pixels();
-  for (std::int64_t c = 0; c < e_.C; ++c)
-    sums[c] = channel_sums<T>(d + c * S, kept_.z + c * S, S, Xhat<T>(of_channel(c)), e_.relu_first);
+  for (std::int64_t c = 0; c < e_.C; ++c) {
+    const UnitStatistics<T> of = of_channel(c);
+    sums[c] = channel_sums<T>(d + c * S, g + c * S, kept_.z + c * S, S, Xhat<T>(of),
+                              ScaleAndShift<T>(of, gamma(c), beta(c)), e_);
+  }
 }
 
 template <typename T>

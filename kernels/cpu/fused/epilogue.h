@@ -47,13 +47,15 @@ class UnitEpilogue {
   /// Of such a block, the gradient g of the output becomes that of the pool's output.
   void backward_to_pool(Register<T>* g) const;
 
-  /// From the gradient g of the output, which is overwritten, to that of the norm's output - or of z, where
-  /// there is no norm. The result is in g or in `spare`.
+  /// From the gradient g of the output, which is overwritten, to that of the norm's output after relu - or of
+  /// z, where there is no norm. The result is in g or in `spare`.
   Register<T>* backward_to_norm(Register<T>* g, Register<T>* spare) const;
-  /// Group, rows, pixels: d becomes the gradient of z; dgamma and dbeta, or null, are sums over the images.
+  /// Group, rows, pixels: d, as backward_to_norm() left it, becomes the gradient of z; dgamma and dbeta, or
+  /// null, are sums over the images.
   void backward_norm(Register<T>* d, T* dgamma, T* dbeta) const;
-  /// Batch: the sums of each channel over the pixels.
-  void batch_sums(const Register<T>* d, ChannelSums<T>* sums) const;
+  /// Batch: from g, as backward_to_norm() left it, the gradient d of the norm's output, and its sums over the
+  /// pixels of each channel. d may be g.
+  void batch_sums(Register<T>* d, const Register<T>* g, ChannelSums<T>* sums) const;
   /// Batch: d becomes the gradient of z, from the means of gamma d xhat and gamma d over a channel of the
   /// batch, [C][2]; null where the statistics are constants, and dz = gamma rstd d.
   void backward_batch(Register<T>* d, const T* means) const;
@@ -78,7 +80,6 @@ class UnitEpilogue {
   void drop(Register<T>* y, const Register<T>* x) const;
   void spread_gradient(Register<T>* dx, const Register<T>* dy, std::int64_t rows_of_x, std::int64_t begin,
                        std::int64_t end) const;
-  void mask_by_norm_output(Register<T>* d) const;
   void backward_groups(Register<T>* d, T* dgamma, T* dbeta) const;
   void backward_rows(Register<T>* d, T* dgamma, T* dbeta) const;
   void backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const;

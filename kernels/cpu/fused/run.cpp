@@ -357,8 +357,8 @@ class Run {
       }
       g = epilogue.backward_to_norm(g, buffers.other_than(g));
       if (i == stop) {
-        std::copy_n(g, b.elements_of_z(), gradients_ + unit * pending_);
-        take_channel_sums(epilogue, g, sums_ + unit * 2 * channels_, b.after.C, count);
+        take_channel_sums(epilogue, gradients_ + unit * pending_, g, sums_ + unit * 2 * channels_, b.after.C,
+                          count);
         return;
       }
       if (b.after.norm == NormPartition::batch) {
@@ -372,11 +372,11 @@ class Run {
   }
 
   /// The sums of d xhat [C], then of d [C], over the images of a unit.
-  static void take_channel_sums(const UnitEpilogue<T>& epilogue, const Register<T>* d, T* to, std::int64_t C,
-                                std::int64_t count) {
+  static void take_channel_sums(const UnitEpilogue<T>& epilogue, Register<T>* d, const Register<T>* g, T* to,
+                                std::int64_t C, std::int64_t count) {
     static thread_local Scratch scratch;
     auto* sums = scratch.get<ChannelSums<T>>(C);
-    epilogue.batch_sums(d, sums);
+    epilogue.batch_sums(d, g, sums);
     sum_lanes<T>(to, C, count, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d_xhat; });
     sum_lanes<T>(to + C, C, count, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d; });
   }
@@ -388,7 +388,7 @@ class Run {
     static thread_local Scratch scratch;
     T* sums = scratch.get<T>(2 * C);
     T *dgamma = partial(i, 2, unit), *dbeta = partial(i, 3, unit);
-    if (dgamma != nullptr || dbeta != nullptr) take_channel_sums(epilogue, d, sums, C, count);
+    take_channel_sums(epilogue, d, d, sums, C, count);
     if (dgamma != nullptr) std::copy_n(sums, C, dgamma);
     if (dbeta != nullptr) std::copy_n(sums + C, C, dbeta);
     epilogue.backward_batch(d, nullptr);
