@@ -16,7 +16,7 @@ namespace evenkeel::cpu::EK_ISA {
 
 /// True for 3 x 3 filters that move by one pixel, and outputs of even height and width.
 bool winograd_fits(const Correlation& g);
-/// True where it is the faster one, by measurements on Zen 5 with AVX2 and with AVX-512 and on Zen 3
+/// True where it is the faster one, by measurements on Zen 5 with AVX2 and with AVX-512
 /// (docs/benchmarks/cpu.md), which all instruction sets share, as the choice decides on bits. The gradient of
 /// the input has tiles beside the plane to pay for, that of the filters a transform a filter.
 bool winograd_pays(const Correlation& g);
