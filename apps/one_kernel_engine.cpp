@@ -13,7 +13,9 @@ namespace evenkeel::app {
 namespace {
 
 /// The blocks of a network; the first layer that is in none ends them.
-std::vector<FusedBlock> blocks_of(const nn::Sequential& net) { return nn::find_blocks(net, Device::cuda()).blocks; }
+std::vector<FusedBlock> blocks_of(const nn::Sequential& net) {
+  return nn::find_blocks(net, Device::cuda()).blocks;
+}
 
 /// The kind of norm, that of the first block.
 NormPartition norm_of(const std::vector<FusedBlock>& blocks) { return blocks.front().norm; }

@@ -26,9 +26,7 @@ class Element {
   Element(const Element&) = delete;
   Element& operator=(const Element&) = delete;
 
-  void set(double value) {
-    x_.reshape({-1}).slice(0, i_, i_ + 1).fill_(value);
-  }
+  void set(double value) { x_.reshape({-1}).slice(0, i_, i_ + 1).fill_(value); }
 
  private:
   Tensor x_;

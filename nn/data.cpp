@@ -183,8 +183,7 @@ std::int64_t Batches::count() const { return (order_.size(0) + options_.size - 1
 Batch Batches::get(std::int64_t i) const {
   EK_CHECK(0 <= i && i < count(), "Batches: batch {} was asked for, there are {}", i, count());
   const std::int64_t start = i * options_.size, end = std::min(start + options_.size, order_.size(0));
-  const auto [images, labels] =
-      take_batch(source_, order_.slice(0, start, end), {}, end - start);
+  const auto [images, labels] = take_batch(source_, order_.slice(0, start, end), {}, end - start);
   return {images, labels};
 }
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "evenkeel/kernels/cpu/simd.h"
 #include "evenkeel/kernels/cpu/parallel.h"
 #include "evenkeel/kernels/cpu/pool2d_window.h"
+#include "evenkeel/kernels/cpu/simd.h"
 
 namespace evenkeel::cpu::EK_ISA {
 namespace {

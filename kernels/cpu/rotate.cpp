@@ -69,9 +69,8 @@ void rotate_normalize(const RotateNormalizeArgs<T>& a) {
       __builtin_prefetch(a.images + a.image_of(n) * a.H * a.W + i);
   }
 
-  parallel_for(a.N * a.H, 4 * a.W, [&](std::int64_t row) {
-    write_row(a.y + row * a.W, a, turns, value, row / a.H, row % a.H);
-  });
+  parallel_for(a.N * a.H, 4 * a.W,
+               [&](std::int64_t row) { write_row(a.y + row * a.W, a, turns, value, row / a.H, row % a.H); });
 }
 
 template void rotate_normalize(const RotateNormalizeArgs<float>&);
