@@ -165,7 +165,8 @@ has() { python3 -c 'import json, sys
 content = json.load(open(sys.argv[1]))
 m, rows = content["machine"], content["rows"]
 sys.exit(not eval(sys.argv[2]))' "$@"; }
-below_peak='m["vectors"] == "baseline" or all(r["of_peak"] < 1 for r in rows)'
+# Operations are counted as direct convolution does them; Winograd has 16 products where that has 36.
+below_peak='m["vectors"] == "baseline" or all(r["of_peak"] < 36 / 16 for r in rows)'
 for isa in avx512 avx2 baseline; do
   for _ in 1 2 3; do # another program may take the cores just while the peak is measured
     EVENKEEL_MAX_CPU_ISA=$isa "$bench" --op conv2d --shape 64,16,10,10 --json $isa.json > stdout 2> stderr
@@ -173,7 +174,7 @@ for isa in avx512 avx2 baseline; do
     [ $code != 0 ] || ! has $isa.json "$below_peak" || break
   done
   check "vectors of $isa at most" test $code = 0
-  check "... no convolution exceeds the peak" has $isa.json "$below_peak"
+  check "... no convolution exceeds the peak, with what Winograd saves" has $isa.json "$below_peak"
   check "... and what exceeds anything is marked" test "$(above $isa.json)" = 0
 done
 vectors() { sed -n 's/^  "vectors": "\(.*\)"$/\1/p' $1.json; }
