@@ -74,7 +74,7 @@ class StudyProgress {
  public:
   StudyProgress(std::size_t left, std::size_t all) : first_(all - left), all_(all) {}
 
-  /// Runs that begin, `done` after the first of this session.
+  /// Runs that begin, `done` after the first that is left.
   void begin(const std::vector<RunOptions>& runs, std::size_t done) const {
     const std::size_t number = first_ + done + 1;
     const std::string numbers =
