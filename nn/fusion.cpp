@@ -73,7 +73,7 @@ bool kernels_fit(const Tensor& x, const std::vector<FusedBlock>& blocks) {
 bool statistics_fit(const FusedBlock& b) {
   for (const Tensor* t : {&b.running_mean, &b.running_var, &b.batches_tracked}) {
     if (t->defined() && !t->is_contiguous()) return false;
-    for (const Tensor* read : {&b.weight, &b.gamma, &b.beta}) {
+    for (const Tensor* read : {&b.weight, &b.bias, &b.gamma, &b.beta}) {
       if (share_memory(*t, *read)) return false;
     }
   }

@@ -446,6 +446,29 @@ TEST_CASE("a network in training mode computes the same without gradients") {
   CHECK(same_bits(net(Random().normal(c.x, {})), all.y));
 }
 
+TEST_CASE("a convolution that there cannot be is refused in conv2d's words") {
+  const Conv2dOptions impossible[] = {{.stride = 0}, {.dilation = 0}, {.padding = -1}, {.dilation = 9}};
+  for (const Conv2dOptions& options : impossible) {
+    Sequential net(Conv2d(2, 4, 3, options), ReLU(), Conv2d(4, 2, 1));
+    CHECK(mentions(error_of([&] { net(zeros({16, 2, 6, 6})); }), {"conv2d"}));
+  }
+}
+
+TEST_CASE("evaluation reads running statistics and does not count as a change of them") {
+  Sequential net(Conv2d(2, 4, 3), BatchNorm2d(4), ReLU());
+  net.eval();
+  const Tensor x = zeros({16, 2, 6, 6});
+  CHECK(is_fused(net, x));
+  std::vector<std::uint64_t> before;
+  for (const auto& [name, tensor] : net.state_dict()) before.push_back(tensor.storage().version());
+  net(x);
+  std::size_t i = 0;
+  for (const auto& [name, tensor] : net.state_dict()) {
+    INFO(name);
+    CHECK(tensor.storage().version() == before[i++]);
+  }
+}
+
 TEST_CASE("without fusion the layers run one by one") {
   for (const Device device : devices()) {
     BlockCase c = kCases[3];

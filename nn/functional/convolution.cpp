@@ -9,13 +9,12 @@ using namespace functional;
 
 namespace {
 
-Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
+Conv2dSizes checked_sizes(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& o) {
   check_parameters("conv2d", x, {&weight}, {&bias});
   check_storage("conv2d", x.dtype(), x.device());
   EK_CHECK(x.rank() == 4 && weight.rank() == 4, "conv2d: x has shape {} and weight {}, both need 4 axes",
            x.shape().str(), weight.shape().str());
-  EK_CHECK(o.stride.h >= 1 && o.stride.w >= 1 && o.dilation.h >= 1 && o.dilation.w >= 1 && o.padding.h >= 0 &&
-               o.padding.w >= 0 && o.groups >= 1,
+  EK_CHECK(is_possible(o),
            "conv2d: stride ({}, {}), dilation ({}, {}) and groups {} must be at least 1, padding ({}, {}) at "
            "least 0",
            o.stride.h, o.stride.w, o.dilation.h, o.dilation.w, o.groups, o.padding.h, o.padding.w);
@@ -27,29 +26,11 @@ Conv2dSizes conv2d_sizes(const Tensor& x, const Tensor& weight, const Tensor& bi
            "conv2d: bias of shape {} does not fit weight {}", bias.shape().str(), weight.shape().str());
   EK_CHECK(weight.size(2) >= 1 && weight.size(3) >= 1, "conv2d: the kernel of weight {} is empty",
            weight.shape().str());
-  WindowAxis h{x.size(2), weight.size(2), o.dilation.h, o.padding.h, o.stride.h};
-  WindowAxis w{x.size(3), weight.size(3), o.dilation.w, o.padding.w, o.stride.w};
-  const std::int64_t P = count_windows("conv2d", h), Q = count_windows("conv2d", w);
-  EK_CHECK(P >= 1 && Q >= 1, "conv2d: the kernel of weight {} is larger than the padded input {}",
+  const Conv2dSizes s = conv2d_sizes(x.shape(), weight.shape(), o);
+  EK_CHECK(s.P >= 1 && s.Q >= 1, "conv2d: the kernel of weight {} is larger than the padded input {}",
            weight.shape().str(), x.shape().str());
-  checked_product("conv2d",
-                  {x.size(0), weight.size(0), P, Q});  // from here on sizes are multiplied as they are
-  return {.N = x.size(0),
-          .C = x.size(1),
-          .H = h.in,
-          .W = w.in,
-          .K = weight.size(0),
-          .R = h.taps,
-          .S = w.taps,
-          .P = P,
-          .Q = Q,
-          .stride_h = h.stride,
-          .stride_w = w.stride,
-          .pad_h = h.pad,
-          .pad_w = w.pad,
-          .dilation_h = h.dilation,
-          .dilation_w = w.dilation,
-          .groups = o.groups};
+  checked_product("conv2d", {s.N, s.K, s.P, s.Q});  // from here on sizes are multiplied as they are
+  return s;
 }
 
 /// conv2d where x or weight has no elements: y is the bias, or 0, and the gradients of x and weight are 0.
@@ -90,7 +71,7 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
 }  // namespace
 
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, ConvOptions options) {
-  const Conv2dSizes sizes = conv2d_sizes(input, weight, bias, options);
+  const Conv2dSizes sizes = checked_sizes(input, weight, bias, options);
   if (input.numel() == 0 || weight.numel() == 0) return conv2d_of_nothing(input, weight, bias, sizes);
   const Tensor x = dense(input), w = dense(weight), b = dense(bias);
   Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options());

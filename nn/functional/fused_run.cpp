@@ -62,9 +62,14 @@ struct CpuRun {
       to.after.block.gamma = in<T>(*parameters[i].gamma);
       to.after.block.beta = in<T>(*parameters[i].beta);
       if (!forward) continue;
-      to.after.block.running_mean = out<T>(b.running_mean);
-      to.after.block.running_var = out<T>(b.running_var);
-      to.after.block.batches_tracked = out<std::int64_t>(b.batches_tracked);
+      if (b.training) {
+        to.after.block.running_mean = out<T>(b.running_mean);
+        to.after.block.running_var = out<T>(b.running_var);
+        to.after.block.batches_tracked = out<std::int64_t>(b.batches_tracked);
+      } else {  // they are only read, which is no change in place
+        to.after.block.running_mean = const_cast<T*>(in<T>(b.running_mean));
+        to.after.block.running_var = const_cast<T*>(in<T>(b.running_var));
+      }
     }
     return all;
   }
@@ -122,43 +127,18 @@ std::vector<Tensor> backward(CpuRun& run, const Tensor& dy, bool wants_dx) {
 namespace functional {
 
 std::optional<Conv2dSizes> run_sizes(const Shape& x, const FusedBlock& b) {
-  const std::int64_t N = x[0], C = x[1], H = x[2], W = x[3];
-  Conv2dSizes s{.N = N,
-                .C = C,
-                .H = H,
-                .W = W,
-                .K = C,
-                .R = 0,
-                .S = 0,
-                .P = H,
-                .Q = W,
-                .stride_h = 1,
-                .stride_w = 1,
-                .pad_h = 0,
-                .pad_w = 0,
-                .dilation_h = 1,
-                .dilation_w = 1,
-                .groups = 1};
-  if (!b.weight.defined()) return s;
+  if (!b.weight.defined()) {
+    Conv2dSizes s = conv2d_sizes(x, {x[1], x[1], 1, 1}, {});
+    s.R = s.S = 0;
+    return s;
+  }
+  const Shape& weight = b.weight.shape();
   const ConvOptions& o = b.conv;
-  s.K = b.weight.size(0);
-  s.groups = o.groups;
-  if (b.weight.numel() == 0 || s.K % s.groups != 0 || b.weight.size(1) * s.groups != C) return std::nullopt;
-  if (b.bias.defined() && b.bias.shape() != Shape{s.K}) return std::nullopt;
-  WindowAxis h{H, b.weight.size(2), o.dilation.h, o.padding.h, o.stride.h};
-  WindowAxis w{W, b.weight.size(3), o.dilation.w, o.padding.w, o.stride.w};
-  s.P = count_windows("conv2d", h);
-  s.Q = count_windows("conv2d", w);
-  if (s.P < 1 || s.Q < 1) return std::nullopt;
-  s.R = h.taps;
-  s.S = w.taps;
-  s.stride_h = h.stride;
-  s.stride_w = w.stride;
-  s.pad_h = h.pad;
-  s.pad_w = w.pad;
-  s.dilation_h = h.dilation;
-  s.dilation_w = w.dilation;
-  return s;
+  if (!is_possible(o) || weight.numel() == 0 || weight[0] % o.groups != 0 || weight[1] * o.groups != x[1] ||
+      (b.bias.defined() && b.bias.shape() != Shape{weight[0]}))
+    return std::nullopt;
+  const Conv2dSizes s = conv2d_sizes(x, weight, o);
+  return s.P >= 1 && s.Q >= 1 ? std::optional(s) : std::nullopt;
 }
 
 Shape output_of(const Conv2dSizes& s, const FusedBlock& b) {
