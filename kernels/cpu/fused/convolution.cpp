@@ -1,5 +1,7 @@
 #include "evenkeel/kernels/cpu/fused/convolution.h"
 
+#include <numeric>
+
 namespace evenkeel::cpu::EK_ISA {
 namespace {
 
@@ -16,9 +18,23 @@ EK_INLINE Register<T> pixel_at(const Register<T>* row, std::int64_t i, std::int6
   return *(i >= 0 && i < n ? row + i : &zero);
 }
 
+/// The taps that an output meets - `first`, first + step, ... - and the input at the first of them; each next
+/// tap meets that which lies `move` on. Outputs that lie `spread` apart meet the same taps, at inputs that
+/// lie `stride` apart.
+struct TapsMet {
+  std::int64_t first = 0, step, input, move;
+
+  TapsMet(const Axis& a, std::int64_t output)
+      : step(a.spread / std::gcd(a.dilation, a.spread)), move(a.dilation * step / a.spread) {
+    const auto place = [&] { return output * a.stride + first * a.dilation - a.pad; };
+    while (first < a.taps && place() % a.spread != 0) ++first;
+    input = place() / a.spread;
+  }
+};
+
 /// A tile of BK outputs x BQ pixels of output row p, from output k and pixel q on. S: the taps of a row, if
-/// columns are dense; 0: any number of any columns. LEFT, RIGHT: how many of the columns that the tile meets
-/// lie beside the plane, or -1: any.
+/// columns are dense; 0: any number of any columns, and the pixels lie `spread` apart. LEFT, RIGHT: how many
+/// of the columns that the tile meets lie beside the plane, or -1: any.
 template <int BK, int BQ, int S, int LEFT, int RIGHT, typename T>
 EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, const T* bias,
                               const Correlation& g, std::int64_t k, std::int64_t p, std::int64_t q) {
@@ -29,6 +45,7 @@ EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, 
     for (int j = 0; j < BQ; ++j) sum[i][j] = broadcast(bias != nullptr ? bias[k + i] : T(0));
   }
   const std::int64_t taps = S > 0 ? S : g.w.taps, plane = g.in_plane, step = g.h.taps * taps * BK;
+  const TapsMet met(g.w, q);  // S == 0
   for (std::int64_t r = 0; r < g.h.taps; ++r) {
     const std::int64_t row = g.h.input(p, r);
     if (row < 0) continue;
@@ -69,10 +86,11 @@ EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, 
           }
         }
       } else {
-        for (std::int64_t s = 0; s < taps; ++s) {
+        std::int64_t at = met.input;
+        for (std::int64_t s = met.first; s < taps; s += met.step, at += met.move) {
           multiply(
               s, [](int) EK_INLINE_LAMBDA { return true; },
-              [=](int j) EK_INLINE_LAMBDA { return pixel_at<T>(from, g.w.input(q + j, s), g.w.in); });
+              [=](int j) EK_INLINE_LAMBDA { return pixel_at<T>(from, at + j * g.w.stride, g.w.in); });
         }
       }
     }
@@ -80,7 +98,8 @@ EK_INLINE void correlate_tile(Register<T>* y, const Register<T>* x, const T* w, 
 #pragma GCC unroll 8
   for (int i = 0; i < BK; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < BQ; ++j) y[(k + i) * g.out_plane + p * g.w.out + q + j] = sum[i][j];
+    for (int j = 0; j < BQ; ++j)
+      y[(k + i) * g.out_plane + p * g.w.out + q + (S > 0 ? j : j * g.w.spread)] = sum[i][j];
   }
 }
 
@@ -111,16 +130,16 @@ struct Pieces {
   std::int64_t begin(std::int64_t piece) const { return piece * width + std::min(piece, longer); }
 };
 
-/// Pieces [begin, end) of output row p of a tile of BK outputs.
+/// Pieces [begin, end) of output row p of a tile of BK outputs: of its pixels `phase`, phase + spread, ...
 template <int BK, int S, typename T>
 void correlate_row(Register<T>* y, const Register<T>* x, const T* w, const T* bias, const Correlation& g,
-                   std::int64_t k, std::int64_t p, const Pieces& pieces, std::int64_t begin,
-                   std::int64_t end) {
-  std::int64_t q = pieces.begin(begin);
+                   std::int64_t k, std::int64_t p, std::int64_t phase, const Pieces& pieces,
+                   std::int64_t begin, std::int64_t end) {
+  std::int64_t q = phase + pieces.begin(begin) * g.w.spread;
   for (std::int64_t t = begin; t < end; ++t) {
     const std::int64_t width = pieces.width + (t < pieces.longer);
     correlate_pixels<BK, kPixels, S>(y, x, w, bias, g, k, p, q, width);
-    q += width;
+    q += width * g.w.spread;
   }
 }
 
@@ -129,14 +148,16 @@ void correlate_row(Register<T>* y, const Register<T>* x, const T* w, const T* bi
 template <int S, typename T>
 void correlate_group(Register<T>* y, const Register<T>* x, const T* w, const T* bias, const Correlation& g) {
   constexpr std::int64_t kTogether = 12;
-  const Pieces pieces(g.w.out);
-  for (std::int64_t p = 0; p < g.h.out; ++p) {
-    for (std::int64_t begin = 0; begin < pieces.count; begin += kTogether) {
-      const std::int64_t end = std::min(pieces.count, begin + kTogether);
-      std::int64_t k = 0;
-      for (; k + 4 <= g.K; k += 4) correlate_row<4, S>(y, x, w, bias, g, k, p, pieces, begin, end);
-      for (; k + 2 <= g.K; k += 2) correlate_row<2, S>(y, x, w, bias, g, k, p, pieces, begin, end);
-      for (; k < g.K; ++k) correlate_row<1, S>(y, x, w, bias, g, k, p, pieces, begin, end);
+  for (std::int64_t phase = 0; phase < std::min(g.w.spread, g.w.out); ++phase) {
+    const Pieces pieces((g.w.out - phase + g.w.spread - 1) / g.w.spread);
+    for (std::int64_t p = 0; p < g.h.out; ++p) {
+      for (std::int64_t begin = 0; begin < pieces.count; begin += kTogether) {
+        const std::int64_t end = std::min(pieces.count, begin + kTogether);
+        std::int64_t k = 0;
+        for (; k + 4 <= g.K; k += 4) correlate_row<4, S>(y, x, w, bias, g, k, p, phase, pieces, begin, end);
+        for (; k + 2 <= g.K; k += 2) correlate_row<2, S>(y, x, w, bias, g, k, p, phase, pieces, begin, end);
+        for (; k < g.K; ++k) correlate_row<1, S>(y, x, w, bias, g, k, p, phase, pieces, begin, end);
+      }
     }
   }
 }
