@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "evenkeel/core/ops.h"
 #include "evenkeel/core/overlap.h"
 
 namespace evenkeel {
@@ -113,6 +114,8 @@ void check_gradient(const char* op, std::size_t input, const Tensor& gradient, c
 void accumulate(Tensor& sum, Tensor gradient) {
   if (!sum.defined()) {
     sum = std::move(gradient);
+  } else if (sum.storage().reordered() != nullptr) {
+    sum = sum + gradient;
   } else if (!sum.exclusive() || !sum.is_contiguous()) {
     Tensor fresh = sum.clone();
     sum = std::move(fresh.add_(gradient));

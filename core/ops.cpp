@@ -2,6 +2,7 @@
 #include "evenkeel/core/dispatch.h"
 
 #include "evenkeel/core/autograd.h"
+#include "evenkeel/core/reordered.h"
 #include "evenkeel/kernels/elementwise.h"
 #include "evenkeel/kernels/matmul.h"
 #include "evenkeel/kernels/reduce.h"
@@ -32,18 +33,6 @@ BinaryArgs<T> binary_args(Tensor y, const Tensor& a, const Tensor& b) {
           .b_strides = b.strides().extents()};
 }
 
-/// The output of an element-wise op, and both inputs as views of its shape.
-struct Broadcast {
-  Tensor y, a, b;
-  Broadcast(const char* op, const Tensor& left, const Tensor& right) {
-    check_same_kind(op, {&left, &right});
-    const Shape shape = broadcast_shapes(op, left.shape(), right.shape());
-    a = left.detach().broadcast_to(shape);
-    b = right.detach().broadcast_to(shape);
-    y = empty(shape, left.options());
-  }
-};
-
 /// The gradient of one operand: `make()` summed over the axes that were repeated, or nothing where none is
 /// wanted.
 template <typename F>
@@ -62,64 +51,68 @@ Tensor scalar_like(double value, const Tensor& like) {
 }
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  Broadcast out("add", a, b);
+  const InOneOrder out("add", a, b);
   dispatch_storage(a.dtype(), a.device(), [&]<typename T>() {
     run_storage_kernel<cpu::add<T>, cuda::add<T>>("add", a.device(), binary_args<T>(out.y, out.a, out.b));
   });
-  record("add", out.y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+  Tensor y = out.result();
+  record("add", y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
     return std::vector{sum_to(dy, sa), sum_to(dy, sb)};
   });
-  return out.y;
+  return y;
 }
 
 Tensor sub(const Tensor& a, const Tensor& b) {
-  Broadcast out("sub", a, b);
+  const InOneOrder out("sub", a, b);
   dispatch_floating(a.dtype(), [&]<typename T>() {
     run_kernel<cpu::sub<T>, cuda::sub<T>>("sub", a.device(), binary_args<T>(out.y, out.a, out.b));
   });
-  record("sub", out.y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
+  Tensor y = out.result();
+  record("sub", y, {&a, &b}, [sa = a.shape(), sb = b.shape()](const Tensor& dy) {
     return std::vector{sum_to(dy, sa), sum_to(-dy, sb)};
   });
-  return out.y;
+  return y;
 }
 
 Tensor mul(const Tensor& a, const Tensor& b) {
-  Broadcast out("mul", a, b);
+  const InOneOrder out("mul", a, b);
   dispatch_floating(a.dtype(), [&]<typename T>() {
     run_kernel<cpu::mul<T>, cuda::mul<T>>("mul", a.device(), binary_args<T>(out.y, out.a, out.b));
   });
-  record("mul", out.y, {&a, &b},
+  Tensor y = out.result();
+  record("mul", y, {&a, &b},
          [a = Saved(a, b.requires_grad()), b = Saved(b, a.requires_grad()), sa = a.shape(), sb = b.shape(),
           need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
            return std::vector{gradient_if(need_a, sa, [&] { return dy * *b; }),
                               gradient_if(need_b, sb, [&] { return dy * *a; })};
          });
-  return out.y;
+  return y;
 }
 
 Tensor div(const Tensor& a, const Tensor& b) {
-  Broadcast out("div", a, b);
+  const InOneOrder out("div", a, b);
   dispatch_floating(a.dtype(), [&]<typename T>() {
     run_kernel<cpu::div<T>, cuda::div<T>>("div", a.device(), binary_args<T>(out.y, out.a, out.b));
   });
-  record("div", out.y, {&a, &b},
-         [y = Saved(out.y, b.requires_grad()), b = Saved(b), sa = a.shape(), sb = b.shape(),
+  Tensor y = out.result();
+  record("div", y, {&a, &b},
+         [y = Saved(y, b.requires_grad()), b = Saved(b), sa = a.shape(), sb = b.shape(),
           need_a = a.requires_grad(), need_b = b.requires_grad()](const Tensor& dy) {
            return std::vector{gradient_if(need_a, sa, [&] { return dy / *b; }),
                               gradient_if(need_b, sb, [&] { return -(dy * (*y / *b)); })};
          });
-  return out.y;
+  return y;
 }
 
 Tensor equal(const Tensor& a, const Tensor& b) {
   const auto is_integer = [](const Tensor& x) { return x.defined() && !is_floating(x.dtype()); };
   if (is_integer(a) && is_integer(b) && (a.dtype() == DType::u8 || b.dtype() == DType::u8))
     return equal(a.to(DType::i64), b.to(DType::i64));
-  Broadcast out("equal", a, b);
+  const InOneOrder out("equal", a, b);
   dispatch_comparable(a.dtype(), [&]<typename T>() {
     run_kernel<cpu::equal<T>, cuda::equal<T>>("equal", a.device(), binary_args<T>(out.y, out.a, out.b));
   });
-  return is_integer(a) ? out.y.to(DType::f32) : out.y;
+  return is_integer(a) ? out.y.to(DType::f32) : out.result();
 }
 
 // --- y = f(x)
@@ -129,13 +122,15 @@ Tensor equal(const Tensor& a, const Tensor& b) {
 template <typename Kernel, typename Gradient>
 Tensor unary_op(const char* op, const Tensor& input, Kernel kernel, Gradient gradient) {
   const Tensor x = input.detach().contiguous();
-  Tensor y = empty(x.shape(), x.options());
+  InOneOrder out(x);
   dispatch_floating(
       x.dtype(),
       [&]<typename T>() {
-        kernel(x.device(), UnaryArgs<T>{.y = y.mutable_data<T>(), .x = x.data<T>(), .n = x.numel()});
+        kernel(x.device(),
+               UnaryArgs<T>{.y = out.y.mutable_data<T>(), .x = out.a.data<T>(), .n = out.y.numel()});
       },
       op);
+  Tensor y = out.result();
   record(op, y, {&input}, [dx = gradient(x, y)](const Tensor& dy) { return std::vector<Tensor>{dx(dy)}; });
   return y;
 }

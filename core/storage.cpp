@@ -85,6 +85,9 @@ Storage::Storage(std::int64_t bytes, Device device) {
   if (memory_poison_byte >= 0 && bytes > 0) fill_with_poison();
 }
 
+Storage::Storage(std::int64_t bytes, std::shared_ptr<const Reordered> reordered)
+    : block_(std::make_shared<Block>(bytes, std::move(reordered))) {}
+
 void Storage::fill_with_poison() const {
   if constexpr (kCudaEnabled) {
     if (device().is_cuda()) {
@@ -110,7 +113,19 @@ Storage::Block::Block(std::int64_t bytes_, Device device_) : bytes(bytes_), devi
   data = cpu_memory().allocate(bytes);
 }
 
+Storage::Block::Block(std::int64_t bytes_, std::shared_ptr<const Reordered> reordered_)
+    : bytes(bytes_), device(Device::cpu()), is_lazy(true), reordered(std::move(reordered_)) {}
+
+void Storage::Block::put_in_order() {
+  std::call_once(in_order, [this] {
+    std::byte* memory = cpu_memory().allocate(bytes);
+    reordered->write(memory, *reordered);
+    data = memory;
+  });
+}
+
 Storage::Block::~Block() {
+  if (data == nullptr) return;  // nobody asked for it
   if constexpr (kCudaEnabled) {
     if (device.is_cuda()) {
       cuda::deallocate(data, bytes, device.index, stream);

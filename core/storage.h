@@ -1,9 +1,11 @@
 // Memory: a block of bytes on a device, shared by the tensors that view it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 #include "evenkeel/core/device.h"
 
@@ -34,16 +36,24 @@ void empty_cache(Device device = Device::cpu());
 /// 255.
 void set_memory_poison(int byte);
 
-/// A shared block of uninitialised memory, aligned to 64 bytes. Copies share it.
+struct Reordered;
+
+/// A shared block of memory, aligned to 64 bytes. Copies share it.
 class Storage {
  public:
   Storage() = default;
-  /// Throws DeviceError if the device is not there, Error if memory runs out.
+  /// Uninitialised. Throws DeviceError if the device is not there, Error if memory runs out.
   Storage(std::int64_t bytes, Device device);
+  /// On the CPU, with the elements of `reordered`; they are put in their order, and get memory for it, when
+  /// data() is first asked for.
+  Storage(std::int64_t bytes, std::shared_ptr<const Reordered> reordered);
 
   /// False for the storage that is not there; it has nothing else.
   bool defined() const { return block_ != nullptr; }
-  std::byte* data() const { return block_->data; }
+  std::byte* data() const {
+    if (block_->is_lazy) block_->put_in_order();
+    return block_->data;
+  }
   std::int64_t bytes() const { return block_->bytes; }
   Device device() const { return block_->device; }
   bool shared() const { return block_.use_count() > 1; }
@@ -51,11 +61,17 @@ class Storage {
 
   /// Counts the changes made in place, so that backward can refuse values that are no longer those it saved.
   std::uint64_t version() const { return block_->version; }
-  void bump_version() const { ++block_->version; }
+  void bump_version() const {
+    ++block_->version;
+    block_->reordered.reset();
+  }
+  /// The elements as they were made; null where they were made in order, or have been changed in place.
+  const std::shared_ptr<const Reordered>& reordered() const { return block_->reordered; }
 
  private:
   struct Block {
     Block(std::int64_t bytes, Device device);
+    Block(std::int64_t bytes, std::shared_ptr<const Reordered> reordered);
     ~Block();
     Block(const Block&) = delete;
     Block& operator=(const Block&) = delete;
@@ -63,12 +79,28 @@ class Storage {
     std::int64_t bytes;
     Device device;
     Stream stream = nullptr;  // of a CUDA device, on which the memory was allocated
-    std::byte* data;
+    std::byte* data = nullptr;
     std::uint64_t version = 0;
+
+    void put_in_order();
+    bool is_lazy = false;
+    std::once_flag in_order;
+    std::shared_ptr<const Reordered> reordered;
   };
   void fill_with_poison() const;
 
   std::shared_ptr<Block> block_;
+};
+
+/// The elements of a tensor in an order of the kernel that made them, with padding between them. The next
+/// kernel that works in this order takes them as they are; everybody else gets them in order, from
+/// Storage::data(). So an order of the CPU's kernels (nn/functional/units.h) shows in no tensor.
+struct Reordered {
+  Storage elements;
+  std::int64_t count;                 ///< of elements, those of the padding too
+  std::array<std::int64_t, 3> order;  ///< what `write` knows it by; equal for equal orders
+  /// Puts the elements in order.
+  void (*write)(std::byte* data, const Reordered& from);
 };
 
 }  // namespace evenkeel

@@ -36,17 +36,33 @@ struct RunBlock {
   }
   /// True where the output of a maximum pool is kept in place of its input, which nothing else needs.
   bool keeps_pooled() const { return after.pool == FusedPool::max && after.norm == NormPartition::none; }
+  /// Nothing follows the convolution, and its z is the output.
+  bool is_bare() const {
+    return has_convolution() && after.norm == NormPartition::none && !after.relu_first && !after.relu &&
+           after.pool == FusedPool::none && after.p == 0;
+  }
+  /// The z that is kept is x.
+  bool z_is_x() const { return !has_convolution() && !keeps_pooled(); }
   /// Batch norm by the statistics of the batch, where every task waits for all others.
   bool needs_batch() const { return after.norm == NormPartition::batch && after.training; }
 };
 
-/// y [N, C, H, W] of the last block from x [N, C, H, W] of the first, both dense. Batch norm that is training
-/// also updates its running statistics.
+/// N images [C, H, W] for a run or from one: dense, or in units, as a run has them inside. A unit is as many
+/// images as a vector register has lanes: of all of them element 0, then element 1, and so on. The last unit
+/// has places for as many images as the others.
+template <typename T>
+struct RunImages {
+  T* at = nullptr;
+  bool in_units = false;
+};
+
+/// y [N, C, H, W] of the last block from x [N, C, H, W] of the first. Batch norm that is training also
+/// updates its running statistics.
 template <typename T>
 struct FusedRunForwardArgs {
-  T* y;
+  RunImages<T> y;
   std::byte* saved;  // fused_run_memory() bytes for backward; null: there will be none
-  const T* x;
+  RunImages<const T> x;
   const RunBlock<T>* blocks;
   std::int64_t count, N;
 };
@@ -56,19 +72,27 @@ EK_DECLARE_CPU_VECTOR_KERNEL(fused_run_forward, FusedRunForwardArgs)
 /// tree over the images of the batch: pairs, pairs of pairs, and so on.
 template <typename T>
 struct FusedRunBackwardArgs {
-  T* dx;  // or null
+  RunImages<T> dx;  // or null
   const std::byte* saved;
-  const T* dy;
-  const T* x;
+  RunImages<const T> dy, x;
   const RunBlock<T>* blocks;
   std::int64_t count, N;
 };
 EK_DECLARE_CPU_VECTOR_KERNEL(fused_run_backward, FusedRunBackwardArgs)
 
+/// x [N, size] from units of `lanes` images, which may be those of another instruction set.
+template <typename T>
+struct StoreUnitsArgs {
+  T* x;
+  const T* units;
+  std::int64_t N, size, lanes;
+};
+EK_DECLARE_CPU_VECTOR_KERNEL(store_units, StoreUnitsArgs)
+
 namespace cpu {
 /// The bytes that forward keeps for backward, for any instruction set.
 template <typename T>
-std::int64_t fused_run_memory(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N);
+std::int64_t fused_run_memory(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N, bool x_in_units);
 }  // namespace cpu
 
 }  // namespace evenkeel

@@ -29,6 +29,9 @@ Isa isa();
 /// For tests, and not while kernels run. Error if it is not supported.
 void set_isa(Isa isa);
 
+/// The bytes of its vector registers.
+int register_bytes();
+
 /// "baseline", "avx2" or "avx512".
 const char* name_of(Isa isa);
 

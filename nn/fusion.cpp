@@ -12,6 +12,7 @@
 #include "evenkeel/core/dispatch.h"
 #include "evenkeel/core/overlap.h"
 #include "evenkeel/nn/functional/fused_block_sizes.h"
+#include "evenkeel/nn/functional/units.h"
 #include "evenkeel/nn/layers.h"
 
 namespace evenkeel {
@@ -137,6 +138,12 @@ std::size_t fusable_on_cpu(const Tensor& x, const std::vector<FusedBlock>& block
 }
 
 }  // namespace
+
+bool is_fused_pool(FusedPool pool, Size2d kernel, const PoolOptions& o) {
+  const std::int64_t largest = pool == FusedPool::max ? 11 : kLongest;  // taps are numbers up to 127
+  return kernel.h == kernel.w && kernel.h >= 1 && kernel.h <= largest &&
+         (o.stride == Size2d(0) || o.stride == kernel) && o.padding == Size2d(0);
+}
 
 std::size_t fusable(const Tensor& x, const std::vector<FusedBlock>& blocks) {
   if (blocks.empty() || x.rank() != 4 || x.numel() == 0) return 0;
@@ -296,9 +303,7 @@ class BlockBuilder {
   template <typename Layer>
   bool add_pool(FusedPool pool, const Layer& layer) {
     const Size2d kernel = layer.kernel();
-    const PoolOptions& o = layer.options();
-    const bool plain = kernel.h == kernel.w && kernel.h >= 1 && kernel.h <= kLargestWindow &&
-                       (o.stride == Size2d(0) || o.stride == kernel) && o.padding == Size2d(0);
+    const bool plain = is_fused_pool(pool, kernel, layer.options());
     const bool after_norm = !blocks_.empty() && blocks_.back().norm != NormPartition::none;
     if (!plain || (!any_ && pool == FusedPool::max && after_norm) || !reach(Place::pool)) return false;
     blocks_.back().pool = pool;
@@ -312,8 +317,6 @@ class BlockBuilder {
     dropouts_.back() = &layer;
     return true;
   }
-
-  static constexpr std::int64_t kLargestWindow = 11;  // taps are numbers up to 127
 
   bool any_;
   std::vector<FusedBlock> blocks_;
@@ -384,7 +387,8 @@ std::size_t forward_fused(const Sequential& net, std::size_t first, Tensor& y) {
   if (!cpu && first > 0 && exactly<ReLU>(net[first - 1])) return first;
   BlockBuilder builder = blocks_from(net, y.device(), first);
   const std::size_t count = fusable(y, builder.blocks()), end = first + builder.keep(count);
-  if (end < first + 2 || !has_convolution(builder.blocks())) return first;  // one layer alone is an op
+  if (end < first + 2) return first;  // one layer alone is an op
+  if (!has_convolution(builder.blocks()) && !functional::units_of(y).defined()) return first;
   builder.draw_keys();
   y = fused_blocks(y, builder.blocks());
   return end;

@@ -16,16 +16,16 @@ namespace evenkeel {
 /// A convolution and what follows it, in this order: relu_first, norm, relu, pool, dropout; each may be
 /// missing. On CUDA devices there is always a convolution, with stride 1, square filters and no bias.
 struct FusedBlock {
-  Tensor weight;  ///< [K, C/groups, R, S], or undefined: no convolution
-  Tensor bias;    ///< [K] or undefined
-  ConvOptions conv;
+  Tensor weight{};  ///< [K, C/groups, R, S], or undefined: no convolution
+  Tensor bias{};    ///< [K] or undefined
+  ConvOptions conv{};
   bool relu_first = false, relu = false;
   NormPartition norm = NormPartition::none;
-  std::int64_t groups = 1;                            ///< of group norm
-  Shape normalized_shape;                             ///< of layer norm over the last axes
-  Tensor gamma, beta;                                 ///< or undefined
-  Tensor running_mean, running_var, batches_tracked;  ///< of batch norm, or undefined
-  bool training = true;                               ///< of batch norm
+  std::int64_t groups = 1;                                  ///< of group norm
+  Shape normalized_shape{};                                 ///< of layer norm over the last axes
+  Tensor gamma{}, beta{};                                   ///< or undefined
+  Tensor running_mean{}, running_var{}, batches_tracked{};  ///< of batch norm, or undefined
+  bool training = true;                                     ///< of batch norm
   double eps = kNormEps, momentum = kBatchNormMomentum;
   FusedPool pool = FusedPool::none;
   std::int64_t window = 1;
@@ -38,6 +38,9 @@ struct FusedBlock {
                     window, p);
   }
 };
+
+/// True if this pool can be that of a block.
+bool is_fused_pool(FusedPool pool, Size2d kernel, const PoolOptions& options);
 
 /// How many of the blocks, from the first on, fused_blocks() computes of x, f32 or f64, and faster than one
 /// op after another. On CUDA devices it is all or none: images must be small enough for the shared memory of

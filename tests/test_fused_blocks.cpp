@@ -163,13 +163,20 @@ const BlockCase kCpuCases[] = {
      false},
 };
 
+/// The net's layers, called one after another.
+Tensor each_layer(Sequential& net, const Tensor& x) {
+  Tensor y = x;
+  for (std::size_t i = 0; i < net.size(); ++i) y = net[i].forward(y);
+  return y;
+}
+
 /// The results of a run: the output, gradients of x and the parameters, and buffers.
 struct Run {
   Tensor y, dx;
   NamedTensors gradients, state;
   std::uint64_t draws;
 
-  Run(const BlockCase& c, TensorOptions options) {
+  Run(const BlockCase& c, TensorOptions options, bool by_layer = false) {
     manual_seed(2);
     Sequential net = c.net();
     net.train(c.training);
@@ -177,7 +184,7 @@ struct Run {
     net.to(options.device);
     Random random;
     const Tensor x = leaf(random.normal(c.x, options));
-    y = net(x);
+    y = by_layer ? each_layer(net, x) : net(x);
     y.backward(random.normal(y.shape(), options));
     dx = x.grad();
     for (const auto& [name, parameter] : net.named_parameters())
@@ -237,6 +244,30 @@ TEST_CASE("fused blocks compute what their layers do one by one") {
     for (const BlockCase& c : kCases) check(c, device);
   }
   for (const BlockCase& c : kCpuCases) check(c, Device::cpu());
+}
+
+TEST_CASE("layers called one by one on the CPU pass images on as fused blocks have them") {
+  const auto check = [](BlockCase c) {
+    INFO(c.reason);
+    c.x = batch_on(Device::cpu(), c.x);
+    const Run expected = run_of_layers(c);
+    for (const DType dtype : {DType::f32, DType::f64})
+      check_same(Run(c, {dtype, Device::cpu()}, /*by_layer=*/true), expected, dtype);
+    manual_seed(5);
+    Sequential net = c.net();
+    net.train(c.training);
+    net.to(DType::f64);
+    Random random;
+    std::vector<Tensor> inputs{leaf(random.normal(c.x, {DType::f64}))};
+    for (const Tensor& p : net.parameters()) inputs.push_back(p);
+    const auto f = [&](const std::vector<Tensor>& in) {
+      manual_seed(6);  // the same masks each time
+      return each_layer(net, in[0]);
+    };
+    CHECK(gradcheck(f, inputs, {.max_elements = 6}));
+  };
+  for (const BlockCase& c : kCases) check(c);
+  for (const BlockCase& c : kCpuCases) check(c);
 }
 
 TEST_CASE("a fused run has the same bits for any number of threads, and its gradients for any batch alike") {

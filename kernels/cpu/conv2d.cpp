@@ -27,7 +27,8 @@ void conv2d_forward(const Conv2dForwardArgs<T>& a) {
   if (!conv2d_is_direct<T>(a.sizes)) return gemm::conv2d_forward(a);
   RunBlock<T> block = block_of(a.sizes, a.weight);
   block.bias = a.bias;
-  fused_run_forward<T>({.y = a.y, .saved = nullptr, .x = a.x, .blocks = &block, .count = 1, .N = a.sizes.N});
+  fused_run_forward<T>(
+      {.y = {a.y}, .saved = nullptr, .x = {a.x}, .blocks = &block, .count = 1, .N = a.sizes.N});
 }
 
 template <typename T>
@@ -35,7 +36,7 @@ void conv2d_backward_input(const Conv2dBackwardInputArgs<T>& a) {
   if (!conv2d_is_direct<T>(a.sizes)) return gemm::conv2d_backward_input(a);
   const RunBlock<T> block = block_of(a.sizes, a.weight);
   fused_run_backward<T>(
-      {.dx = a.dx, .saved = nullptr, .dy = a.dy, .x = nullptr, .blocks = &block, .count = 1, .N = a.sizes.N});
+      {.dx = {a.dx}, .saved = nullptr, .dy = {a.dy}, .x = {}, .blocks = &block, .count = 1, .N = a.sizes.N});
 }
 
 template <typename T>
@@ -45,7 +46,7 @@ void conv2d_backward_weight(const Conv2dBackwardWeightArgs<T>& a) {
   block.dweight = a.dweight;
   block.dbias = a.dbias;
   fused_run_backward<T>(
-      {.dx = nullptr, .saved = nullptr, .dy = a.dy, .x = a.x, .blocks = &block, .count = 1, .N = a.sizes.N});
+      {.dx = {}, .saved = nullptr, .dy = {a.dy}, .x = {a.x}, .blocks = &block, .count = 1, .N = a.sizes.N});
 }
 
 #define EK_INSTANTIATE(T)                                                 \

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "evenkeel/base/error.h"
+#include "evenkeel/kernels/cpu/simd.h"
 
 namespace evenkeel::cpu {
 namespace {
@@ -52,6 +53,18 @@ Isa isa() { return current().load(std::memory_order_relaxed); }
 void set_isa(Isa isa) {
   EK_CHECK(is_supported(isa), "this build or this CPU has no {}", name_of(isa));
   current() = isa;
+}
+
+int register_bytes() {
+  switch (isa()) {
+    case Isa::avx512:
+      return 64;
+    case Isa::avx2:
+      return 32;
+    case Isa::baseline:
+      break;
+  }
+  return baseline::kRegisterBytes;
 }
 
 const char* name_of(Isa isa) {

@@ -1,27 +1,30 @@
 #include "evenkeel/core/dispatch.h"
+#include "evenkeel/core/reordered.h"
 #include "evenkeel/kernels/dropout.h"
 #include "evenkeel/kernels/relu.h"
 #include "evenkeel/kernels/softmax.h"
 #include "evenkeel/nn/functional/common.h"
+#include "evenkeel/nn/functional/units.h"
 
 namespace evenkeel {
 
 using namespace functional;
 
 Tensor relu(const Tensor& input) {
-  const Tensor x = dense(input);
-  Tensor y = empty_like(x);
-  dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
-    const ReluForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .n = x.numel()};
-    run_storage_kernel<cpu::relu_forward<T>, cuda::relu_forward<T>>("relu_forward", x.device(), args);
+  InOneOrder of(dense(input));
+  dispatch_storage(input.dtype(), input.device(), [&]<typename T>() {
+    const ReluForwardArgs<T> args{.y = out<T>(of.y), .x = in<T>(of.a), .n = of.y.numel()};
+    run_storage_kernel<cpu::relu_forward<T>, cuda::relu_forward<T>>("relu_forward", input.device(), args);
   });
+  Tensor y = of.result();
   record("relu", y, {&input}, [y = Saved(y)](const Tensor& dy) {
-    Tensor dx = empty_like(dy);
+    InOneOrder of_dx("relu", dy, *y);
     dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
-      const ReluBackwardArgs<T> args{.dx = out<T>(dx), .dy = in<T>(dy), .y = in<T>(*y), .n = dy.numel()};
+      const ReluBackwardArgs<T> args{
+          .dx = out<T>(of_dx.y), .dy = in<T>(of_dx.a), .y = in<T>(of_dx.b), .n = of_dx.y.numel()};
       run_storage_kernel<cpu::relu_backward<T>, cuda::relu_backward<T>>("relu_backward", dy.device(), args);
     });
-    return std::vector{dx};
+    return std::vector{of_dx.result()};
   });
   return y;
 }
@@ -46,6 +49,7 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   EK_CHECK(p >= 0 && p < 1, "dropout: p is {}, it must be at least 0 and below 1", p);
   EK_CHECK(key.stream >> 32 == 0, "dropout: stream {} is past 2^32", key.stream);
+  if (Tensor y = fused_alone(x, {.p = p, .key = key}); y.defined()) return y;
   Tensor y = apply_dropout(dense(x), p, key);
   record("dropout", y, {&x}, [p, key](const Tensor& dy) { return std::vector{apply_dropout(dy, p, key)}; });
   return y;

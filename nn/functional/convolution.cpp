@@ -1,6 +1,7 @@
 #include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/conv2d.h"
 #include "evenkeel/nn/functional/common.h"
+#include "evenkeel/nn/functional/units.h"
 #include "evenkeel/nn/functional/window.h"
 
 namespace evenkeel {
@@ -73,6 +74,8 @@ std::vector<Tensor> conv2d_backward(const Tensor& dy, const Tensor& x, const Ten
 Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, ConvOptions options) {
   const Conv2dSizes sizes = checked_sizes(input, weight, bias, options);
   if (input.numel() == 0 || weight.numel() == 0) return conv2d_of_nothing(input, weight, bias, sizes);
+  const FusedBlock block{.weight = weight, .bias = bias, .conv = options};
+  if (Tensor y = fused_alone(input, block); y.defined()) return y;
   const Tensor x = dense(input), w = dense(weight), b = dense(bias);
   Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {

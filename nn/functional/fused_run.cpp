@@ -3,6 +3,7 @@
 #include "evenkeel/core/dispatch.h"
 #include "evenkeel/nn/functional/common.h"
 #include "evenkeel/nn/functional/fused_block_sizes.h"
+#include "evenkeel/nn/functional/units.h"
 #include "evenkeel/nn/functional/window.h"
 
 namespace evenkeel {
@@ -80,24 +81,30 @@ Tensor forward(CpuRun& run, bool keeps) {
   const std::vector<RunBlock<T>>& blocks = run.run_blocks<T>(true);
   const auto count = static_cast<std::int64_t>(blocks.size());
   const std::int64_t N = run.output[0];
-  if (keeps) run.saved = empty({cpu::fused_run_memory<T>(blocks.data(), count, N)}, {DType::u8});
-  Tensor y = empty(run.output, run.x.get().options());
-  const FusedRunForwardArgs<T> args{.y = out<T>(y),
+  const RunImages<const T> x = images<T>(*run.x);
+  if (keeps) run.saved = empty({cpu::fused_run_memory<T>(blocks.data(), count, N, x.in_units)}, {DType::u8});
+  Tensor units = empty_units(run.output, kDTypeOf<T>);
+  const FusedRunForwardArgs<T> args{.y = {out<T>(units), true},
                                     .saved = reinterpret_cast<std::byte*>(out<std::uint8_t>(run.saved)),
-                                    .x = in<T>(*run.x),
+                                    .x = x,
                                     .blocks = blocks.data(),
                                     .count = count,
                                     .N = N};
-  const OpScope scope("fused_run_forward", y.device());
+  const OpScope scope("fused_run_forward", Device::cpu());
   cpu::fused_run_forward(args);
-  return y;
+  return from_units(units, run.output);
 }
 
 /// The gradients of x and of weight, bias, gamma and beta of each block; undefined where none is wanted.
 template <typename T>
 std::vector<Tensor> backward(CpuRun& run, const Tensor& dy, bool wants_dx) {
   std::vector<RunBlock<T>>& blocks = run.run_blocks<T>(false);
-  std::vector<Tensor> gradients{empty_if(wants_dx, run.x.get().shape(), run.x.get().options())};
+  const Tensor& x = *run.x;
+  const RunImages<const T> images_of_x = images<T>(x);
+  // In units where x is: what made x is a run as well, or takes them.
+  Tensor dx;
+  if (wants_dx) dx = images_of_x.in_units ? empty_units(x.shape(), x.dtype()) : empty_like(x);
+  std::vector<Tensor> gradients(1);
   const auto gradient_of = [&](const Tensor& parameter) {
     Tensor& g = gradients.emplace_back();
     if (wants_grad(parameter)) g = empty(parameter.shape(), parameter.options());
@@ -110,15 +117,16 @@ std::vector<Tensor> backward(CpuRun& run, const Tensor& dy, bool wants_dx) {
     blocks[i].dgamma = gradient_of(b.gamma);
     blocks[i].dbeta = gradient_of(b.beta);
   }
-  const FusedRunBackwardArgs<T> args{.dx = out<T>(gradients.front()),
+  const FusedRunBackwardArgs<T> args{.dx = {out<T>(dx), wants_dx && images_of_x.in_units},
                                      .saved = reinterpret_cast<const std::byte*>(in<std::uint8_t>(run.saved)),
-                                     .dy = in<T>(dy),
-                                     .x = in<T>(*run.x),
+                                     .dy = images<T>(dy),
+                                     .x = images_of_x,
                                      .blocks = blocks.data(),
                                      .count = static_cast<std::int64_t>(blocks.size()),
                                      .N = run.output[0]};
   const OpScope scope("fused_run_backward", dy.device());
   cpu::fused_run_backward(args);
+  gradients.front() = args.dx.in_units ? from_units(dx, x.shape()) : dx;
   return gradients;
 }
 

@@ -4,6 +4,7 @@
 #include "evenkeel/core/dispatch.h"
 #include "evenkeel/kernels/pool2d.h"
 #include "evenkeel/nn/functional/common.h"
+#include "evenkeel/nn/functional/units.h"
 #include "evenkeel/nn/functional/window.h"
 
 namespace evenkeel {
@@ -45,6 +46,9 @@ Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Shape shape;
   const Tensor x = dense(input);
   const Pool2dSizes sizes = pool2d_sizes("max_pool2d", x, kernel, options, shape);
+  if (is_fused_pool(FusedPool::max, kernel, options)) {
+    if (Tensor y = fused_alone(input, {.pool = FusedPool::max, .window = kernel.h}); y.defined()) return y;
+  }
   Tensor y = empty(shape, x.options()), index = empty(shape, {DType::i64, x.device()});
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     const MaxPool2dForwardArgs<T> args{
@@ -69,6 +73,10 @@ Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   Shape shape;
   const Tensor x = dense(input);
   const Pool2dSizes sizes = pool2d_sizes("avg_pool2d", x, kernel, options, shape);
+  if (is_fused_pool(FusedPool::average, kernel, options)) {
+    if (Tensor y = fused_alone(input, {.pool = FusedPool::average, .window = kernel.h}); y.defined())
+      return y;
+  }
   Tensor y = empty(shape, x.options());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {
     const AvgPool2dForwardArgs<T> args{.y = out<T>(y), .x = in<T>(x), .sizes = sizes};

@@ -5,7 +5,6 @@
 #include "evenkeel/kernels/cpu/philox_many.h"
 
 namespace evenkeel::cpu::EK_ISA {
-namespace {}  // namespace
 
 template <typename T>
 UnitStatistics<T> UnitEpilogue<T>::of_channel(std::int64_t c) const {
@@ -243,6 +242,12 @@ const Register<T>* UnitEpilogue<T>::forward(const Register<T>* z, Register<T>* o
 }
 
 template <typename T>
+bool UnitEpilogue<T>::ends_in_out() const {
+  const bool is_first = e_.norm == NormPartition::none && !e_.relu && !e_.relu_first;
+  return e_.pool == FusedPool::none || is_first;
+}
+
+template <typename T>
 const Register<T>* UnitEpilogue<T>::again(Register<T>* out, Register<T>* spare) const {
   if (!block_.keeps_pooled()) return forward(kept_.z, out, spare);
   if (e_.p == 0) return kept_.z;
@@ -288,6 +293,13 @@ void UnitEpilogue<T>::spread_gradient(Register<T>* dx, const Register<T>* dy, st
 }
 
 template <typename T>
+bool UnitEpilogue<T>::reads_only() const {
+  if (e_.p > 0) return false;
+  const bool pooled = e_.pool != FusedPool::none && !block_.keeps_pooled();
+  return pooled || e_.norm != NormPartition::none || !(e_.relu || e_.relu_first);
+}
+
+template <typename T>
 void UnitEpilogue<T>::backward_to_pool(Register<T>* g) const {
   if (e_.p > 0) drop(g, g);
   if (!block_.keeps_pooled() || !(e_.relu || e_.relu_first)) return;
@@ -310,10 +322,10 @@ Register<T>* UnitEpilogue<T>::backward_to_norm(Register<T>* g, Register<T>* spar
 }
 
 template <typename T>
-void UnitEpilogue<T>::backward_norm(Register<T>* d, T* dgamma, T* dbeta) const {
-  if (e_.norm == NormPartition::group) backward_groups(d, dgamma, dbeta);
-  if (e_.norm == NormPartition::rows) backward_rows(d, dgamma, dbeta);
-  if (e_.norm == NormPartition::pixels) backward_pixels(d, dgamma, dbeta);
+void UnitEpilogue<T>::backward_norm(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const {
+  if (e_.norm == NormPartition::group) backward_groups(dz, g, dgamma, dbeta);
+  if (e_.norm == NormPartition::rows) backward_rows(dz, g, dgamma, dbeta);
+  if (e_.norm == NormPartition::pixels) backward_pixels(dz, g, dgamma, dbeta);
 }
 
 namespace {
@@ -325,48 +337,56 @@ EK_INLINE Register<T> before_relu(const Register<T>& g, const Register<T>& y, bo
 }
 
 /// The sums of d xhat and d over n pixels of a channel, d the gradient of the norm's output, which is written
-/// to `d`; g is that of what follows it.
+/// to `d` unless that is null; g is that of what follows it.
 template <typename T>
 EK_INLINE ChannelSums<T> channel_sums(Register<T>* d, const Register<T>* g, const Register<T>* z,
                                       std::int64_t n, const Xhat<T>& xhat, const ScaleAndShift<T>& y,
                                       const Epilogue<T>& e) {
   Register<T> sums[2];
-  running_sums<T>(
-      sums, n,
-      [=, &xhat, &y, first = e.relu_first, second = e.relu](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
-        const Register<T> x = rectified<T>(z[i], first), gradient = before_relu<T>(g[i], y(x), second);
-        d[i] = gradient;
-        s[0] += gradient * xhat(x);
-        s[1] += gradient;
-      });
+  const bool first = e.relu_first, second = e.relu;
+  if (d == nullptr && !second) {
+    running_sums<T>(sums, n, [=, &xhat](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
+      const Register<T> gradient = g[i];
+      s[0] += gradient * xhat(rectified<T>(z[i], first));
+      s[1] += gradient;
+    });
+    return {sums[0], sums[1]};
+  }
+  running_sums<T>(sums, n, [=, &xhat, &y](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
+    const Register<T> x = rectified<T>(z[i], first), gradient = before_relu<T>(g[i], y(x), second);
+    d[i] = gradient;
+    s[0] += gradient * xhat(x);
+    s[1] += gradient;
+  });
   return {sums[0], sums[1]};
 }
 
 /// dz = rstd (gamma d - mean(g) - xhat mean(g xhat)) of n pixels with one gamma, g = gamma d; rstd is a
 /// factor of all three.
 template <typename T>
-EK_INLINE void channel_gradient(Register<T>* d, const Register<T>* z, std::int64_t n, const Xhat<T>& xhat,
-                                T gamma, const ChannelSums<T>& means, bool relu) {
+EK_INLINE void channel_gradient(Register<T>* dz, const Register<T>* d, const Register<T>* z, std::int64_t n,
+                                const Xhat<T>& xhat, T gamma, const ChannelSums<T>& means, bool relu) {
   const Register<T> scale = xhat.rstd * gamma, offset = xhat.rstd * means.d, along = xhat.rstd * means.d_xhat;
   for (std::int64_t i = 0; i < n; ++i) {
     const Register<T> gradient = (d[i] * scale - offset) - xhat(rectified<T>(z[i], relu)) * along;
-    d[i] = rectified_gradient<T>(gradient, z[i], relu);
+    dz[i] = rectified_gradient<T>(gradient, z[i], relu);
   }
 }
 
 }  // namespace
 
 template <typename T>
-void UnitEpilogue<T>::backward_groups(Register<T>* d, T* dgamma, T* dbeta) const {
+void UnitEpilogue<T>::backward_groups(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const {
   const std::int64_t S = pixels(), channels = e_.C / e_.sets;
   static thread_local Scratch scratch;
   auto* sums = scratch.get<ChannelSums<T>>(e_.C);
+  const Register<T>* d = e_.relu ? dz : g;  // the gradient of the norm's output
   for (std::int64_t set = 0; set < e_.sets; ++set) {
     const Xhat<T> xhat(statistics()[set]);
     ChannelSums<T> means{};
     const std::int64_t begin = set * channels, end = begin + channels;
     for (std::int64_t c = begin; c < end; ++c) {
-      sums[c] = channel_sums<T>(d + c * S, d + c * S, kept_.z + c * S, S, xhat,
+      sums[c] = channel_sums<T>(e_.relu ? dz + c * S : nullptr, g + c * S, kept_.z + c * S, S, xhat,
                                 ScaleAndShift<T>(statistics()[set], gamma(c), beta(c)), e_);
       means.d_xhat += sums[c].d_xhat * gamma(c);
       means.d += sums[c].d * gamma(c);
@@ -374,7 +394,7 @@ void UnitEpilogue<T>::backward_groups(Register<T>* d, T* dgamma, T* dbeta) const
     means.d_xhat /= static_cast<T>(e_.set_size);
     means.d /= static_cast<T>(e_.set_size);
     for (std::int64_t c = begin; c < end; ++c)
-      channel_gradient<T>(d + c * S, kept_.z + c * S, S, xhat, gamma(c), means, e_.relu_first);
+      channel_gradient<T>(dz + c * S, d + c * S, kept_.z + c * S, S, xhat, gamma(c), means, e_.relu_first);
   }
   if (dgamma != nullptr)
     sum_lanes<T>(dgamma, e_.C, count_, [=](std::int64_t c) EK_INLINE_LAMBDA { return sums[c].d_xhat; });
@@ -383,7 +403,7 @@ void UnitEpilogue<T>::backward_groups(Register<T>* d, T* dgamma, T* dbeta) const
 }
 
 template <typename T>
-void UnitEpilogue<T>::backward_rows(Register<T>* d, T* dgamma, T* dbeta) const {
+void UnitEpilogue<T>::backward_rows(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const {
   const std::int64_t D = e_.set_size, sets = e_.sets;
   const bool relu = e_.relu_first;
   const Register<T>* z = kept_.z;
@@ -392,9 +412,10 @@ void UnitEpilogue<T>::backward_rows(Register<T>* d, T* dgamma, T* dbeta) const {
     const Xhat<T> xhat(of[set]);
     for (std::int64_t i = 0; i < D; ++i) {
       const Register<T> y = xhat(rectified<T>(z[set * D + i], relu)) * gamma(i) + beta(i);
-      d[set * D + i] = before_relu<T>(d[set * D + i], y, true);
+      dz[set * D + i] = before_relu<T>(g[set * D + i], y, true);
     }
   }
+  const Register<T>* d = e_.relu ? dz : g;  // the gradient of the norm's output
   if (dgamma != nullptr && sets == 1) {
     const Xhat<T> xhat(of[0]);
     sum_lanes<T>(dgamma, D, count_, [=, &xhat](std::int64_t e) EK_INLINE_LAMBDA {
@@ -415,27 +436,27 @@ void UnitEpilogue<T>::backward_rows(Register<T>* d, T* dgamma, T* dbeta) const {
       return sum;
     });
   }
-  for (std::int64_t set = 0; set < sets; ++set, d += D, z += D) {
+  for (std::int64_t set = 0; set < sets; ++set, d += D, dz += D, z += D) {
     const Xhat<T> xhat(of[set]);
     const Register<T>*from = z, *gradients = d;
     const T* gammas = e_.block.gamma;
     Register<T> sums[2];
     running_sums<T>(sums, D, [=, &xhat](Register<T>* s, std::int64_t i) EK_INLINE_LAMBDA {
-      const Register<T> g = gammas != nullptr ? gradients[i] * gammas[i] : gradients[i];
-      s[0] += g * xhat(rectified<T>(from[i], relu));
-      s[1] += g;
+      const Register<T> scaled = gammas != nullptr ? gradients[i] * gammas[i] : gradients[i];
+      s[0] += scaled * xhat(rectified<T>(from[i], relu));
+      s[1] += scaled;
     });
     const Register<T> offset = sums[1] / static_cast<T>(D), along = sums[0] / static_cast<T>(D);
     for (std::int64_t i = 0; i < D; ++i) {
-      const Register<T> g = gammas != nullptr ? d[i] * gammas[i] : d[i];
-      const Register<T> gradient = xhat.rstd * (g - offset - xhat(rectified<T>(from[i], relu)) * along);
-      d[i] = rectified_gradient<T>(gradient, from[i], relu);
+      const Register<T> scaled = gammas != nullptr ? d[i] * gammas[i] : d[i];
+      const Register<T> gradient = xhat.rstd * (scaled - offset - xhat(rectified<T>(from[i], relu)) * along);
+      dz[i] = rectified_gradient<T>(gradient, from[i], relu);
     }
   }
 }
 
 template <typename T>
-void UnitEpilogue<T>::backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const {
+void UnitEpilogue<T>::backward_pixels(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const {
   const std::int64_t S = pixels(), C = e_.C;
   const bool relu = e_.relu_first;
   const Register<T>* z = kept_.z;
@@ -446,16 +467,17 @@ void UnitEpilogue<T>::backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const
     const T scale = gamma(c), shift = beta(c);
     for (std::int64_t s = 0; s < S; ++s) {
       const Register<T> y = Xhat<T>(statistics()[s])(rectified<T>(z[c * S + s], relu)) * scale + shift;
-      d[c * S + s] = before_relu<T>(d[c * S + s], y, true);
+      dz[c * S + s] = before_relu<T>(g[c * S + s], y, true);
     }
   }
+  const Register<T>* d = e_.relu ? dz : g;  // the gradient of the norm's output
   for (std::int64_t s = 0; s < S; ++s) {
     const Xhat<T> xhat(statistics()[s]);
     Register<T> total[2];
     running_sums<T>(total, C, [=, this](Register<T>* sum, std::int64_t c) EK_INLINE_LAMBDA {
-      const Register<T> g = d[c * S + s] * gamma(c);
-      sum[0] += g * xhat(rectified<T>(z[c * S + s], relu));
-      sum[1] += g;
+      const Register<T> scaled = d[c * S + s] * gamma(c);
+      sum[0] += scaled * xhat(rectified<T>(z[c * S + s], relu));
+      sum[1] += scaled;
     });
     means[s] = {total[0] / static_cast<T>(C), total[1] / static_cast<T>(C)};
   }
@@ -467,8 +489,8 @@ void UnitEpilogue<T>::backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const
       const Register<T> x = z[c * S + s], gradient = d[c * S + s], along = xhat(rectified<T>(x, relu));
       sums[c].d_xhat += gradient * along;
       sums[c].d += gradient;
-      const Register<T> dz = xhat.rstd * (gradient * of_channel - means[s].d - along * means[s].d_xhat);
-      d[c * S + s] = rectified_gradient<T>(dz, x, relu);
+      const Register<T> of_xhat = xhat.rstd * (gradient * of_channel - means[s].d - along * means[s].d_xhat);
+      dz[c * S + s] = rectified_gradient<T>(of_xhat, x, relu);
     }
   }
   if (dgamma != nullptr)
@@ -482,23 +504,24 @@ void UnitEpilogue<T>::batch_sums(Register<T>* d, const Register<T>* g, ChannelSu
   const std::int64_t S = pixels();
   for (std::int64_t c = 0; c < e_.C; ++c) {
     const UnitStatistics<T> of = of_channel(c);
-    sums[c] = channel_sums<T>(d + c * S, g + c * S, kept_.z + c * S, S, Xhat<T>(of),
+    sums[c] = channel_sums<T>(d != nullptr ? d + c * S : nullptr, g + c * S, kept_.z + c * S, S, Xhat<T>(of),
                               ScaleAndShift<T>(of, gamma(c), beta(c)), e_);
   }
 }
 
 template <typename T>
-void UnitEpilogue<T>::backward_batch(Register<T>* d, const T* means) const {
+void UnitEpilogue<T>::backward_batch(Register<T>* dz, const Register<T>* d, const T* means) const {
   const std::int64_t S = pixels();
   for (std::int64_t c = 0; c < e_.C; ++c) {
     if (means == nullptr) {
       const Register<T> scale = broadcast(kept_.merged[3 * c + 2] * gamma(c));
       for (std::int64_t i = c * S; i < (c + 1) * S; ++i)
-        d[i] = rectified_gradient<T>(d[i] * scale, kept_.z[i], e_.relu_first);
+        dz[i] = rectified_gradient<T>(d[i] * scale, kept_.z[i], e_.relu_first);
       continue;
     }
     const ChannelSums<T> of{broadcast(means[2 * c]), broadcast(means[2 * c + 1])};
-    channel_gradient<T>(d + c * S, kept_.z + c * S, S, Xhat<T>(of_channel(c)), gamma(c), of, e_.relu_first);
+    channel_gradient<T>(dz + c * S, d + c * S, kept_.z + c * S, S, Xhat<T>(of_channel(c)), gamma(c), of,
+                        e_.relu_first);
   }
 }
 

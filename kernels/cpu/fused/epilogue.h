@@ -34,8 +34,11 @@ class UnitEpilogue {
   void take_statistics(const Register<T>* z) const;
   /// The mask of dropout, whose first image is number `image` of the batch.
   void draw_mask(std::int64_t image) const;
-  /// The output from z, as forward makes it: in `out`, in kept_.z, or z itself.
+  /// The output from z, as forward makes it: in `out` or `spare`, in kept_.z, or z itself.
   const Register<T>* forward(const Register<T>* z, Register<T>* out, Register<T>* spare) const;
+  /// Whether that is `out`, which then need have no more room than for the output, if it is one of the first
+  /// two; else the same holds of `spare`.
+  bool ends_in_out() const;
   /// The same output again, from what is kept.
   const Register<T>* again(Register<T>* out, Register<T>* spare) const;
 
@@ -47,18 +50,21 @@ class UnitEpilogue {
   /// Of such a block, the gradient g of the output becomes that of the pool's output.
   void backward_to_pool(Register<T>* g) const;
 
-  /// From the gradient g of the output, which is overwritten, to that of the norm's output after relu - or of
-  /// z, where there is no norm. The result is in g or in `spare`.
+  /// True if backward_to_norm() leaves g as it is.
+  bool reads_only() const;
+  /// From the gradient g of the output, which is overwritten unless it reads_only(), to that of the norm's
+  /// output after relu - or of z, where there is no norm. The result is in g or in `spare`.
   Register<T>* backward_to_norm(Register<T>* g, Register<T>* spare) const;
-  /// Group, rows, pixels: d, as backward_to_norm() left it, becomes the gradient of z; dgamma and dbeta, or
-  /// null, are sums over the images.
-  void backward_norm(Register<T>* d, T* dgamma, T* dbeta) const;
-  /// Batch: from g, as backward_to_norm() left it, the gradient d of the norm's output, and its sums over the
-  /// pixels of each channel. d may be g.
+  // From here on dz and d may be g.
+  /// Group, rows, pixels: the gradient of z from g, as backward_to_norm() left it; dgamma and dbeta, or null,
+  /// are sums over the images.
+  void backward_norm(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const;
+  /// Batch: from such g the gradient d of the norm's output, and its sums over the pixels of each channel.
+  /// Without a ReLU after the norm d is g, and may be null.
   void batch_sums(Register<T>* d, const Register<T>* g, ChannelSums<T>* sums) const;
-  /// Batch: d becomes the gradient of z, from the means of gamma d xhat and gamma d over a channel of the
-  /// batch, [C][2]; null where the statistics are constants, and dz = gamma rstd d.
-  void backward_batch(Register<T>* d, const T* means) const;
+  /// Batch: the gradient of z from d, and the means of gamma d xhat and gamma d over a channel of the batch,
+  /// [C][2]; null where the statistics are constants, and dz = gamma rstd d.
+  void backward_batch(Register<T>* dz, const Register<T>* d, const T* means) const;
 
  private:
   std::int64_t pixels() const { return static_cast<std::int64_t>(e_.H) * e_.W; }
@@ -80,9 +86,9 @@ class UnitEpilogue {
   void drop(Register<T>* y, const Register<T>* x) const;
   void spread_gradient(Register<T>* dx, const Register<T>* dy, std::int64_t rows_of_x, std::int64_t begin,
                        std::int64_t end) const;
-  void backward_groups(Register<T>* d, T* dgamma, T* dbeta) const;
-  void backward_rows(Register<T>* d, T* dgamma, T* dbeta) const;
-  void backward_pixels(Register<T>* d, T* dgamma, T* dbeta) const;
+  void backward_groups(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const;
+  void backward_rows(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const;
+  void backward_pixels(Register<T>* dz, const Register<T>* g, T* dgamma, T* dbeta) const;
 
   const RunBlock<T>& block_;
   const Epilogue<T>& e_;

@@ -1,8 +1,9 @@
 // Where forward of a fused run keeps what backward needs.
 //
 // First, for each batch norm, the statistics of the batch; then a piece of the same size for each unit, with
-// what is kept of each block: z, the statistics of its norm, taps and mask. All instruction sets need the
-// same number of bytes, as a unit's piece is its lanes times the bytes of an image.
+// what is kept of each block: z, unless it is the run's x or y, the statistics of its norm, taps and mask.
+// All instruction sets need the same number of bytes, as a unit's piece is its lanes times the bytes of an
+// image.
 #pragma once
 
 #include <vector>
@@ -14,7 +15,7 @@ namespace evenkeel::cpu::EK_ISA {
 template <typename T>
 class RunLayout {
  public:
-  RunLayout(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N) : N_(N) {
+  RunLayout(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N, bool x_in_units) : N_(N) {
     for (std::int64_t i = 0; i < count; ++i) {
       const Epilogue<T>& e = blocks[i].after;
       const std::int64_t output = blocks[i].elements_of_output();
@@ -22,7 +23,9 @@ class RunLayout {
       at.merged = of_batch_;
       if (e.norm == NormPartition::batch) of_batch_ += whole(3 * e.C * kSize, 64);
       const auto take = [&](std::int64_t bytes) { return std::exchange(of_image_, of_image_ + bytes); };
-      at.z = take((blocks[i].keeps_pooled() ? output : blocks[i].elements_of_z()) * kSize);
+      const bool is_y = i == count - 1 && blocks[i].is_bare(),
+                 is_x = i == 0 && x_in_units && blocks[i].z_is_x();
+      at.z = take(is_y || is_x ? 0 : (blocks[i].keeps_pooled() ? output : blocks[i].elements_of_z()) * kSize);
       at.statistics = take(e.norm == NormPartition::batch && !e.training ? 0 : 3 * e.sets * kSize);
       at.taps = take(e.pool == FusedPool::max ? whole(output, 16) : 0);
       at.mask = take(e.p > 0 ? whole(output, 16) : 0);

@@ -29,6 +29,7 @@ class Buffers {
     auto* memory = scratch.get<Register<T>>(kCount * elements);
     for (int i = 0; i < kCount; ++i) at_[i] = memory + i * elements;
   }
+  bool hold(const Register<T>* p) const { return std::find(at_, at_ + kCount, p) != at_ + kCount; }
   /// One that holds none of these.
   Register<T>* other_than(const Register<T>* used = nullptr, const Register<T>* also_used = nullptr) const {
     int i = 0;
@@ -44,8 +45,8 @@ class Buffers {
 template <typename T>
 class Run {
  public:
-  Run(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N, const T* x, std::byte* saved)
-      : blocks_(blocks), count_(count), N_(N), x_(x), layout_(blocks, count, N) {
+  Run(const RunBlock<T>* blocks, std::int64_t count, std::int64_t N, RunImages<const T> x, std::byte* saved)
+      : blocks_(blocks), count_(count), N_(N), x_(x), layout_(blocks, count, N, x.in_units) {
     bool any_batch = false;
     for (std::int64_t i = 0; i < count; ++i) any_batch |= blocks[i].needs_batch();
     keeps_all_ = saved != nullptr || any_batch;
@@ -58,7 +59,7 @@ class Run {
       most_ = std::max({most_, blocks[i].elements_of_x(), blocks[i].elements_of_z()});
   }
 
-  void forward(T* y) {
+  void forward(RunImages<T> y) {
     pack_all_weights(/*flip=*/false);
     for (std::int64_t i = 0; i < count_; ++i) use_running_statistics(i);
     std::int64_t begin = 0;
@@ -73,7 +74,7 @@ class Run {
   }
 
   void backward(const FusedRunBackwardArgs<T>& a) {
-    find_wanted(a.dx != nullptr);
+    find_wanted(a.dx.at != nullptr);
     if (first_wanted_ == count_) return;
     pack_all_weights(/*flip=*/true);
     allocate_partials();
@@ -106,7 +107,34 @@ class Run {
     static thread_local Scratch scratch;
     return scratch.get<std::byte>(layout_.bytes_of_unit());
   }
-  KeptUnit<T> kept(std::int64_t i, std::byte* piece) const { return layout_.kept(i, saved_, piece); }
+  KeptUnit<T> kept(std::int64_t i, std::int64_t unit, std::byte* piece) const {
+    KeptUnit<T> memory = layout_.kept(i, saved_, piece);
+    if (i == 0 && x_.in_units && blocks_[0].z_is_x())
+      memory.z = const_cast<Register<T>*>(unit_of(x_, unit, blocks_[0].elements_of_x()));
+    return memory;
+  }
+
+  /// The registers of a unit, if images lie in units; else null.
+  static const Register<T>* unit_of(RunImages<const T> images, std::int64_t unit, std::int64_t size) {
+    return images.in_units ? reinterpret_cast<const Register<T>*>(images.at) + unit * size : nullptr;
+  }
+  static Register<T>* unit_of(RunImages<T> images, std::int64_t unit, std::int64_t size) {
+    return images.in_units ? reinterpret_cast<Register<T>*>(images.at) + unit * size : nullptr;
+  }
+  /// The images of a unit, where they lie if that is in units, else in `to`.
+  const Register<T>* load(Register<T>* to, RunImages<const T> images, std::int64_t unit,
+                          std::int64_t size) const {
+    if (const Register<T>* there = unit_of(images, unit, size)) return there;
+    load_unit<T>(to, images.at + unit * L * size, size, size, images_of_unit<T>(N_, unit));
+    return to;
+  }
+  void store(RunImages<T> images, const Register<T>* from, std::int64_t unit, std::int64_t size) const {
+    if (Register<T>* there = unit_of(images, unit, size)) {
+      if (there != from) std::copy_n(from, size, there);
+    } else {
+      store_unit<T>(images.at + unit * L * size, from, size, size, images_of_unit<T>(N_, unit));
+    }
+  }
 
   // --- forward ---------------------------------------------------------------------------------------------
 
@@ -159,34 +187,35 @@ class Run {
     uses_winograd(g, flip) ? winograd_correlate<T>(y, x, w, bias, g) : correlate<T>(y, x, w, bias, g);
   }
 
-  void load_input(Register<T>* to, std::int64_t unit) const {
-    const std::int64_t n = blocks_[0].elements_of_x();
-    load_unit<T>(to, x_ + unit * L * n, n, n, images_of_unit<T>(N_, unit));
+  const Register<T>* load_input(Register<T>* to, std::int64_t unit) const {
+    return load(to, x_, unit, blocks_[0].elements_of_x());
   }
 
   /// Blocks [begin, end), and the convolution and moments of `end`; before them the epilogue of begin - 1.
-  void forward_unit(std::int64_t unit, std::int64_t begin, std::int64_t end, T* y) const {
+  void forward_unit(std::int64_t unit, std::int64_t begin, std::int64_t end, RunImages<T> y) const {
     const Buffers<T> buffers(most_);
     std::byte* const piece = piece_of(unit);
-    const std::int64_t count = images_of_unit<T>(N_, unit);
+    const std::int64_t count = images_of_unit<T>(N_, unit),
+                       size_of_y = blocks_[count_ - 1].elements_of_output();
+    Register<T>* const unit_of_y = unit_of(y, unit, size_of_y);
     const Register<T>* x = nullptr;
     const auto after = [&](std::int64_t i, const KeptUnit<T>& kept, const Register<T>* z) {
       const UnitEpilogue<T> epilogue(blocks_[i], kept, count);
       epilogue.draw_mask(unit * L);
       Register<T>* out = buffers.other_than(z);
-      x = epilogue.forward(z, out, buffers.other_than(z, out));
+      Register<T>* spare = buffers.other_than(z, out);
+      if (i == count_ - 1 && unit_of_y != nullptr) (epilogue.ends_in_out() ? out : spare) = unit_of_y;
+      x = epilogue.forward(z, out, spare);
     };
     if (begin == 0) {
-      Register<T>* to = buffers.other_than();
-      load_input(to, unit);
-      x = to;
+      x = load_input(blocks_[0].z_is_x() ? kept(0, unit, piece).z : buffers.other_than(), unit);
     } else {
-      const KeptUnit<T> before = kept(begin - 1, piece);
+      const KeptUnit<T> before = kept(begin - 1, unit, piece);
       after(begin - 1, before, before.z);
     }
     for (std::int64_t i = begin; i < std::min(end + 1, count_); ++i) {
       const RunBlock<T>& b = blocks_[i];
-      const KeptUnit<T> memory = kept(i, piece);
+      const KeptUnit<T> memory = kept(i, unit, piece);
       const Register<T>* z = x;
       if (works_in_bands(b)) {
         const UnitEpilogue<T> epilogue(b, memory, count);
@@ -197,10 +226,13 @@ class Run {
         continue;
       }
       if (b.has_convolution()) {
-        Register<T>* to = b.keeps_pooled() ? buffers.other_than(x) : memory.z;
+        const bool is_y = i == count_ - 1 && b.is_bare();
+        Register<T>* to = is_y && unit_of_y != nullptr ? unit_of_y
+                          : is_y || b.keeps_pooled()   ? buffers.other_than(x)
+                                                       : memory.z;
         convolve(to, x, i, /*flip=*/false);
         z = to;
-      } else if (!b.keeps_pooled()) {
+      } else if (b.z_is_x() && x != memory.z) {
         std::copy_n(x, b.elements_of_z(), memory.z);
         z = memory.z;
       }
@@ -208,8 +240,7 @@ class Run {
       if (i == end) return;
       after(i, memory, z);
     }
-    const std::int64_t n = blocks_[count_ - 1].elements_of_output();
-    store_unit<T>(y + unit * L * n, x, n, n, count);
+    store(y, x, unit, size_of_y);
   }
 
   /// A convolution of pixels and the maximum pool after it work on a band of rows at a time, which stays in
@@ -256,8 +287,8 @@ class Run {
     auto* of_images = scratch.get<Moments>(N_);
     for (std::int64_t c = 0; c < e.C; ++c) {
       for (std::int64_t n = 0; n < N_; ++n) {
-        const auto& m =
-            reinterpret_cast<const UnitStatistics<T>*>(kept(i, layout_.piece(saved_, n / L)).statistics)[c];
+        const auto& m = reinterpret_cast<const UnitStatistics<T>*>(
+            kept(i, n / L, layout_.piece(saved_, n / L)).statistics)[c];
         const auto lane = static_cast<int>(n % L);
         of_images[n] = {static_cast<double>(e.H) * e.W,
                         static_cast<double>(m.mean[lane]) + static_cast<double>(m.lost[lane]),
@@ -333,21 +364,34 @@ class Run {
     const Buffers<T> buffers(most_);
     std::byte* const piece = layout_.piece(saved_, unit);
     const std::int64_t count = images_of_unit<T>(N_, unit);
+    Register<T>* const unit_of_dx = unit_of(a.dx, unit, blocks_[0].elements_of_x());
+    // Where the gradient of z goes from g, that of the norm's output: to g itself, unless that is the
+    // caller's dy, or it has come to dx.
+    const auto place_of_dz = [&](std::int64_t block, Register<T>* g) {
+      if (block == 0 && !blocks_[0].has_convolution() && unit_of_dx != nullptr) return unit_of_dx;
+      return buffers.hold(g) ? g : buffers.other_than();
+    };
     Register<T>* g = buffers.other_than();
     std::int64_t i = top;
     if (top == count_) {
-      const std::int64_t n = blocks_[count_ - 1].elements_of_output();
-      load_unit<T>(g, a.dy + unit * L * n, n, n, count);
+      const RunBlock<T>& last = blocks_[count_ - 1];
+      const std::int64_t n = last.elements_of_output();
+      const Register<T>* dy = load(g, a.dy, unit, n);
+      if (UnitEpilogue<T>(last, kept(count_ - 1, unit, piece), count).reads_only()) {
+        g = const_cast<Register<T>*>(dy);
+      } else if (dy != g) {
+        std::copy_n(dy, n, g);
+      }
     } else {
-      const KeptUnit<T> memory = kept(top, piece);
-      std::copy_n(gradients_ + unit * pending_, blocks_[top].elements_of_z(), g);
-      UnitEpilogue<T>(blocks_[top], memory, count).backward_batch(g, means());
+      const KeptUnit<T> memory = kept(top, unit, piece);
+      g = place_of_dz(top, g);
+      UnitEpilogue<T>(blocks_[top], memory, count).backward_batch(g, pending_gradient(top, unit, a), means());
       g = backward_convolution(buffers, unit, top, g, a);
       if (g == nullptr) return;
     }
     while (--i >= first_wanted_) {
       const RunBlock<T>& b = blocks_[i];
-      const KeptUnit<T> memory = kept(i, piece);
+      const KeptUnit<T> memory = kept(i, unit, piece);
       const UnitEpilogue<T> epilogue(b, memory, count);
       if (works_in_bands(b)) {
         epilogue.backward_to_pool(g);
@@ -357,18 +401,30 @@ class Run {
       }
       g = epilogue.backward_to_norm(g, buffers.other_than(g));
       if (i == stop) {
-        take_channel_sums(epilogue, gradients_ + unit * pending_, g, sums_ + unit * 2 * channels_, b.after.C,
-                          count);
+        Register<T>* d = is_pending_dy(i, a) ? nullptr : gradients_ + unit * pending_;
+        take_channel_sums(epilogue, d, g, sums_ + unit * 2 * channels_, b.after.C, count);
         return;
       }
+      Register<T>* dz = b.after.norm == NormPartition::none ? g : place_of_dz(i, g);
       if (b.after.norm == NormPartition::batch) {
-        backward_fixed_batch(i, epilogue, g, unit, count);
+        backward_fixed_batch(i, epilogue, dz, g, unit, count);
       } else {
-        epilogue.backward_norm(g, partial(i, 2, unit), partial(i, 3, unit));
+        epilogue.backward_norm(dz, g, partial(i, 2, unit), partial(i, 3, unit));
       }
-      g = backward_convolution(buffers, unit, i, g, a);
+      g = backward_convolution(buffers, unit, i, dz, a);
       if (g == nullptr) return;
     }
+  }
+
+  /// True if the gradient of the norm's output in block i, which waits for the other units, is dy as it lies.
+  bool is_pending_dy(std::int64_t i, const FusedRunBackwardArgs<T>& a) const {
+    const Epilogue<T>& e = blocks_[i].after;
+    return i == count_ - 1 && a.dy.in_units && !e.relu && e.pool == FusedPool::none && e.p == 0;
+  }
+  const Register<T>* pending_gradient(std::int64_t i, std::int64_t unit,
+                                      const FusedRunBackwardArgs<T>& a) const {
+    return is_pending_dy(i, a) ? unit_of(a.dy, unit, blocks_[i].elements_of_z())
+                               : gradients_ + unit * pending_;
   }
 
   /// The sums of d xhat [C], then of d [C], over the images of a unit.
@@ -382,16 +438,17 @@ class Run {
   }
 
   /// Batch norm by its running statistics, which are constants: dz = gamma rstd d.
-  void backward_fixed_batch(std::int64_t i, const UnitEpilogue<T>& epilogue, Register<T>* d,
-                            std::int64_t unit, std::int64_t count) const {
+  void backward_fixed_batch(std::int64_t i, const UnitEpilogue<T>& epilogue, Register<T>* dz,
+                            const Register<T>* g, std::int64_t unit, std::int64_t count) const {
     const std::int64_t C = blocks_[i].after.C;
     static thread_local Scratch scratch;
     T* sums = scratch.get<T>(2 * C);
     T *dgamma = partial(i, 2, unit), *dbeta = partial(i, 3, unit);
-    take_channel_sums(epilogue, d, d, sums, C, count);
+    const bool relu = blocks_[i].after.relu;
+    take_channel_sums(epilogue, relu ? dz : nullptr, g, sums, C, count);
     if (dgamma != nullptr) std::copy_n(sums, C, dgamma);
     if (dbeta != nullptr) std::copy_n(sums + C, C, dbeta);
-    epilogue.backward_batch(d, nullptr);
+    epilogue.backward_batch(dz, relu ? dz : g, nullptr);
   }
 
   /// The gradients of a convolution from that of z; that of its input is returned, or stored in dx, or null
@@ -413,7 +470,8 @@ class Run {
         }
       }
       if (!wants_dx) return nullptr;
-      Register<T>* dx = buffers.other_than(dz);
+      Register<T>* const unit_of_dx = i == 0 ? unit_of(a.dx, unit, b.elements_of_x()) : nullptr;
+      Register<T>* dx = unit_of_dx != nullptr ? unit_of_dx : buffers.other_than(dz);
       convolve(dx, dz, i, /*flip=*/true);
       dz = dx;
     }
@@ -423,11 +481,8 @@ class Run {
   /// The input of block i, as forward had it; in `out`, unless it lies elsewhere. `used` is not touched.
   const Register<T>* input_again(std::int64_t i, std::int64_t unit, Register<T>* out,
                                  const Buffers<T>& buffers, const Register<T>* used) const {
-    if (i == 0) {
-      load_input(out, unit);
-      return out;
-    }
-    const KeptUnit<T> before = kept(i - 1, layout_.piece(saved_, unit));
+    if (i == 0) return load_input(out, unit);
+    const KeptUnit<T> before = kept(i - 1, unit, layout_.piece(saved_, unit));
     return UnitEpilogue<T>(blocks_[i - 1], before, images_of_unit<T>(N_, unit))
         .again(out, buffers.other_than(used, out));
   }
@@ -469,8 +524,7 @@ class Run {
   Register<T>* pass_on(std::int64_t i, std::int64_t unit, Register<T>* dx,
                        const FusedRunBackwardArgs<T>& a) const {
     if (i > 0) return dx;
-    const std::int64_t n = blocks_[0].elements_of_x();
-    if (a.dx != nullptr) store_unit<T>(a.dx + unit * L * n, dx, n, n, images_of_unit<T>(N_, unit));
+    if (a.dx.at != nullptr) store(a.dx, dx, unit, blocks_[0].elements_of_x());
     return nullptr;
   }
 
@@ -529,7 +583,7 @@ class Run {
 
   const RunBlock<T>* blocks_;
   std::int64_t count_, N_;
-  const T* x_;
+  RunImages<const T> x_;
   RunLayout<T> layout_;
   std::byte* saved_ = nullptr;
   bool keeps_all_ = false;
