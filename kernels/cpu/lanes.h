@@ -93,43 +93,31 @@ void store_unit(T* y, const Register<T>* unit, std::int64_t n, std::int64_t stri
   }
 }
 
-/// The sums of neighbours in two registers: of the numbers in each 16 bytes, or of neighbouring 16 bytes.
-template <typename T, bool ACROSS, int... J>
+/// Of two registers the sums of neighbouring blocks of WIDTH numbers, those of a and of b in turn. What lies
+/// in place is blended, the rest moves by one permutation, which is less than two shuffles of two registers.
+template <typename T, int WIDTH, int... J>
 EK_INLINE Register<T> sums_of_neighbours(const Register<T>& a, const Register<T>& b,
                                          std::integer_sequence<int, J...>) {
-  constexpr int L = sizeof...(J), E = 16 / sizeof(T), chunks = L / E;
-  const auto place = [](int j, int parity) {
-    if (ACROSS) {
-      const int chunk = j / E;
-      return (chunk < chunks / 2 ? 0 : L) + (2 * (chunk % (chunks / 2)) + parity) * E + j % E;
-    }
-    return (j % E < E / 2 ? 0 : L) + j / E * E + 2 * (j % (E / 2)) + parity;
-  };
-  return __builtin_shufflevector(a, b, place(J, 0)...) + __builtin_shufflevector(a, b, place(J, 1)...);
+  constexpr int L = sizeof...(J);
+  const Register<T> there = __builtin_shufflevector(a, b, (J & WIDTH ? L + J : J)...),
+                    swapped = __builtin_shufflevector(a, b, (J & WIDTH ? J : L + J)...);
+  return there + __builtin_shufflevector(swapped, swapped, (J ^ WIDTH)...);
 }
 
 /// The sums over the lanes of each of as many registers as there are lanes: images 0 + 1, 2 + 3, ..., then
 /// pairs of these, and so on. So the sum over 16 images is that of two units of 8.
-template <typename T>
+template <typename T, int WIDTH = 1>
 EK_INLINE Register<T> lane_sums_of(Register<T>* v) {
-  constexpr int L = kRegisterLanes<T>, E = 16 / sizeof(T);
-  constexpr auto numbers = std::make_integer_sequence<int, L>();
-  int n = L;
-#pragma GCC unroll 4
-  for (int width = E; width > 1; width /= 2) {
-    n /= 2;
+  constexpr int L = kRegisterLanes<T>;
+  if constexpr (WIDTH == L) {
+    return v[0];
+  } else {
+    // v[i] now has sums of WIDTH registers, from WIDTH * i on, in turn.
 #pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) v[i] = sums_of_neighbours<T, false>(v[2 * i], v[2 * i + 1], numbers);
+    for (int i = 0; i < L / WIDTH / 2; ++i)
+      v[i] = sums_of_neighbours<T, WIDTH>(v[2 * i], v[2 * i + 1], std::make_integer_sequence<int, L>());
+    return lane_sums_of<T, 2 * WIDTH>(v);
   }
-  if constexpr (L > E) {
-#pragma GCC unroll 4
-    for (int width = L / E; width > 1; width /= 2) {
-      n /= 2;
-#pragma GCC unroll 8
-      for (int i = 0; i < n; ++i) v[i] = sums_of_neighbours<T, true>(v[2 * i], v[2 * i + 1], numbers);
-    }
-  }
-  return v[0];
 }
 
 /// r with 0 in all lanes but the first `count`.
@@ -144,14 +132,18 @@ EK_INLINE Register<T> first_lanes(const Register<T>& r, std::int64_t count) {
 template <typename T, typename V>
 EK_INLINE void sum_lanes(T* sum, std::int64_t n, std::int64_t count, V v) {
   constexpr int L = kRegisterLanes<T>;
-  for (std::int64_t first = 0; first < n; first += L) {
-    Register<T> of[L];
+  Register<T> of[L];
+  std::int64_t first = 0;
+  for (; first + L <= n && count == L; first += L) {
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) of[i] = v(first + i);
+    const Register<T> sums = lane_sums_of<T>(of);
+    std::memcpy(sum + first, &sums, sizeof sums);
+  }
+  for (; first < n; first += L) {
     const std::int64_t here = std::min<std::int64_t>(L, n - first);
-    for (std::int64_t i = 0; i < here; ++i) of[i] = v(first + i);
-    for (std::int64_t i = here; i < L; ++i) of[i] = Register<T>{};
-    if (count < L) {
-      for (auto& r : of) r = first_lanes<T>(r, count);
-    }
+    for (std::int64_t i = 0; i < L; ++i)
+      of[i] = i < here ? first_lanes<T>(v(first + i), count) : Register<T>{};
     const Register<T> sums = lane_sums_of<T>(of);
     std::memcpy(sum + first, &sums, static_cast<std::size_t>(here) * sizeof(T));
   }
