@@ -56,7 +56,8 @@ endif()
 set(host_options ${warnings}
     $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>  # which takes sources that are compiled together for headers
     -ffp-contract=fast   # fused multiply-add, which -std=c++20 alone switches off
-    -fno-math-errno)     # so that sqrt can be vector code
+    -fno-math-errno      # so that sqrt can be vector code
+    -fno-trapping-math)  # nor what is computed for one of two cases: nobody looks at the exception flags
 add_library(ek_warnings INTERFACE)
 target_compile_options(ek_warnings INTERFACE ${release_flags} $<$<COMPILE_LANGUAGE:CXX>:${host_options}>
                        $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)

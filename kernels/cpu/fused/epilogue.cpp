@@ -106,8 +106,10 @@ void UnitEpilogue<T>::normalize(Register<T>* y, const Register<T>* z) const {
 
 template <typename T>
 template <typename Put>
-void UnitEpilogue<T>::normalize_each(const Register<T>* z, const Put& put) const {
-  const std::int64_t S = pixels();
+void UnitEpilogue<T>::normalize_each(const Register<T>* z, Put put) const {
+  // Copies: what put() writes might else be these, for all that the compiler knows.
+  const std::int64_t S = pixels(), D = e_.set_size;
+  const T *const gammas = e_.block.gamma, *const betas = e_.block.beta;
   const bool first = e_.relu_first, second = e_.relu;
   switch (e_.norm) {
     case NormPartition::none:
@@ -123,9 +125,18 @@ void UnitEpilogue<T>::normalize_each(const Register<T>* z, const Put& put) const
     case NormPartition::rows:
       for (std::int64_t set = 0; set < e_.sets; ++set) {
         const Xhat<T> xhat(statistics()[set]);
-        const std::int64_t begin = set * e_.set_size;
-        for (std::int64_t d = 0; d < e_.set_size; ++d)
-          put(begin + d, rectified<T>(xhat(rectified<T>(z[begin + d], first)) * gamma(d) + beta(d), second));
+        const std::int64_t begin = set * D;
+        if (gammas != nullptr && betas != nullptr) {
+          for (std::int64_t d = 0; d < D; ++d) {
+            const Register<T> x = xhat(rectified<T>(z[begin + d], first));
+            put(begin + d, rectified<T>(x * gammas[d] + betas[d], second));
+          }
+          continue;
+        }
+        for (std::int64_t d = 0; d < D; ++d) {
+          const T scale = gammas != nullptr ? gammas[d] : T(1), shift = betas != nullptr ? betas[d] : T(0);
+          put(begin + d, rectified<T>(xhat(rectified<T>(z[begin + d], first)) * scale + shift, second));
+        }
       }
       return;
     case NormPartition::pixels:

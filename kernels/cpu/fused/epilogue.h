@@ -78,7 +78,7 @@ class UnitEpilogue {
   void normalize(Register<T>* y, const Register<T>* z) const;
   /// Calls put(i, value) for each element.
   template <typename Put>
-  void normalize_each(const Register<T>* z, const Put& put) const;
+  void normalize_each(const Register<T>* z, Put put) const;
   void rectify(Register<T>* y, const Register<T>* z) const;
   void take_maximum(Register<T>* y, const Register<T>* x, std::int64_t rows_of_x, std::int64_t begin,
                     std::int64_t end) const;
