@@ -71,10 +71,10 @@ bool kernels_fit(const Tensor& x, const std::vector<FusedBlock>& blocks) {
 }
 
 /// True if the kernels can update a block's running statistics where they lie.
-bool statistics_fit(const FusedBlock& b) {
+bool statistics_fit(const Tensor& x, const FusedBlock& b) {
   for (const Tensor* t : {&b.running_mean, &b.running_var, &b.batches_tracked}) {
     if (t->defined() && !t->is_contiguous()) return false;
-    for (const Tensor* read : {&b.weight, &b.bias, &b.gamma, &b.beta}) {
+    for (const Tensor* read : {&x, &b.weight, &b.bias, &b.gamma, &b.beta}) {
       if (share_memory(*t, *read)) return false;
     }
   }
@@ -96,7 +96,7 @@ bool epilogue_fits(const Tensor& x, const FusedBlock& b, std::int64_t C, std::in
   for (const Tensor* t : {&b.weight, &b.bias, &b.gamma, &b.beta, &b.running_mean, &b.running_var}) {
     if (!same_kind(x, *t)) return false;
   }
-  if (!statistics_fit(b) || !norm_fits(b, C, H, W) || H < b.window || W < b.window) return false;
+  if (!statistics_fit(x, b) || !norm_fits(b, C, H, W) || H < b.window || W < b.window) return false;
   return b.norm != NormPartition::batch || !b.training || x.size(0) * H * W >= 2;
 }
 

@@ -227,3 +227,74 @@ TEST_CASE("memory: images in units that nobody reads in order are there once") {
   CHECK(y.to_vector<float>().size() == static_cast<std::size_t>(shape.numel()));
   CHECK(memory_stats().bytes_in_use - before == 2 * shape.numel() * 4);
 }
+
+TEST_CASE("backward knows parameters as forward had them") {
+  const auto check = [](auto change) {
+    const Tensor x = leaf(ones({16, 3, 6, 6}));
+    Tensor w = leaf(ones({4, 3, 3, 3})), gamma = leaf(ones({4}));
+    const Tensor y = group_norm(conv2d(x, w), 2, gamma);
+    change(w, gamma);
+    y.backward(ones(y.shape()));
+    CHECK(x.grad().shape() == x.shape());
+  };
+  check([](Tensor& w, Tensor& gamma) {
+    w.requires_grad_(false);
+    gamma.requires_grad_(false);
+  });
+  Tensor w = leaf(ones({64, 3, 5, 5}));
+  const Tensor y = conv2d(ones({16, 3, 6, 6}), w);
+  w.set_data(ones({1, 1, 1, 1}));
+  y.backward(ones(y.shape()));
+  CHECK(w.grad().shape() == Shape{64, 3, 5, 5});
+}
+
+TEST_CASE("what backward does not read may change in place after an op in units") {
+  const Tensor x = leaf(ones({16, 3, 6, 6})), w = leaf(ones({4, 3, 3, 3}));
+  const auto check = [&](auto f) {
+    const Tensor y = f();
+    y.backward(ones(y.shape()));
+  };
+  const auto changed = [](Tensor t) {
+    const NoGrad guard;
+    t.fill_(5);
+  };
+  check([&] {
+    const Tensor b = leaf(ones({4})), y = conv2d(x, w, b);
+    changed(b);
+    return y;
+  });
+  check([&] {
+    const Tensor c = conv2d(x, w), y = avg_pool2d(c, 2);
+    changed(c);
+    return y;
+  });
+  check([&] {
+    const Tensor c = conv2d(x, w), y = max_pool2d(c, 2);
+    changed(c);
+    return y;
+  });
+  check([&] {
+    const Tensor c = conv2d(x, w), y = dropout(c, 0.5, {});
+    changed(c);
+    return y;
+  });
+  check([&] {
+    const Tensor beta = leaf(ones({4})), y = group_norm(conv2d(x, w), 2, {}, beta);
+    changed(beta);
+    return y;
+  });
+}
+
+TEST_CASE("relu of a single element in units takes its gradient from wherever it lies") {
+  const Tensor w = leaf(ones({1, 1, 1, 1})), b = ones({1});
+  const Tensor y = relu(conv2d(ones({1, 1, 1, 1}), w, b));
+  REQUIRE(units_of(y).defined());
+  y.backward(full({16}, 3).slice(0, 15, 16).reshape({1, 1, 1, 1}));
+  CHECK(w.grad().item() == 3);
+}
+
+TEST_CASE("errors of ops in units name the op") {
+  const Tensor y = conv2d(leaf(ones({16, 3, 6, 6})), ones({4, 3, 3, 3}));
+  y.backward(ones(y.shape()));
+  CHECK(mentions(error_of([&] { y.backward(ones(y.shape())); }), {"through conv2d", "freed"}));
+}

@@ -19,9 +19,10 @@ Tensor relu(const Tensor& input) {
   Tensor y = of.result();
   record("relu", y, {&input}, [y = Saved(y)](const Tensor& dy) {
     InOneOrder of_dx("relu", dy, *y);
+    const Tensor g = of_dx.a.contiguous(), of_y = of_dx.b.contiguous();  // a single element is repeated
     dispatch_storage(dy.dtype(), dy.device(), [&]<typename T>() {
       const ReluBackwardArgs<T> args{
-          .dx = out<T>(of_dx.y), .dy = in<T>(of_dx.a), .y = in<T>(of_dx.b), .n = of_dx.y.numel()};
+          .dx = out<T>(of_dx.y), .dy = in<T>(g), .y = in<T>(of_y), .n = of_dx.y.numel()};
       run_storage_kernel<cpu::relu_backward<T>, cuda::relu_backward<T>>("relu_backward", dy.device(), args);
     });
     return std::vector{of_dx.result()};
@@ -49,7 +50,7 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   EK_CHECK(p >= 0 && p < 1, "dropout: p is {}, it must be at least 0 and below 1", p);
   EK_CHECK(key.stream >> 32 == 0, "dropout: stream {} is past 2^32", key.stream);
-  if (Tensor y = fused_alone(x, {.p = p, .key = key}); y.defined()) return y;
+  if (Tensor y = fused_alone("dropout", x, {.p = p, .key = key}); y.defined()) return y;
   Tensor y = apply_dropout(dense(x), p, key);
   record("dropout", y, {&x}, [p, key](const Tensor& dy) { return std::vector{apply_dropout(dy, p, key)}; });
   return y;

@@ -93,9 +93,30 @@ struct Normalization {
   bool training = true;
 };
 
+/// The norm as a fused block.
+FusedBlock block_of(const Normalization& n, const Tensor& gamma, const Tensor& beta,
+                    const RunningStatistics* running) {
+  FusedBlock block{.norm = n.partition,
+                   .groups = n.G,
+                   .gamma = gamma,
+                   .beta = beta,
+                   .training = n.training,
+                   .eps = n.eps,
+                   .momentum = n.momentum};
+  if (n.partition == NormPartition::rows) block.normalized_shape = n.parameter;
+  if (running != nullptr) {
+    block.running_mean = running->mean.target();
+    block.running_var = running->var.target();
+  }
+  return block;
+}
+
 /// The op of every normalization: allocates, runs the kernel, records backward. `running` is batch norm's.
 Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamma, const Tensor& beta,
                  RunningStatistics* running = nullptr) {
+  if (n.centred) {
+    if (Tensor y = fused_alone(n.op, input, block_of(n, gamma, beta, running)); y.defined()) return y;
+  }
   const auto apart = [&](const Tensor& t) { return running != nullptr ? running->apart(t) : t; };
   const Tensor x = apart(dense(input)), g = apart(dense(gamma)), b = apart(dense(beta));
   Tensor y = empty_like(x), mean = empty(n.statistics, parameters_of(x)),
@@ -167,16 +188,6 @@ Tensor batch_norm(const Tensor& x, Tensor running_mean, Tensor running_var, cons
            "batch_norm: running_mean and running_var come together, and evaluation needs them");
   EK_CHECK(!training || N * S != 1 || C == 0,
            "batch_norm: training needs more than one value per channel, x has shape {}", x.shape().str());
-  if (Tensor y = fused_alone(x, {.norm = NormPartition::batch,
-                                 .gamma = gamma,
-                                 .beta = beta,
-                                 .running_mean = running_mean,
-                                 .running_var = running_var,
-                                 .training = training,
-                                 .eps = eps,
-                                 .momentum = momentum});
-      y.defined())
-    return y;
   RunningStatistics running(running_mean, running_var, training);
   return normalize({.op = "batch_norm",
                     .forward = "batch_norm_forward",
@@ -198,10 +209,6 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& gamma, con
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
   EK_CHECK(groups >= 1 && C % groups == 0, "group_norm: {} groups do not divide the {} channels of x {}",
            groups, C, x.shape().str());
-  if (Tensor y = fused_alone(
-          x, {.norm = NormPartition::group, .groups = groups, .gamma = gamma, .beta = beta, .eps = eps});
-      y.defined())
-    return y;
   return normalize({.op = "group_norm",
                     .forward = "group_norm_forward",
                     .backward = "group_norm_backward",
@@ -247,13 +254,6 @@ Normalization over_rows(const char* op, const Tensor& x, const Shape& normalized
 Tensor layer_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& gamma, const Tensor& beta,
                   double eps) {
   Normalization n = over_rows("layer_norm", x, normalized_shape, gamma, beta);
-  if (Tensor y = fused_alone(x, {.norm = NormPartition::rows,
-                                 .normalized_shape = normalized_shape,
-                                 .gamma = gamma,
-                                 .beta = beta,
-                                 .eps = eps});
-      y.defined())
-    return y;
   n.forward = "layer_norm_forward";
   n.backward = "layer_norm_backward";
   n.eps = eps;
@@ -272,9 +272,6 @@ Tensor rms_norm(const Tensor& x, const Shape& normalized_shape, const Tensor& ga
 
 Tensor layer_norm2d(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps) {
   check_channels("layer_norm2d", x, gamma, beta);
-  if (Tensor y = fused_alone(x, {.norm = NormPartition::pixels, .gamma = gamma, .beta = beta, .eps = eps});
-      y.defined())
-    return y;
   const std::int64_t N = x.size(0), C = x.size(1), S = size_from(x.shape(), 2);
   return normalize({.op = "layer_norm2d",
                     .forward = "layer_norm2d_forward",

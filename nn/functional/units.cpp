@@ -48,10 +48,10 @@ Tensor from_units(Tensor units, const Shape& shape) {
           dtype};
 }
 
-Tensor fused_alone(const Tensor& x, const FusedBlock& block) {
+Tensor fused_alone(const char* op, const Tensor& x, const FusedBlock& block) {
   if (!x.device().is_cpu() || !fusion_enabled()) return {};
   if (!block.weight.defined() && !units_of(x).defined()) return {};
-  return fusable(x, {block}) == 1 ? fused_run(x, {block}) : Tensor();
+  return fusable(x, {block}) == 1 ? fused_run(op, x, {block}) : Tensor();
 }
 
 }  // namespace evenkeel::functional

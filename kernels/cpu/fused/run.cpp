@@ -114,12 +114,14 @@ class Run {
     return memory;
   }
 
-  /// The registers of a unit, if images lie in units; else null.
+  /// The registers of a unit, if there are images and they lie in units; else null.
   static const Register<T>* unit_of(RunImages<const T> images, std::int64_t unit, std::int64_t size) {
-    return images.in_units ? reinterpret_cast<const Register<T>*>(images.at) + unit * size : nullptr;
+    if (images.at == nullptr || !images.in_units) return nullptr;
+    return reinterpret_cast<const Register<T>*>(images.at) + unit * size;
   }
   static Register<T>* unit_of(RunImages<T> images, std::int64_t unit, std::int64_t size) {
-    return images.in_units ? reinterpret_cast<Register<T>*>(images.at) + unit * size : nullptr;
+    if (images.at == nullptr || !images.in_units) return nullptr;
+    return reinterpret_cast<Register<T>*>(images.at) + unit * size;
   }
   /// The images of a unit, where they lie if that is in units, else in `to`.
   const Register<T>* load(Register<T>* to, RunImages<const T> images, std::int64_t unit,
