@@ -50,7 +50,8 @@ Tensor apply_dropout(const Tensor& x, double p, RandomKey key) {
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   EK_CHECK(p >= 0 && p < 1, "dropout: p is {}, it must be at least 0 and below 1", p);
   EK_CHECK(key.stream >> 32 == 0, "dropout: stream {} is past 2^32", key.stream);
-  if (Tensor y = fused_alone("dropout", x, {.p = p, .key = key}); y.defined()) return y;
+  if (Tensor y = fused_alone({"dropout", "dropout", "dropout"}, x, {.p = p, .key = key}); y.defined())
+    return y;
   Tensor y = apply_dropout(dense(x), p, key);
   record("dropout", y, {&x}, [p, key](const Tensor& dy) { return std::vector{apply_dropout(dy, p, key)}; });
   return y;

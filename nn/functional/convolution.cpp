@@ -75,7 +75,8 @@ Tensor conv2d(const Tensor& input, const Tensor& weight, const Tensor& bias, Con
   const Conv2dSizes sizes = checked_sizes(input, weight, bias, options);
   if (input.numel() == 0 || weight.numel() == 0) return conv2d_of_nothing(input, weight, bias, sizes);
   const FusedBlock block{.weight = weight, .bias = bias, .conv = options};
-  if (Tensor y = fused_alone("conv2d", input, block); y.defined()) return y;
+  if (Tensor y = fused_alone({"conv2d", "conv2d_forward", "conv2d_backward"}, input, block); y.defined())
+    return y;
   const Tensor x = dense(input), w = dense(weight), b = dense(bias);
   Tensor y = empty({sizes.N, sizes.K, sizes.P, sizes.Q}, x.options());
   dispatch_storage(x.dtype(), x.device(), [&]<typename T>() {

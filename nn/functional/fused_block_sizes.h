@@ -86,8 +86,12 @@ Args fused_args(std::int64_t N, const FusedSizes& s) {
   return a;
 }
 
-/// fused_blocks() on the CPU; `op` is its name in the graph.
-Tensor fused_run(const char* op, const Tensor& x, const std::vector<FusedBlock>& blocks);
+/// What a run is called in the graph, and in profiles.
+struct RunNames {
+  const char *op = "fused_blocks", *forward = "fused_run_forward", *backward = "fused_run_backward";
+};
+/// fused_blocks() on the CPU.
+Tensor fused_run(const RunNames& names, const Tensor& x, const std::vector<FusedBlock>& blocks);
 /// The sizes of a block on x [N, C, H, W], as of a convolution; R 0: there is none. Nothing where the two do
 /// not fit each other.
 std::optional<Conv2dSizes> run_sizes(const Shape& x, const FusedBlock& block);

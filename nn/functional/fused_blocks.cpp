@@ -170,7 +170,7 @@ Tensor fused_blocks(const Tensor& x, const std::vector<FusedBlock>& blocks) {
   EK_CHECK(!blocks.empty() && fusable(x, blocks) == blocks.size(),
            "fused_blocks: these {} blocks cannot be computed together on {} {}", blocks.size(),
            name_of(x.dtype()), x.shape().str());
-  if (x.device().is_cpu()) return fused_run("fused_blocks", x, blocks);
+  if (x.device().is_cpu()) return fused_run({}, x, blocks);
   auto run = std::make_shared<FusedRun>(x, blocks);
   Tensor y = dispatch_floating(x.dtype(), [&]<typename T>() { return forward<T>(*run); });
   std::vector<const Tensor*> inputs{&x};

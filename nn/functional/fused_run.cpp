@@ -40,6 +40,7 @@ struct BlockParameters {
 
 /// Blocks at work on x. Shared between their forward and their backward.
 struct CpuRun {
+  RunNames names;
   Tensor x;  // dense; undefined after forward
   Saved x_for_backward;
   Shape shape;  // of x
@@ -51,8 +52,9 @@ struct CpuRun {
   Shape output;
   Tensor saved;  // u8: what forward keeps
 
-  CpuRun(const Tensor& input, const std::vector<FusedBlock>& blocks_)
-      : x(dense(input)),
+  CpuRun(const RunNames& names_, const Tensor& input, const std::vector<FusedBlock>& blocks_)
+      : names(names_),
+        x(dense(input)),
         x_for_backward(x, backward_reads_x(blocks_)),
         shape(x.shape()),
         options(x.options()),
@@ -131,7 +133,7 @@ Tensor forward(CpuRun& run, bool keeps) {
                                     .blocks = blocks.data(),
                                     .count = count,
                                     .N = N};
-  const OpScope scope("fused_run_forward", Device::cpu());
+  const OpScope scope(run.names.forward, Device::cpu());
   cpu::fused_run_forward(args);
   return from_units(units, run.output);
 }
@@ -165,7 +167,7 @@ std::vector<Tensor> backward(CpuRun& run, const Tensor& dy) {
                                      .blocks = blocks.data(),
                                      .count = static_cast<std::int64_t>(blocks.size()),
                                      .N = run.output[0]};
-  const OpScope scope("fused_run_backward", dy.device());
+  const OpScope scope(run.names.backward, Device::cpu());
   cpu::fused_run_backward(args);
   gradients.front() = args.dx.in_units ? from_units(dx, run.shape) : dx;
   return gradients;
@@ -194,15 +196,15 @@ Shape output_of(const Conv2dSizes& s, const FusedBlock& b) {
   return {s.N, s.K, s.P / b.window, s.Q / b.window};
 }
 
-Tensor fused_run(const char* op, const Tensor& x, const std::vector<FusedBlock>& blocks) {
-  auto run = std::make_shared<CpuRun>(x, blocks);
+Tensor fused_run(const RunNames& names, const Tensor& x, const std::vector<FusedBlock>& blocks) {
+  auto run = std::make_shared<CpuRun>(names, x, blocks);
   std::vector<const Tensor*> inputs{&x};
   for (const FusedBlock& b : run->blocks)
     inputs.insert(inputs.end(), {&b.weight, &b.bias, &b.gamma, &b.beta});
   const bool keeps = autograd::recording(inputs);
   Tensor y = dispatch_floating(x.dtype(), [&]<typename T>() { return forward<T>(*run, keeps); });
   run->x = Tensor();
-  record(op, y, inputs, [run](const Tensor& dy) {
+  record(names.op, y, inputs, [run](const Tensor& dy) {
     return dispatch_floating(dy.dtype(), [&]<typename T>() { return backward<T>(*run, dy); });
   });
   return y;

@@ -115,7 +115,9 @@ FusedBlock block_of(const Normalization& n, const Tensor& gamma, const Tensor& b
 Tensor normalize(const Normalization& n, const Tensor& input, const Tensor& gamma, const Tensor& beta,
                  RunningStatistics* running = nullptr) {
   if (n.centred) {
-    if (Tensor y = fused_alone(n.op, input, block_of(n, gamma, beta, running)); y.defined()) return y;
+    if (Tensor y = fused_alone({n.op, n.forward, n.backward}, input, block_of(n, gamma, beta, running));
+        y.defined())
+      return y;
   }
   const auto apart = [&](const Tensor& t) { return running != nullptr ? running->apart(t) : t; };
   const Tensor x = apart(dense(input)), g = apart(dense(gamma)), b = apart(dense(beta));

@@ -47,8 +47,8 @@ Tensor max_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   const Tensor x = dense(input);
   const Pool2dSizes sizes = pool2d_sizes("max_pool2d", x, kernel, options, shape);
   if (is_fused_pool(FusedPool::max, kernel, options)) {
-    if (Tensor y = fused_alone("max_pool2d", input, {.pool = FusedPool::max, .window = kernel.h});
-        y.defined())
+    const RunNames names{"max_pool2d", "max_pool2d_forward", "max_pool2d_backward"};
+    if (Tensor y = fused_alone(names, input, {.pool = FusedPool::max, .window = kernel.h}); y.defined())
       return y;
   }
   Tensor y = empty(shape, x.options()), index = empty(shape, {DType::i64, x.device()});
@@ -76,8 +76,8 @@ Tensor avg_pool2d(const Tensor& input, Size2d kernel, PoolOptions options) {
   const Tensor x = dense(input);
   const Pool2dSizes sizes = pool2d_sizes("avg_pool2d", x, kernel, options, shape);
   if (is_fused_pool(FusedPool::average, kernel, options)) {
-    if (Tensor y = fused_alone("avg_pool2d", input, {.pool = FusedPool::average, .window = kernel.h});
-        y.defined())
+    const RunNames names{"avg_pool2d", "avg_pool2d_forward", "avg_pool2d_backward"};
+    if (Tensor y = fused_alone(names, input, {.pool = FusedPool::average, .window = kernel.h}); y.defined())
       return y;
   }
   Tensor y = empty(shape, x.options());

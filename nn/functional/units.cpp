@@ -1,7 +1,6 @@
 #include "evenkeel/nn/functional/units.h"
 
 #include "evenkeel/core/dispatch.h"
-#include "evenkeel/nn/functional/fused_block_sizes.h"
 
 namespace evenkeel::functional {
 namespace {
@@ -48,10 +47,10 @@ Tensor from_units(Tensor units, const Shape& shape) {
           dtype};
 }
 
-Tensor fused_alone(const char* op, const Tensor& x, const FusedBlock& block) {
+Tensor fused_alone(const RunNames& names, const Tensor& x, const FusedBlock& block) {
   if (!x.device().is_cpu() || !fusion_enabled()) return {};
   if (!block.weight.defined() && !units_of(x).defined()) return {};
-  return fusable(x, {block}) == 1 ? fused_run(op, x, {block}) : Tensor();
+  return fusable(x, {block}) == 1 ? fused_run(names, x, {block}) : Tensor();
 }
 
 }  // namespace evenkeel::functional

@@ -5,7 +5,7 @@
 
 #include "evenkeel/core/reordered.h"
 #include "evenkeel/kernels/fused_run.h"
-#include "evenkeel/nn/fusion.h"
+#include "evenkeel/nn/functional/fused_block_sizes.h"
 
 namespace evenkeel::functional {
 
@@ -24,7 +24,7 @@ RunImages<const T> images(const Tensor& x) {
 }
 
 /// What the block makes of x, where that is worth it: for a convolution, and where x lies in units, so that
-/// the output does too. Else undefined. `op` is its name in the graph.
-Tensor fused_alone(const char* op, const Tensor& x, const FusedBlock& block);
+/// the output does too. Else undefined.
+Tensor fused_alone(const RunNames& names, const Tensor& x, const FusedBlock& block);
 
 }  // namespace evenkeel::functional
