@@ -18,16 +18,10 @@ struct RunParameter {
   Tensor values;  // dense
   Saved for_backward;
   bool wants_gradient;
-  Shape shape;
-  TensorOptions options;
 
   RunParameter(const Tensor& parameter, bool needed)
-      : values(dense(parameter)), for_backward(values, needed), wants_gradient(wants_grad(parameter)) {
-    if (!parameter.defined()) return;
-    shape = parameter.shape();
-    options = parameter.options();
-  }
-  Tensor empty_gradient() const { return empty_if(wants_gradient, shape, options); }
+      : values(dense(parameter)), for_backward(values, needed), wants_gradient(wants_grad(parameter)) {}
+  Tensor empty_gradient() const { return wants_gradient ? empty_like(values) : Tensor(); }
 };
 
 struct BlockParameters {
@@ -62,6 +56,7 @@ struct CpuRun {
         wants_dx(wants_grad(input)),
         blocks(blocks_) {
     output = shape;
+    parameters.reserve(blocks.size());
     for (const FusedBlock& b : blocks) {
       parameters.emplace_back(b, &b == &blocks.back());
       sizes.push_back(*run_sizes(output, b));
