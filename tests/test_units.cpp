@@ -298,3 +298,17 @@ TEST_CASE("errors of ops in units name the op") {
   y.backward(ones(y.shape()));
   CHECK(mentions(error_of([&] { y.backward(ones(y.shape())); }), {"through conv2d", "freed"}));
 }
+
+TEST_CASE("an op in units leaves the gradient of its output as it is, which others read too") {
+  Random random;
+  const Tensor w = random.normal({4, 4, 1, 1}, {}), x0 = random.normal({20, 4, 4, 4}, {});
+  const auto gradient = [&] {
+    const Tensor x = leaf(x0), c = conv2d(x, w);
+    const Tensor y = conv2d(c + dropout(c, 0.5, {}), w);
+    y.backward(x0);
+    return x.grad();
+  };
+  const Tensor dx = gradient();
+  const NoFusion guard;
+  CHECK(close(dx, to_array(gradient()), 1e-5));
+}
